@@ -1,0 +1,205 @@
+"""One run as frozen dataclasses: every default is visible here with its reason; a TOML file says only what differs.
+
+Goes in: a TOML file and `--set section.key=value` pairs. Comes out: a `Config`, or an error that names the valid keys.
+"""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message names the key, what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is learnt from.
+
+    Attributes:
+        dataset: TFDS name with its protocol.
+        image_size: side of the model's input, pixels. 192: a third cheaper than 224, same validation accuracy.
+        batch_size: images a step.
+    """
+
+    dataset: str = "tumor_ds/official"
+    image_size: int = 192
+    batch_size: int = 32
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How training images are varied; each range is symmetric, 0 switches that step off.
+
+    Attributes:
+        flip: `none`, `horizontal`, `vertical` or `horizontal_and_vertical`. The collection itself holds mirrored copies.
+        rotation: largest turn, share of a full turn (.04 is 14 degrees).
+        zoom: largest change of scale, share of the size.
+        translation: largest shift, share of the size.
+        brightness: largest shift, share of the value range.
+        contrast: largest change of contrast, share.
+    """
+
+    flip: str = "horizontal_and_vertical"
+    rotation: float = 0.04
+    zoom: float = 0.12
+    translation: float = 0.06
+    brightness: float = 0.1
+    contrast: float = 0.25
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What learns.
+
+    Attributes:
+        architecture: `efficientnet_lite0`; no squeeze-excitation and ReLU6, so it stays fast and exact on LiteRT.
+        pretrained: start from the bundled ImageNet weights.
+        dropout: share of pooled features dropped before the last layer.
+    """
+
+    architecture: str = "efficientnet_lite0"
+    pretrained: bool = True
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """How it learns.
+
+    Attributes:
+        epochs: most passes over the training split; the cosine ends there.
+        learning_rate: AdamW's peak, reached after the warm-up.
+        weight_decay: decoupled, not on biases and batch norms.
+        warmup_epochs: linear from zero; pretrained features survive the first steps.
+        ema_momentum: of the averaged weights that are validated and exported (.998: about three epochs at batch 32).
+        label_smoothing: share of the target spread over all classes; a few labels of the collection are wrong.
+        early_stopping_patience: epochs without a lower validation loss before it stops.
+    """
+
+    epochs: int = 14
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.02
+    warmup_epochs: float = 1.0
+    ema_momentum: float = 0.998
+    label_smoothing: float = 0.05
+    early_stopping_patience: int = 6
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where it is logged.
+
+    Attributes:
+        wandb_project: Weights & Biases project.
+    """
+
+    wandb_project: str = "brain-tumor-mri"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run.
+
+    Attributes:
+        seed: of initialisation, shuffling and augmentation.
+        precision: Keras dtype policy: `float32`, `mixed_bfloat16` (TPU, recent GPUs) or `mixed_float16` (GPUs).
+    """
+
+    seed: int = 0
+    precision: str = "float32"
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.precision in ("float32", "mixed_bfloat16", "mixed_float16"), "precision", "float32, mixed_bfloat16 or mixed_float16", self.precision)
+        _require(self.data.image_size >= 32 and self.data.image_size % 32 == 0, "data.image_size", "a positive multiple of 32", self.data.image_size)
+        _require(self.data.batch_size >= 1, "data.batch_size", "at least 1", self.data.batch_size)
+        flips = ("none", "horizontal", "vertical", "horizontal_and_vertical")
+        _require(self.augmentation.flip in flips, "augmentation.flip", " or ".join(flips), self.augmentation.flip)
+        for name in ("rotation", "zoom", "translation", "brightness", "contrast"):
+            value = getattr(self.augmentation, name)
+            _require(0 <= value < 1, f"augmentation.{name}", "in [0, 1)", value)
+        _require(self.model.architecture == "efficientnet_lite0", "model.architecture", "efficientnet_lite0", self.model.architecture)
+        _require(0 <= self.model.dropout < 1, "model.dropout", "in [0, 1)", self.model.dropout)
+        optimization = self.optimization
+        _require(optimization.epochs >= 1, "optimization.epochs", "at least 1", optimization.epochs)
+        _require(optimization.learning_rate > 0, "optimization.learning_rate", "above 0", optimization.learning_rate)
+        _require(0 <= optimization.warmup_epochs < optimization.epochs, "optimization.warmup_epochs", "from 0 to below epochs", optimization.warmup_epochs)
+        _require(0 <= optimization.ema_momentum < 1, "optimization.ema_momentum", "in [0, 1)", optimization.ema_momentum)
+        _require(0 <= optimization.label_smoothing < 1, "optimization.label_smoothing", "in [0, 1)", optimization.label_smoothing)
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read a TOML file over the defaults, then the overrides over both.
+
+    Args:
+        path: TOML with the fields that differ from the defaults.
+        overrides: `section.key=value` or `key=value`, the value in TOML syntax; a bare word counts as a string.
+
+    Raises:
+        ConfigError: no such file, bad TOML, an unknown key (the valid ones are listed) or a value of the wrong kind.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the config {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for override in overrides or []:
+        _apply_override(values, override)
+    return build_config(values)
+
+
+def build_config(values: dict[str, Any]) -> Config:
+    """Build a `Config` from nested dictionaries, as in TOML or in an artefact's `config.json`."""
+    return _build(Config, values, "")
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError(f"Expected --set key=value, got --set {override}")
+    *sections, key = name.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: {section} is a value, not a section")
+    try:
+        values[key] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[key] = text.strip()
+
+
+def _build(cls: Any, values: dict[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise ConfigError(f"Unknown key {prefix}{key}. Valid keys here: {', '.join(prefix + name for name in hints)}")
+    built = {}
+    for key, value in values.items():
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{prefix}{key} is a section, expected [{prefix}{key}], got {value!r}")
+            built[key] = _build(hints[key], value, f"{prefix}{key}.")
+        else:
+            built[key] = _check_type(f"{prefix}{key}", value, hints[key])
+    return cls(**built)
+
+
+def _check_type(name: str, value: Any, expected: type) -> Any:
+    if expected is float and type(value) is int:
+        return float(value)
+    if type(value) is not expected:
+        raise ConfigError(f"{name}: expected {expected.__name__}, got {value!r}")
+    return value
+
+
+def _require(condition: bool, name: str, expected: str, value: Any) -> None:
+    if not condition:
+        raise ConfigError(f"{name}: expected {expected}, got {value!r}")
