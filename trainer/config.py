@@ -117,7 +117,9 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        _require(self.precision in ("float32", "mixed_bfloat16", "mixed_float16"), "precision", "float32, mixed_bfloat16 or mixed_float16", self.precision)
+        _require(
+            self.precision in ("float32", "mixed_bfloat16", "mixed_float16"), "precision", "float32, mixed_bfloat16 or mixed_float16", self.precision
+        )
         _require(self.data.image_size >= 32 and self.data.image_size % 32 == 0, "data.image_size", "a positive multiple of 32", self.data.image_size)
         _require(self.data.batch_size >= 1, "data.batch_size", "at least 1", self.data.batch_size)
         flips = ("none", "horizontal", "vertical", "horizontal_and_vertical")
@@ -130,7 +132,9 @@ class Config:
         optimization = self.optimization
         _require(optimization.epochs >= 1, "optimization.epochs", "at least 1", optimization.epochs)
         _require(optimization.learning_rate > 0, "optimization.learning_rate", "above 0", optimization.learning_rate)
-        _require(0 <= optimization.warmup_epochs < optimization.epochs, "optimization.warmup_epochs", "from 0 to below epochs", optimization.warmup_epochs)
+        _require(
+            0 <= optimization.warmup_epochs < optimization.epochs, "optimization.warmup_epochs", "from 0 to below epochs", optimization.warmup_epochs
+        )
         _require(0 <= optimization.ema_momentum < 1, "optimization.ema_momentum", "in [0, 1)", optimization.ema_momentum)
         _require(0 <= optimization.label_smoothing < 1, "optimization.label_smoothing", "in [0, 1)", optimization.label_smoothing)
 

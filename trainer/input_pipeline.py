@@ -43,6 +43,25 @@ class Example:
     has_train_twin: bool
 
 
+@dataclass(frozen=True)
+class Split:
+    """A whole split in memory, sorted by filename.
+
+    Attributes:
+        images: uint8 (n, size, size, 1), [0, 255].
+        true: int (n,), indices into the builder's label names.
+        groups: int (n,).
+        has_train_twin: bool (n,).
+        filenames: n paths in Kaggle's zip.
+    """
+
+    images: np.ndarray
+    true: np.ndarray
+    groups: np.ndarray
+    has_train_twin: np.ndarray
+    filenames: tuple[str, ...]
+
+
 def load_builder(dataset: str, data_dir: Path | None = None) -> tfds.core.DatasetBuilder:
     """Find a built dataset.
 
@@ -55,7 +74,9 @@ def load_builder(dataset: str, data_dir: Path | None = None) -> tfds.core.Datase
     """
     builder = tfds.builder(dataset, data_dir=data_dir)
     if not builder.is_prepared():
-        raise DatasetMissingError(f"{dataset} is not built in {builder.data_dir}. Build it first: tumor build --manual-dir DIR (DIR holds Kaggle's zip)")
+        raise DatasetMissingError(
+            f"{dataset} is not built in {builder.data_dir}. Build it first: tumor build --manual-dir DIR (DIR holds Kaggle's zip)"
+        )
     return builder
 
 
@@ -69,6 +90,24 @@ def iterate_examples(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[
             group=int(record["group"]),
             has_train_twin=bool(record["has_train_twin"]),
         )
+
+
+def load_split(builder: tfds.core.DatasetBuilder, split: str, size: int) -> Split:
+    """Read and preprocess a whole split, every image exactly once, for evaluation.
+
+    Args:
+        builder: a prepared builder.
+        split: `train`, `validation` or `test`.
+        size: side of the model's input, pixels.
+    """
+    examples = sorted(iterate_examples(builder, split), key=lambda example: example.filename)
+    return Split(
+        images=np.stack([fit_to_square(example.image[..., 0], size) for example in examples]),
+        true=np.array([example.label for example in examples]),
+        groups=np.array([example.group for example in examples]),
+        has_train_twin=np.array([example.has_train_twin for example in examples]),
+        filenames=tuple(example.filename for example in examples),
+    )
 
 
 def build_split(builder: tfds.core.DatasetBuilder, split: str, config: Config, training: bool) -> tf.data.Dataset:

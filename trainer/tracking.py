@@ -26,17 +26,16 @@ def start_wandb(config: Config, run_dir: Path) -> Iterator[wandb.Run]:
 
     Without `WANDB_MODE` the run is online where a key is found, else offline, which is said in one line.
     """
-    mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
-    if mode == "offline":
-        Console().print(f"W&B: no key, so this run is logged offline. Upload it later with: wandb sync {run_dir}/wandb/offline-run-*")
+    if "WANDB_MODE" not in os.environ and not _has_key():
+        os.environ["WANDB_MODE"] = "offline"
+        Console().print(f"W&B: no key found, so this run is logged offline. Upload it later: wandb sync {run_dir}/wandb/offline-run-*")
     run = wandb.init(
         project=config.tracking.wandb_project,
         name=run_dir.name,
         id=_load_run_id(run_dir),
-        resume="allow" if mode == "online" else None,
+        resume="allow" if os.environ.get("WANDB_MODE", "online") == "online" else None,
         dir=run_dir,
         config=dataclasses.asdict(config),
-        mode=mode,
         settings=wandb.Settings(silent=True),
     )
     with run:

@@ -7,6 +7,7 @@ listed, counted and checked before the first one is decoded.
 import contextlib
 import io
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -92,7 +93,7 @@ def read_grey(path: str, read: Reader) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(read(path))) as image:
             return np.asarray(image.convert("L"))[..., None]
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, zipfile.BadZipFile) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"Cannot decode {path}: {error}. {REMEDY}") from error
 
 

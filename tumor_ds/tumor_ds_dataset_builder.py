@@ -54,7 +54,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        manual_dir = Path(dl_manager.manual_dir)
+        try:
+            manual_dir = Path(dl_manager.manual_dir)
+        except AssertionError as error:  # TFDS: the folder is missing or empty; the message names it and the instructions
+            raise archive.DatasetError(str(error)) from error
         facts = splits.load_facts()
         with archive.open_collection(manual_dir) as (paths, _):
             archive.check_listing(paths, LABELS, self.EXPECTED_COUNTS)

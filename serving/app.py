@@ -1,0 +1,115 @@
+"""The Gradio app: upload a slice, read label, confidences, labels not ruled out and heat map; or a refusal.
+
+Goes in: a loaded `Classifier`. Comes out: a page, and the endpoint `/predict` for scripts.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from serving.classifier import Classifier, Prediction
+from serving.explain import overlay_heatmap
+from serving.preprocess import MAX_BYTES, ImageError, decode_grey
+
+EXAMPLES = Path(__file__).parent / "examples"
+MAX_WAITING = 32
+TITLE = "Brain MRI slice classifier"
+DISCLAIMER = (
+    "**A research tool, not a medical device.** It must not be used to diagnose, to treat or to triage. It was trained on one public "
+    "collection, sees one slice at a time, and knows three kinds of tumour; on pictures from other hospitals it is often wrong."
+)
+ABOUT_EXAMPLES = (
+    "The tumour examples are slices of the brain tumour dataset by Jun Cheng "
+    "([figshare 1512427](https://doi.org/10.6084/m9.figshare.1512427), CC BY 4.0), resized, none of them used in training. "
+    "The healthy one is from a public-domain (PDDL) DICOM series."
+)
+REFUSAL = (
+    "### This does not look like a brain MRI slice\n\n"
+    "So it was not classified: its distance from the training pictures is {distance:.2f}, the limit {limit:.2f}."
+)
+# System fonts: the default theme would fetch its fonts from another host.
+FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
+
+
+class SliceUpload(gr.Image):
+    """An image input that hands over the file untouched; Gradio's own decoding clips 16-bit pictures and has no pixel limit."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str | None:
+        """Return the path of the uploaded file."""
+        return None if payload is None else payload.path
+
+
+def build_app(classifier: Classifier) -> gr.Blocks:
+    """Lay out the page and wire its one event.
+
+    Args:
+        classifier: answers every request.
+    """
+
+    def show(path: str | None) -> tuple[str, dict[str, float] | None, np.ndarray | None]:
+        if path is None:
+            return "", None, None
+        prediction = _classify(classifier, path)
+        if not prediction.in_domain:
+            return REFUSAL.format(distance=prediction.domain_distance, limit=classifier.config.guard.threshold), None, None
+        return _describe(prediction, classifier.config.coverage), prediction.probabilities, overlay_heatmap(decode_grey(path), prediction.heatmap)
+
+    def answer(path: str | None) -> dict[str, Any]:
+        if path is None:
+            raise gr.Error("Expected a picture, got nothing.")
+        prediction = _classify(classifier, path)
+        return {
+            "label": prediction.label,
+            "in_domain": prediction.in_domain,
+            "probabilities": prediction.probabilities if prediction.in_domain else None,
+            "prediction_set": list(prediction.prediction_set),
+            "domain_distance": prediction.domain_distance,
+        }
+
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
+        gr.Markdown(f"# {TITLE}\nUpload one slice: glioma, meningioma, pituitary tumour or no tumour, and where the evidence lies.\n\n{DISCLAIMER}")
+        with gr.Row():
+            with gr.Column():
+                upload = SliceUpload(label="Brain MRI slice", image_mode=None, type="filepath", sources=["upload", "clipboard"], height=380)
+                gr.Examples([[str(path)] for path in sorted(EXAMPLES.glob("*.png"))], inputs=upload, label="Examples")
+                gr.Markdown(ABOUT_EXAMPLES)
+            with gr.Column():
+                verdict = gr.Markdown(elem_id="verdict", min_height=90)
+                confidences = gr.Label(label="Calibrated probabilities", num_top_classes=len(classifier.labels))
+                heatmap = gr.Image(label="Where the evidence for this label lies", interactive=False, height=380, format="png", buttons=["download"])
+        upload.change(show, upload, [verdict, confidences, heatmap], api_visibility="private")
+        endpoint = gr.Button(visible=False)
+        endpoint.click(answer, upload, gr.JSON(visible=False), api_name="predict", api_description="Classify one picture.")
+    return app
+
+
+def launch(classifier: Classifier, host: str | None = None, port: int | None = None) -> None:
+    """Serve the app until it is stopped.
+
+    Args:
+        classifier: answers every request.
+        host: address to listen on; None: Gradio's default.
+        port: None: the first free one from 7860.
+    """
+    app = build_app(classifier).queue(max_size=MAX_WAITING)
+    theme = gr.themes.Soft(font=FONTS, font_mono=["ui-monospace", "monospace"])
+    app.launch(server_name=host, server_port=port, theme=theme, max_file_size=MAX_BYTES, show_error=False, footer_links=["api"], ssr_mode=False)
+
+
+def _classify(classifier: Classifier, path: str) -> Prediction:
+    try:
+        return classifier.predict(path)
+    except ImageError as error:
+        raise gr.Error(str(error)) from error
+
+
+def _describe(prediction: Prediction, coverage: float) -> str:
+    assert prediction.label is not None
+    return (
+        f"### {prediction.label}, {prediction.probabilities[prediction.label]:.1%}\n\n"
+        f"Cannot be ruled out at {coverage:.0%}: {' or '.join(prediction.prediction_set)}."
+    )

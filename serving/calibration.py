@@ -1,0 +1,40 @@
+"""From logits to calibrated probabilities and to the labels that cannot be ruled out.
+
+Goes in: logits and the two numbers fitted on validation. Comes out: probabilities and prediction sets.
+"""
+
+import numpy as np
+
+
+def compute_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Softmax of temperature-scaled logits.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv:1706.04599), section 4.2.
+
+    Args:
+        logits: float32 (n, classes).
+        temperature: above 0; above 1 it makes the probabilities less certain.
+
+    Returns:
+        float64 (n, classes), rows sum to 1.
+    """
+    scaled = logits.astype(np.float64) / temperature
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def compute_prediction_sets(probs: np.ndarray, threshold: float) -> np.ndarray:
+    """Mark the labels that cannot be ruled out; the most probable label always belongs.
+
+    Source: least ambiguous set-valued classifiers, Sadinle et al. 2019 (arXiv:1609.00451).
+
+    Args:
+        probs: (n, classes), rows sum to 1.
+        threshold: least probability of a member.
+
+    Returns:
+        bool (n, classes), at least one True a row.
+    """
+    members = probs >= threshold
+    members[np.arange(len(probs)), probs.argmax(axis=1)] = True
+    return members

@@ -1,0 +1,121 @@
+"""From one picture to an honest answer: calibrated probabilities, labels not ruled out, heat map, or a refusal.
+
+Goes in: an artefact and a picture. Comes out: a `Prediction`.
+
+Example:
+    >>> from serving import from_pretrained
+    >>> prediction = from_pretrained().predict("slice.jpg")
+    >>> prediction.label, prediction.prediction_set, prediction.in_domain
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serving import artefact
+from serving.calibration import compute_prediction_sets, compute_probabilities
+from serving.explain import compute_heatmap
+from serving.guard import compute_distances
+from serving.preprocess import ImageSource, preprocess
+from serving.runtime import LiteRTModel, Outputs
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one picture.
+
+    Attributes:
+        label: the most probable label; None where the picture is refused.
+        probabilities: calibrated, by label, summing to 1. They mean nothing where the picture is refused.
+        prediction_set: the labels that cannot be ruled out, most probable first; empty where the picture is refused.
+        in_domain: False where the picture does not look like a brain MRI slice.
+        domain_distance: cosine distance from the training data, [0, 2].
+        heatmap: float32 (size, size), [0, 1]: where the evidence for the most probable label lies, over the squared picture.
+    """
+
+    label: str | None
+    probabilities: dict[str, float]
+    prediction_set: tuple[str, ...]
+    in_domain: bool
+    domain_distance: float
+    heatmap: np.ndarray
+
+
+class Classifier:
+    """A loaded artefact. Safe to call from several threads."""
+
+    def __init__(self, folder: Path):
+        """Load and check an artefact.
+
+        Args:
+            folder: holds `config.json` and `model.tflite`.
+
+        Raises:
+            ArtefactError: something is missing, damaged or of another version.
+        """
+        self.config = artefact.load_config(folder)
+        self._model = LiteRTModel(artefact.check_sha256(folder, artefact.LITERT_FILE, self.config))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of the logits."""
+        return self.config.labels
+
+    def predict(self, source: ImageSource) -> Prediction:
+        """Classify one picture.
+
+        Args:
+            source: path, file content, PIL image, or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4).
+
+        Raises:
+            ImageError: the picture cannot be read.
+        """
+        return self.predict_batch([source])[0]
+
+    def predict_batch(self, sources: Sequence[ImageSource]) -> list[Prediction]:
+        """Classify several pictures in one go; see `predict`."""
+        if not sources:
+            return []
+        images = np.stack([preprocess(source, self.config.image_size) for source in sources])
+        return self.interpret(self.run(images))
+
+    def run(self, images: np.ndarray) -> Outputs:
+        """Score preprocessed images, uint8 (n, size, size, 1), without interpreting them."""
+        return self._model.run(images)
+
+    def interpret(self, outputs: Outputs) -> list[Prediction]:
+        """Turn raw outputs into calibrated, guarded predictions."""
+        config = self.config
+        probs = compute_probabilities(outputs.logits, config.temperature)
+        members = compute_prediction_sets(probs, config.prediction_set_threshold)
+        distances = compute_distances(outputs.embeddings, config.guard.prototypes)
+        predictions = []
+        for row, cams in enumerate(outputs.cams):
+            order = np.argsort(-probs[row], kind="stable")
+            in_domain = bool(distances[row] <= config.guard.threshold)
+            predictions.append(
+                Prediction(
+                    label=self.labels[order[0]] if in_domain else None,
+                    probabilities={label: float(probs[row, index]) for index, label in enumerate(self.labels)},
+                    prediction_set=tuple(self.labels[index] for index in order if members[row, index]) if in_domain else (),
+                    in_domain=in_domain,
+                    domain_distance=float(distances[row]),
+                    heatmap=compute_heatmap(cams, int(order[0]), config.image_size),
+                )
+            )
+        return predictions
+
+
+def from_pretrained(path_or_repo: str | Path | None = None, revision: str | None = None) -> Classifier:
+    """Load a classifier.
+
+    Args:
+        path_or_repo: an artefact folder, a Hub repository `user/name`, or None for the model bundled with the package.
+        revision: branch, tag or commit on the Hub; a commit pins the model for good.
+
+    Raises:
+        ArtefactError: it cannot be found, is damaged, or is of another format version.
+    """
+    return Classifier(artefact.locate_artefact(path_or_repo, revision))

@@ -1,0 +1,92 @@
+"""Fixtures that several tests share: the real collection where it is present, and datasets built from it or from the dummy data."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DUMMY_DATA = ROOT / "tumor_ds" / "dummy_data"
+DUMMY_COUNTS = {
+    (split, label): count for split, count in (("Training", 10), ("Testing", 2)) for label in ("glioma", "meningioma", "notumor", "pituitary")
+}
+
+BuildDataset = Callable[..., Path]
+DigestExamples = Callable[[Path], dict[str, list[str]]]
+
+
+@pytest.fixture(scope="session")
+def dummy_data_dir() -> Path:
+    """Folder with the synthetic collection (40 training, 8 test JPEGs) in Kaggle's layout."""
+    return DUMMY_DATA
+
+
+@pytest.fixture(scope="session")
+def dummy_counts() -> Mapping[tuple[str, str], int]:
+    """Number of dummy images by (split folder, label)."""
+    return DUMMY_COUNTS
+
+
+@pytest.fixture(scope="session")
+def build_dataset() -> BuildDataset:
+    """Function `build(manual_dir, data_dir, expected_counts=DUMMY_COUNTS)`: builds tumor_ds/official, returns `data_dir`."""
+
+    def build(manual_dir: Path, data_dir: Path, expected_counts: Mapping[tuple[str, str], int] = DUMMY_COUNTS) -> Path:
+        import tensorflow_datasets as tfds
+
+        from tumor_ds import Builder
+
+        with mock.patch.object(Builder, "EXPECTED_COUNTS", expected_counts):
+            builder = Builder(config="official", data_dir=data_dir)
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+        return data_dir
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def digest_examples() -> DigestExamples:
+    """Function `digest(data_dir)`: by tfrecord file, the sha256 of every stored example, pixels as encoded, in the order on disk.
+
+    Protobuf draws the order of an example's features anew in every process, and TFDS writes them as they come; so files are compared
+    example by example, with the features sorted, rather than byte by byte.
+    """
+
+    def digest(data_dir: Path) -> dict[str, list[str]]:
+        import tensorflow as tf
+
+        found = {}
+        for path in sorted(data_dir.rglob("*.tfrecord*")):
+            examples = (tf.train.Example.FromString(raw.numpy()) for raw in tf.data.TFRecordDataset(str(path)))
+            found[path.relative_to(data_dir).as_posix()] = [
+                hashlib.sha256(example.SerializeToString(deterministic=True)).hexdigest() for example in examples
+            ]
+        return found
+
+    return digest
+
+
+@pytest.fixture(scope="session")
+def dummy_dataset_dir(build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """TFDS data directory with tumor_ds/official built from the dummy data: 36 train, 4 validation, 8 test."""
+    return build_dataset(DUMMY_DATA, tmp_path_factory.mktemp("dummy_dataset"))
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    """Folder that holds Kaggle's zip; skips where it is absent."""
+    folder = Path(os.environ.get("TUMOR_REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "brain-tumor-mri-dataset.zip").is_file() and not (folder / "Training").is_dir():
+        pytest.skip(f"real data not found in {folder}; set TUMOR_REAL_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_dataset_dir(real_data_dir: Path, build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """TFDS data directory with tumor_ds/official built from the real collection, once a session."""
+    from tumor_ds import Builder
+
+    return build_dataset(real_data_dir, tmp_path_factory.mktemp("real_dataset"), Builder.EXPECTED_COUNTS)

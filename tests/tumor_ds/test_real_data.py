@@ -1,0 +1,105 @@
+"""The builder on Kaggle's own collection: every count that the README publishes, and the TFDS command line."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.real_data
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = ("glioma", "meningioma", "notumor", "pituitary")
+BUILD_TIMEOUT_SECONDS = 900
+
+DigestExamples = Callable[[Path], dict[str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def records(real_dataset_dir: Path) -> dict[str, list[dict]]:
+    """All records by split, without the pixels; the pixels' shape and dtype instead."""
+    import tensorflow_datasets as tfds
+
+    import tumor_ds  # noqa: F401  registers the builder
+
+    datasets = tfds.load("tumor_ds/official", data_dir=real_dataset_dir, shuffle_files=False)
+    found: dict[str, list[dict]] = {}
+    for split, dataset in datasets.items():
+        found[split] = []
+        for record in tfds.as_numpy(dataset):
+            image = record.pop("image")
+            found[split].append(record | {"shape": image.shape, "dtype": image.dtype, "has_contrast": image.min() < image.max()})
+    return found
+
+
+def test_sizes_of_the_splits(records):
+    assert {split: len(rows) for split, rows in records.items()} == {"train": 5141, "validation": 571, "test": 1311}
+    assert len(records["train"]) + len(records["validation"]) == 5712
+
+
+def test_counts_by_label_and_split(records):
+    counts = {split: {LABELS[label]: count for label, count in Counter(row["label"] for row in rows).items()} for split, rows in records.items()}
+    assert counts == {
+        "train": {"glioma": 1189, "meningioma": 1206, "notumor": 1435, "pituitary": 1311},
+        "validation": {"glioma": 132, "meningioma": 133, "notumor": 160, "pituitary": 146},
+        "test": {"glioma": 300, "meningioma": 306, "notumor": 405, "pituitary": 300},
+    }
+
+
+def test_label_and_split_agree_with_the_folder(records):
+    for split, rows in records.items():
+        for row in rows:
+            folder, label, _ = row["filename"].decode().split("/")
+            assert label == LABELS[row["label"]]
+            assert folder == ("Testing" if split == "test" else "Training")
+
+
+def test_every_file_occurs_once(records):
+    assert len({row["filename"] for rows in records.values() for row in rows}) == 7023
+
+
+def test_test_images_with_a_train_twin(records):
+    twins = Counter(LABELS[row["label"]] for row in records["test"] if row["has_train_twin"])
+    assert twins == {"glioma": 81, "meningioma": 289, "notumor": 403, "pituitary": 219}
+    assert twins.total() == 992
+    assert not any(row["has_train_twin"] for split in ("train", "validation") for row in records[split])
+
+
+def test_no_group_in_both_train_and_validation(records):
+    train = {row["group"] for row in records["train"]}
+    validation = {row["group"] for row in records["validation"]}
+    assert not train & validation
+    assert len(validation) == 109
+
+
+def test_test_images_of_unseen_groups(records):
+    """The 319 test images without a twin are unseen pictures, not unseen patients: only 12 belong to a group without training images."""
+    training = {row["group"] for split in ("train", "validation") for row in records[split]}
+    assert sum(row["group"] not in training for row in records["test"]) == 12
+
+
+def test_pictures_are_grey_bytes_with_content(records):
+    for rows in records.values():
+        for row in rows:
+            assert row["dtype"] == np.uint8
+            assert len(row["shape"]) == 3
+            assert row["shape"][2] == 1
+            assert row["has_contrast"], row["filename"]
+
+
+def test_the_tfds_command_line_builds_the_same_dataset(real_data_dir: Path, real_dataset_dir: Path, digest_examples: DigestExamples, tmp_path: Path):
+    tfds = Path(sys.executable).with_name("tfds")
+    command = [str(tfds), "build", "tumor_ds", "--manual_dir", str(real_data_dir.resolve()), "--data_dir", str(tmp_path)]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    expected = digest_examples(real_dataset_dir)
+    assert sum(len(examples) for examples in expected.values()) == 7023
+    built = digest_examples(tmp_path)
+    assert built.keys() == expected.keys()
+    for name in expected:
+        assert built[name] == expected[name], f"{name} differs between two builds"

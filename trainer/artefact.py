@@ -1,0 +1,139 @@
+"""From a trained run to its artefact: export, calibrate on validation, evaluate the reloaded files, write the card.
+
+Goes in: a run folder with the best weights, and the dataset. Comes out: `RUN/artefact/` as `serving` loads it and the Hub stores it.
+The folder appears under its name only when it is whole.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from rich.console import Console
+
+from serving import Classifier
+from serving import artefact as layout
+from serving.calibration import compute_probabilities
+from serving.runtime import LiteRTModel
+from trainer import calibration, evaluation
+from trainer.card import write_card
+from trainer.config import Config, build_config
+from trainer.export import load_best_model, save_keras, save_litert
+from trainer.input_pipeline import compute_fingerprint, load_split
+from trainer.training import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
+
+RECORDED_PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
+
+
+def build_artefact(run_dir: Path, builder: tfds.core.DatasetBuilder, console: Console) -> Path:
+    """Write the artefact of a run.
+
+    Args:
+        run_dir: holds the resolved config and the best weights.
+        builder: the dataset the run was trained on.
+        console: where progress is told.
+
+    Returns:
+        The artefact folder.
+
+    Raises:
+        RunError: the run has no weights yet.
+    """
+    config = load_run_config(run_dir)
+    weights = run_dir / BEST_WEIGHTS_FILE
+    if not weights.exists():
+        raise RunError(f"{run_dir} holds no {BEST_WEIGHTS_FILE}. Train it first: tumor train CONFIG --run-dir {run_dir}")
+    folder, temporary = run_dir / layout.RUN_SUBFOLDER, run_dir / f"{layout.RUN_SUBFOLDER}.partial"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    labels = tuple(builder.info.features["label"].names)
+    with console.status("Exporting model.keras and model.tflite"):
+        model = load_best_model(config, weights, len(labels))
+        save_keras(model, temporary / layout.KERAS_FILE)
+        save_litert(model, temporary / layout.LITERT_FILE)
+    with console.status("Fitting temperature, prediction sets and guard on validation"):
+        fitted = fit_on_validation(temporary / layout.LITERT_FILE, builder, config)
+        write_config(temporary, config, builder, labels, fitted)
+    with console.status("Evaluating the reloaded artefact on the test split"):
+        result = evaluation.evaluate(Classifier(temporary), builder)
+        summary = evaluation.summarise(result)
+        evaluation.save_evaluation(result, summary, temporary)
+        (temporary / evaluation.PREDICTIONS_FILE).replace(run_dir / evaluation.PREDICTIONS_FILE)
+        write_card(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    evaluation.print_summary(result.protocol, summary, console)
+    return folder
+
+
+def load_run_config(run_dir: Path) -> Config:
+    """Read the resolved config of a run.
+
+    Raises:
+        RunError: the folder holds no run.
+    """
+    try:
+        return build_config(json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise RunError(f"{run_dir} holds no {CONFIG_FILE}, so it is no run. `tumor train` makes one.") from error
+
+
+def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: Config) -> dict[str, Any]:
+    """Fit what serving needs with the exported graph; the `calibration` and `guard` sections of `config.json`."""
+    model, size = LiteRTModel(litert), config.data.image_size
+    validation = load_split(builder, "validation", size)
+    outputs = model.run(validation.images)
+    temperature = calibration.fit_temperature(outputs.logits, validation.true)
+    probs = compute_probabilities(outputs.logits, temperature)
+    training_embeddings = model.run(load_split(builder, "train", size).images).embeddings
+    prototypes, guard_threshold = calibration.fit_guard(training_embeddings, outputs.embeddings, config.seed)
+    return {
+        "calibration": {
+            "temperature": temperature,
+            "prediction_set_threshold": calibration.fit_prediction_set_threshold(probs, validation.true),
+            "coverage": calibration.COVERAGE,
+            "fitted_on": {"split": "validation", "count": len(validation.true)},
+        },
+        "guard": {"threshold": guard_threshold, "prototypes": layout.encode_prototypes(prototypes)},
+    }
+
+
+def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder, labels: tuple[str, ...], fitted: dict[str, Any]) -> None:
+    """Write `config.json` beside the two model files."""
+    content = {
+        "format_version": layout.FORMAT_VERSION,
+        "labels": labels,
+        "image": {
+            "size": config.data.image_size,
+            "channels": 1,
+            "value_range": [0, 255],
+            "fit": "pad to square with black, bicubic with antialiasing",
+        },
+        "architecture": config.model.architecture,
+        **fitted,
+        "dataset": {
+            "name": f"{builder.name}/{builder.builder_config.name}",
+            "version": str(builder.version),
+            "fingerprint": compute_fingerprint(builder),
+            "counts": {name: split.num_examples for name, split in builder.info.splits.items()},
+        },
+        "training": dataclasses.asdict(config),
+        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+        "git_commit": find_git_commit(),
+        "sha256": {name: layout.compute_sha256(folder / name) for name in (layout.KERAS_FILE, layout.LITERT_FILE)},
+    }
+    (folder / layout.CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def find_git_commit() -> str | None:
+    """Commit of the source tree; None where the package runs from an installation."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return None

@@ -1,0 +1,127 @@
+"""The model card: `README.md` of the artefact, its figures read from `metrics.json` beside it.
+
+Goes in: an artefact folder with `config.json` and `metrics.json`. Comes out: its `README.md`, with a `model-index` for the Hub.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from serving.artefact import CARD_FILE, CONFIG_FILE, METRICS_FILE
+
+MODEL_NAME = "brain-tumor-mri-classifier"
+DATASET_TITLES = {
+    "all": "Kaggle brain-tumor-mri-dataset v1, official test split (leaked: most test images are mirrored or turned training images)",
+    "unseen": "Kaggle brain-tumor-mri-dataset v1, official test images without a twin in Training",
+}
+
+TEMPLATE = """---
+{{ card_data }}
+---
+
+# {{ model_name }}
+
+From one slice of brain MRI this network names glioma, meningioma, notumor or pituitary, with calibrated probabilities, the labels
+it cannot rule out, a heat map, and a refusal where the picture is no brain MRI.
+
+**A research tool, not a medical device.** It must not be used to diagnose, to treat or to triage.
+
+## Use
+
+```python
+from serving import from_pretrained
+
+prediction = from_pretrained().predict("slice.jpg")
+print(prediction.label, prediction.probabilities, prediction.prediction_set, prediction.in_domain)
+```
+
+## Figures
+
+Each is computed on the reloaded `model.tflite` by `tumor evaluate`, with a 95 % interval from a bootstrap over groups.
+
+{{ table }}
+
+The official test split of this collection leaks: it holds mirrored and turned copies of training images, so the first line
+rewards memory. The second line counts only images without such a twin; few of them show no tumour, so it says little about
+false alarms. Patients are not kept apart in either. Accuracy on unseen patients has not been measured for this artefact and
+must be expected to be lower.
+
+## What it has not been shown to do
+
+- Work on patients, scanners or hospitals outside the collection. Every tumour picture in it is contrast-enhanced T1 while most
+  healthy ones are not, so "no contrast" may be read as "no tumour".
+- See any other disease, or more than one slice.
+- Refuse every picture that is no brain MRI: the guard knows only the distance from the training pictures.
+
+## How it was made
+
+{{ architecture }} at {{ size }} x {{ size }} pixels, ImageNet weights, fine-tuned on {{ train_count }} images of
+`{{ dataset }}` {{ version }}; the best epoch, the temperature ({{ temperature }}) and the prediction-set threshold were chosen on
+{{ validation_count }} validation images that share no group with training. The test split chose nothing. `config.json` holds the whole
+recipe, the fingerprint of the data and the sha256 of the weights.
+
+## Sources
+
+Pictures: Kaggle `masoudnickparvar/brain-tumor-mri-dataset` version 1, which merges figshare 1512427 (Jun Cheng, CC BY 4.0), SARTAJ and
+Br35H. Initial weights: EfficientNet-Lite0, Apache-2.0.
+"""
+
+
+def write_card(folder: Path) -> None:
+    """Write `README.md` from the other files of the artefact."""
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    card_data = ModelCardData(
+        model_name=MODEL_NAME,
+        license="mit",
+        library_name="keras",
+        pipeline_tag="image-classification",
+        tags=["medical", "mri", "brain-tumor", "litert", "calibrated"],
+        eval_results=[result for summary in metrics.values() for result in _build_eval_results(summary)],
+    )
+    counts = config["dataset"]["counts"]
+    card = ModelCard.from_template(
+        card_data,
+        template_str=TEMPLATE,
+        table=_build_table(metrics),
+        architecture=config["architecture"],
+        size=config["image"]["size"],
+        train_count=f"{counts['train']:,}",
+        validation_count=counts["validation"],
+        dataset=config["dataset"]["name"],
+        version=config["dataset"]["version"],
+        temperature=f"{config['calibration']['temperature']:.3f}",
+    )
+    (folder / CARD_FILE).write_text(str(card).rstrip() + "\n", encoding="utf-8")
+
+
+def _build_eval_results(summary: dict[str, Any]) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="masoudnickparvar/brain-tumor-mri-dataset",
+            dataset_name=title,
+            dataset_config=subset,
+            metric_type=metric,
+            metric_name=metric,
+            metric_value=round(value, 4),
+        )
+        for subset, title in DATASET_TITLES.items()
+        if subset in summary
+        for metric, value in (("accuracy", summary[subset]["accuracy"]), ("f1", summary[subset]["macro"]["f1"]))
+    ]
+
+
+def _build_table(metrics: dict[str, Any]) -> str:
+    lines = ["| protocol | images | accuracy | 95 % interval | macro F1 | macro F2 | ECE |", "|---|---|---|---|---|---|---|"]
+    for protocol, summary in metrics.items():
+        for subset in ("all", "unseen"):
+            if subset in summary:
+                figures = summary[subset]
+                low, high = figures["accuracy_interval"]
+                name = f"{protocol}, " + ("whole test split, leaked" if subset == "all" else "without a twin in Training")
+                averages = f"{figures['macro']['f1']:.4f} | {figures['macro']['f2']:.4f} | {figures['ece']:.4f}"
+                lines.append(f"| {name} | {figures['count']} | {figures['accuracy']:.2%} | {low:.2%} to {high:.2%} | {averages} |")
+    return "\n".join(lines)
