@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from gradio.data_classes import ImageData
 
 from serving.classifier import Classifier, Prediction
 from serving.explain import overlay_heatmap
@@ -31,16 +32,6 @@ REFUSAL = (
 )
 # System fonts: the default theme would fetch its fonts from another host.
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
-
-
-class SliceUpload(gr.Image):
-    """An image input that hands over the file untouched; Gradio's own decoding clips 16-bit pictures and has no pixel limit."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str | None:
-        """Return the path of the uploaded file."""
-        return None if payload is None else payload.path
 
 
 def build_app(classifier: Classifier) -> gr.Blocks:
@@ -74,7 +65,8 @@ def build_app(classifier: Classifier) -> gr.Blocks:
         gr.Markdown(f"# {TITLE}\nUpload one slice: glioma, meningioma, pituitary tumour or no tumour, and where the evidence lies.\n\n{DISCLAIMER}")
         with gr.Row():
             with gr.Column():
-                upload = SliceUpload(label="Brain MRI slice", image_mode=None, type="filepath", sources=["upload", "clipboard"], height=380)
+                upload = gr.Image(label="Brain MRI slice", image_mode=None, type="filepath", sources=["upload", "clipboard"], height=380)
+                _hand_over_untouched(upload)
                 gr.Examples([[str(path)] for path in sorted(EXAMPLES.glob("*.png"))], inputs=upload, label="Examples")
                 gr.Markdown(ABOUT_EXAMPLES)
             with gr.Column():
@@ -98,6 +90,19 @@ def launch(classifier: Classifier, host: str | None = None, port: int | None = N
     app = build_app(classifier).queue(max_size=MAX_WAITING)
     theme = gr.themes.Soft(font=FONTS, font_mono=["ui-monospace", "monospace"])
     app.launch(server_name=host, server_port=port, theme=theme, max_file_size=MAX_BYTES, show_error=False, footer_links=["api"], ssr_mode=False)
+
+
+def _hand_over_untouched(upload: gr.Image) -> None:
+    """Let an image input pass the path of the file on, unopened.
+
+    Gradio's own reading clips 16-bit pictures and answers a file that is no picture with a bare "Error". The method is replaced on the
+    one object, because Gradio writes an interface file beside the module of every subclass, into the installed package.
+    """
+
+    def preprocess(payload: ImageData | None) -> str | None:
+        return None if payload is None else payload.path
+
+    upload.preprocess = preprocess  # type: ignore[method-assign]
 
 
 def _classify(classifier: Classifier, path: str) -> Prediction:

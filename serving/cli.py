@@ -3,13 +3,14 @@
 import csv
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from serving import ArtefactError, ImageError, Prediction, from_pretrained
+from serving import ArtefactError, Classifier, ImageError, Prediction, from_pretrained
 
 ModelOption = Annotated[str | None, typer.Option(help="Artefact folder or Hub repository user/name; the bundled model by default.")]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
@@ -27,11 +28,9 @@ def predict(
 
     Exit code 0: all were read (refused ones included); 1: the model cannot be loaded; 2: at least one picture cannot be read.
     """
-    try:
-        classifier = from_pretrained(model, revision)
-    except ArtefactError as error:
-        errors.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from error
+    if csv_file is not None and not csv_file.parent.is_dir():
+        raise typer.BadParameter(f"{csv_file.parent} is no folder. Make it first, or write elsewhere.", param_hint="--csv")
+    classifier = load_classifier(model, revision)
     rows = []
     for path in files:
         try:
@@ -55,14 +54,25 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; by default 127.0.0.1, or GRADIO_SERVER_NAME.")] = None,
 ) -> None:
     """Open the app in the browser. A research tool, not a medical device."""
+    classifier = load_classifier(model, revision)
+    # Imported here: predicting on the command line needs no web framework.
     from serving.app import launch
 
-    try:
-        classifier = from_pretrained(model, revision)
-    except ArtefactError as error:
-        errors.print(f"[red]{error}[/red]")
-        raise typer.Exit(1) from error
     launch(classifier, host=host, port=port)
+
+
+def load_classifier(model: str | None, revision: str | None) -> Classifier:
+    """Load the model, or leave with one line on stderr and code 1."""
+    try:
+        return from_pretrained(model, revision)
+    except ArtefactError as error:
+        fail(error)
+
+
+def fail(error: Exception | str) -> NoReturn:
+    """Print one line on stderr and leave with code 1."""
+    errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
 
 
 def describe(path: Path, prediction: Prediction) -> dict[str, Any]:
@@ -98,10 +108,10 @@ def print_table(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         if "error" in row:
-            table.add_row(row["file"], "[red]not read[/red]", *["-"] * len(labels), row["error"])
+            table.add_row(escape(row["file"]), "[red]not read[/red]", *["-"] * len(labels), escape(row["error"]))
         elif not row["in_domain"]:
-            table.add_row(row["file"], "[yellow]refused[/yellow]", *["-"] * len(labels), "This does not look like a brain MRI slice.")
+            table.add_row(escape(row["file"]), "[yellow]refused[/yellow]", *["-"] * len(labels), "This does not look like a brain MRI slice.")
         else:
             probabilities = (f"{row['probabilities'][label]:.1%}" for label in labels)
-            table.add_row(row["file"], row["label"], *probabilities, ", ".join(row["prediction_set"]))
+            table.add_row(escape(row["file"]), row["label"], *probabilities, ", ".join(row["prediction_set"]))
     Console().print(table)

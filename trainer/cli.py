@@ -3,19 +3,18 @@
 import importlib.util
 import os
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from serving.cli import RevisionOption, predict, serve
+from serving.cli import RevisionOption, fail, predict, serve
 
 app = typer.Typer(help="Brain MRI slices: data, training, evaluation, prediction. A research tool, not a medical device.", no_args_is_help=True)
 app.command()(predict)
 app.command()(serve)
 
 console = Console()
-errors = Console(stderr=True)
 DataDirOption = Annotated[Path | None, typer.Option(help="Where TFDS keeps datasets; ~/tensorflow_datasets by default.")]
 
 
@@ -34,10 +33,10 @@ def build(
     builder = Builder(config="official", data_dir=data_dir)
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
-    except (DatasetError, AssertionError) as error:
+    except DatasetError as error:
         fail(error)
     counts = ", ".join(f"{name} {split.num_examples:,}" for name, split in builder.info.splits.items())
-    console.print(f"Built tumor_ds/official in {builder.data_dir}: {counts}")
+    say(f"Built tumor_ds/official in {builder.data_dir}: {counts}")
 
 
 @app.command()
@@ -63,7 +62,7 @@ def train(
         folder = build_artefact(run_dir, builder, console)
     except (ConfigError, DatasetMissingError, RunError) as error:
         fail(error)
-    console.print(f"Artefact: {folder}\nTry it:   tumor serve --model {folder}")
+    say(f"Artefact: {folder}\nTry it:   tumor serve --model {folder}")
 
 
 @app.command()
@@ -81,7 +80,7 @@ def export(
         folder = build_artefact(run, load_builder(load_run_config(run).data.dataset, data_dir), console)
     except (DatasetMissingError, RunError) as error:
         fail(error)
-    console.print(f"Artefact: {folder}")
+    say(f"Artefact: {folder}")
 
 
 @app.command()
@@ -107,7 +106,7 @@ def evaluate(
     summary = evaluation.summarise(result)
     evaluation.save_evaluation(result, summary, out)
     evaluation.print_summary(result.protocol, summary, console)
-    console.print(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
+    say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
 
 
 def require_training_extra() -> None:
@@ -118,7 +117,6 @@ def require_training_extra() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def fail(error: Exception | str) -> NoReturn:
-    """Print one line on stderr and leave with code 1."""
-    errors.print(f"[red]{error}[/red]")
-    raise typer.Exit(1)
+def say(text: str) -> None:
+    """Print as it is: a path may hold brackets, which rich would take for markup, and must not be broken into lines."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -28,7 +28,8 @@ def start_wandb(config: Config, run_dir: Path) -> Iterator[wandb.Run]:
     """
     if "WANDB_MODE" not in os.environ and not _has_key():
         os.environ["WANDB_MODE"] = "offline"
-        Console().print(f"W&B: no key found, so this run is logged offline. Upload it later: wandb sync {run_dir}/wandb/offline-run-*")
+        message = f"W&B: no key found, so this run is logged offline. Upload it later: wandb sync {run_dir}/wandb/offline-run-*"
+        Console().print(message, markup=False, highlight=False, soft_wrap=True)
     run = wandb.init(
         project=config.tracking.wandb_project,
         name=run_dir.name,

@@ -1,0 +1,111 @@
+import dataclasses
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving import ArtefactError, Classifier, ImageError, from_pretrained
+from serving.app import EXAMPLES
+from serving.artefact import BUNDLED
+
+LABELS = ("glioma", "meningioma", "notumor", "pituitary")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return from_pretrained()
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_bundled_model_reads_the_examples(classifier, label):
+    prediction = classifier.predict(EXAMPLES / f"{label}.png")
+    assert prediction.label == label
+    assert prediction.in_domain
+    assert prediction.prediction_set[0] == label
+    assert tuple(prediction.probabilities) == LABELS
+    assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
+    assert max(prediction.probabilities, key=prediction.probabilities.__getitem__) == label
+    assert prediction.heatmap.shape == (classifier.config.image_size,) * 2
+    assert prediction.heatmap.dtype == np.float32
+    assert 0 <= prediction.heatmap.min() <= prediction.heatmap.max() <= 1
+
+
+def test_every_kind_of_source_gives_the_same_answer(classifier):
+    path = EXAMPLES / "glioma.png"
+    image = Image.open(path)
+    expected = classifier.predict(path).probabilities
+    for source in (str(path), path.read_bytes(), image, np.asarray(image), np.asarray(image.convert("RGB"))):
+        assert classifier.predict(source).probabilities == expected
+
+
+def test_batch_equals_one_by_one(classifier):
+    paths = sorted(EXAMPLES.glob("*.png")) * 10  # 40: more than one batch of the runtime
+    for together, path in zip(classifier.predict_batch(paths), paths, strict=True):
+        alone = classifier.predict(path)
+        assert together.label == alone.label
+        assert list(together.probabilities.values()) == pytest.approx(list(alone.probabilities.values()), abs=1e-5)
+
+
+def test_empty_batch(classifier):
+    assert classifier.predict_batch([]) == []
+
+
+def test_threads_do_not_mix_answers(classifier):
+    paths = sorted(EXAMPLES.glob("*.png")) * 8
+    with ThreadPoolExecutor(8) as pool:
+        labels = [prediction.label for prediction in pool.map(classifier.predict, paths)]
+    assert labels == [path.stem for path in paths]
+
+
+def test_a_picture_that_is_no_brain_mri_is_refused(classifier):
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    prediction = classifier.predict(noise)
+    assert not prediction.in_domain
+    assert prediction.label is None
+    assert prediction.prediction_set == ()
+    assert prediction.domain_distance > classifier.config.guard.threshold
+
+
+def test_unreadable_picture_is_an_error(classifier):
+    with pytest.raises(ImageError):
+        classifier.predict(b"no picture")
+
+
+def test_prediction_is_frozen(classifier):
+    prediction = classifier.predict(EXAMPLES / "glioma.png")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        prediction.label = "notumor"
+
+
+def test_folder_and_bundled_model_agree():
+    assert from_pretrained(BUNDLED).config.raw == from_pretrained().config.raw
+
+
+def test_neither_folder_nor_repository():
+    with pytest.raises(ArtefactError, match="neither"):
+        from_pretrained("/no/such/folder")
+
+
+def test_bundle_is_small_enough_to_ship():
+    assert sum(path.stat().st_size for path in BUNDLED.rglob("*")) < 25_000_000
+
+
+@pytest.mark.real_data
+def test_guard_refuses_most_pictures_that_are_no_brain_mri(classifier, real_data_dir):
+    folder: Path = real_data_dir / "not_brain_mri"
+    if not folder.is_dir():
+        pytest.skip(f"no pictures other than brain MRI in {folder}")
+    predictions = classifier.predict_batch([path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".txt"])
+    assert np.mean([not prediction.in_domain for prediction in predictions]) >= 0.5
+
+
+@pytest.mark.real_data
+def test_real_test_slices_of_every_class(classifier, real_data_dir):
+    with zipfile.ZipFile(real_data_dir / "brain-tumor-mri-dataset.zip") as archive:
+        names = [name for name in sorted(archive.namelist()) if name.startswith("Testing/")][::16]
+        predictions = classifier.predict_batch([archive.read(name) for name in names])
+    correct = [prediction.label == name.split("/")[1] for prediction, name in zip(predictions, names, strict=True)]
+    assert np.mean(correct) > 0.9

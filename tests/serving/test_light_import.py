@@ -1,0 +1,26 @@
+import subprocess
+import sys
+
+HEAVY = {"tensorflow", "keras", "keras_cv", "wandb", "tensorflow_datasets"}
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"{statement}; import sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_import_serving_loads_nothing_heavy():
+    assert not HEAVY & loaded_after("import serving")
+
+
+def test_app_and_command_line_load_nothing_heavy():
+    assert not HEAVY & loaded_after("import serving.app, trainer.cli")
+
+
+def test_importing_serving_does_not_import_the_web_framework():
+    assert not {"gradio", "huggingface_hub", "trainer", "tumor_ds"} & loaded_after("import serving")
+
+
+def test_predicting_loads_nothing_heavy():
+    code = "from serving import from_pretrained; import numpy; from_pretrained().predict(numpy.zeros((9, 9), 'uint8'))"
+    assert not HEAVY & loaded_after(code)

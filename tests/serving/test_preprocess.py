@@ -1,0 +1,156 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving import preprocess as module
+from serving.preprocess import ImageError, decode_grey, fit_to_square, preprocess
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def ramp() -> np.ndarray:
+    """uint8 (20, 30), rising to the right."""
+    return np.tile(np.linspace(0, 255, 30).astype(np.uint8), (20, 1))
+
+
+def test_grey_png_is_untouched(ramp):
+    np.testing.assert_array_equal(decode_grey(encode(Image.fromarray(ramp))), ramp)
+
+
+def test_rgb_becomes_bt601_luma():
+    image = Image.new("RGB", (2, 2), (200, 100, 50))
+    assert decode_grey(encode(image))[0, 0] == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
+
+
+def test_transparency_is_laid_over_black(ramp):
+    alpha = np.full_like(ramp, 255)
+    alpha[:10] = 0
+    rgba = np.dstack([ramp, ramp, ramp, alpha])
+    decoded = decode_grey(encode(Image.fromarray(rgba)))
+    assert (decoded[:10] == 0).all()
+    np.testing.assert_array_equal(decoded[10:], ramp[10:])
+
+
+def test_transparent_palette_entry_becomes_black():
+    image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), "P")
+    image.putpalette([200, 200, 200, 90, 90, 90])
+    np.testing.assert_array_equal(decode_grey(encode(image, transparency=0)), [[0, 90], [90, 0]])
+
+
+def test_cmyk_jpeg_equals_its_rgb(ramp):
+    rgb = Image.fromarray(np.dstack([ramp] * 3))
+    decoded = decode_grey(encode(rgb.convert("CMYK"), "JPEG", quality=100))
+    assert np.abs(decoded.astype(int) - ramp).max() <= 3
+
+
+@pytest.mark.parametrize(("orientation", "turned"), [(1, lambda a: a), (3, lambda a: a[::-1, ::-1]), (6, lambda a: np.rot90(a, -1)), (8, np.rot90)])
+def test_exif_orientation_is_applied(ramp, orientation, turned):
+    exif = Image.Exif()
+    exif[274] = orientation
+    np.testing.assert_array_equal(decode_grey(encode(Image.fromarray(ramp), exif=exif)), turned(ramp))
+
+
+def test_sixteen_bit_is_windowed_by_percentiles():
+    deep = np.linspace(1000, 3000, 10_000).astype(np.uint16).reshape(100, 100)
+    deep[0, 0] = 65_535  # a hot pixel must not darken the rest
+    decoded = decode_grey(encode(Image.fromarray(deep)))
+    assert decoded.min() == 0
+    assert decoded.max() == 255
+    assert int(decoded[50, 50]) == pytest.approx(128, abs=3)
+
+
+def test_flat_sixteen_bit_is_black():
+    assert (decode_grey(np.full((5, 5), 700, np.uint16)) == 0).all()
+
+
+def test_float_array_with_nan_and_infinity():
+    deep = np.linspace(-1, 1, 100, dtype=np.float32).reshape(10, 10)
+    deep[0, :2] = np.nan, np.inf
+    assert decode_grey(deep).dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_path_bytes_image_and_array_agree(tmp_path, ramp, kind):
+    path = tmp_path / f"slice.{kind.lower()}"
+    path.write_bytes(encode(Image.fromarray(ramp), kind))
+    for source in (path, str(path), path.read_bytes(), Image.fromarray(ramp), ramp, ramp[..., None], np.dstack([ramp] * 3)):
+        np.testing.assert_array_equal(decode_grey(source), ramp)
+
+
+def test_padding_centres_and_keeps_the_aspect():
+    tall = np.full((40, 20), 200, np.uint8)
+    square = fit_to_square(tall, 40)[..., 0]
+    assert square.shape == (40, 40)
+    assert (square[:, 10:30] == 200).all()
+    assert (square[:, :10] == 0).all()
+    assert (square[:, 30:] == 0).all()
+
+
+def test_native_size_is_not_resampled(ramp):
+    square = fit_to_square(ramp, 30)[..., 0]
+    np.testing.assert_array_equal(square[5:25], ramp)
+
+
+def test_downscaling_is_antialiased():
+    stripes = np.tile(np.array([0, 255], np.uint8), (256, 128))
+    small = fit_to_square(stripes, 64)[8:-8, 8:-8, 0]
+    assert small.min() > 110
+    assert small.max() < 145
+
+
+def test_preprocess_shape_and_type(ramp):
+    result = preprocess(encode(Image.fromarray(ramp)), 64)
+    assert result.shape == (64, 64, 1)
+    assert result.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"this is no picture", "not a picture"),
+        (encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)), "JPEG")[:700], "damaged"),
+        (encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)))[:2000], "damaged"),
+    ],
+)
+def test_bad_content_is_refused(content, message):
+    with pytest.raises(ImageError, match=message):
+        decode_grey(content)
+
+
+def test_missing_file_is_named_without_its_folder(tmp_path):
+    with pytest.raises(ImageError, match=r"nothing\.png cannot be read") as caught:
+        decode_grey(tmp_path / "nothing.png")
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_pixel_limit_is_checked_before_decoding(monkeypatch):
+    bomb = encode(Image.new("1", (9000, 9000)))
+    assert len(bomb) < 100_000
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match="9000 x 9000 pixels"):
+        decode_grey(bomb)
+
+
+def test_more_pixels_than_pillow_opens_is_refused():
+    with pytest.raises(ImageError, match="pixels"):
+        decode_grey(encode(Image.new("1", (20_000, 20_000))))
+
+
+def test_byte_limit(monkeypatch, ramp):
+    monkeypatch.setattr(module, "MAX_BYTES", 50)
+    with pytest.raises(ImageError, match="bytes; at most 50"):
+        decode_grey(encode(Image.fromarray(ramp)))
+
+
+@pytest.mark.parametrize("array", [np.zeros((3,), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8), np.array([["a"]])])
+def test_array_of_wrong_shape_is_refused(array):
+    with pytest.raises(ImageError, match="Expected an array"):
+        decode_grey(array)

@@ -1,0 +1,44 @@
+"""What the model is trained on is what it is served with, from the file on disk to the probability."""
+
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from serving import from_pretrained
+from serving.artefact import BUNDLED, KERAS_FILE
+from serving.calibration import compute_probabilities
+from serving.preprocess import preprocess
+from trainer.config import build_config
+from trainer.input_pipeline import build_split, iterate_examples, load_builder
+
+pytestmark = pytest.mark.real_data
+
+
+@pytest.fixture(scope="module")
+def served(real_data_dir, real_dataset_dir):
+    """(app's tensors, training pipeline's tensors) of 20 real JPEGs, float32 (20, size, size, 1)."""
+    classifier = from_pretrained()
+    config = build_config(classifier.config.raw["training"])
+    builder = load_builder("tumor_ds/official", real_dataset_dir)
+    names = [example.filename for example in iterate_examples(builder, "validation")][::29][:20]
+    pipeline = np.concatenate([images for images, _ in build_split(builder, "validation", config, training=False).as_numpy_iterator()])
+    with zipfile.ZipFile(real_data_dir / "brain-tumor-mri-dataset.zip") as archive:
+        app = np.stack([preprocess(archive.read(name), classifier.config.image_size) for name in names])
+    assert len(names) == 20
+    return app, pipeline[::29][:20]
+
+
+def test_tensors_are_identical(served):
+    app, pipeline = served
+    np.testing.assert_array_equal(app.astype(np.float32), pipeline)
+
+
+def test_keras_and_litert_give_equal_probabilities(served):
+    app, pipeline = served
+    classifier = from_pretrained()
+    model = keras.models.load_model(BUNDLED / KERAS_FILE, safe_mode=True)
+    temperature = classifier.config.temperature
+    litert = compute_probabilities(classifier.run(app).logits, temperature)
+    np.testing.assert_allclose(litert, compute_probabilities(model.predict(pipeline, verbose=0), temperature), atol=1e-4)

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from serving.preprocess import fit_to_square
+from trainer.config import AugmentationConfig, Config, DataConfig
+from trainer.input_pipeline import build_split, compute_fingerprint, iterate_examples, load_builder, load_split
+
+NOTHING = AugmentationConfig(flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0)
+CONFIG = Config(data=DataConfig(image_size=64, batch_size=7), augmentation=NOTHING)
+
+
+@pytest.fixture(scope="module")
+def builder(dummy_dataset_dir):
+    return load_builder("tumor_ds/official", dummy_dataset_dir)
+
+
+def gather(dataset) -> tuple[np.ndarray, np.ndarray]:
+    batches = list(dataset.as_numpy_iterator())
+    return np.concatenate([images for images, _ in batches]), np.concatenate([labels for _, labels in batches])
+
+
+def test_batches_hold_every_image_once_in_order(builder):
+    images, labels = gather(build_split(builder, "train", CONFIG, training=False))
+    examples = list(iterate_examples(builder, "train"))
+    assert images.dtype == labels.dtype == np.float32
+    assert len(images) == 36  # not a multiple of the batch size
+    np.testing.assert_array_equal(images, [fit_to_square(example.image[..., 0], 64) for example in examples])
+    np.testing.assert_array_equal(labels.argmax(axis=1), [example.label for example in examples])
+
+
+def test_training_batches_are_shuffled_anew_but_complete(builder):
+    dataset = build_split(builder, "train", CONFIG, training=True)
+    first, second = gather(dataset)[0], gather(dataset)[0]
+    assert not np.array_equal(first, second)
+    assert sorted(map(bytes, first)) == sorted(map(bytes, second))
+
+
+def test_load_split_is_sorted_and_equal_to_the_batches(builder):
+    split = load_split(builder, "validation", 64)
+    images, _ = gather(build_split(builder, "validation", CONFIG, training=False))
+    assert list(split.filenames) == sorted(split.filenames)
+    assert sorted(map(bytes, split.images)) == sorted(map(bytes, images.astype(np.uint8)))
+    assert not split.has_train_twin.any()
+
+
+def test_fingerprint_does_not_depend_on_the_folder(builder, build_dataset, dummy_data_dir, tmp_path):
+    again = load_builder("tumor_ds/official", build_dataset(dummy_data_dir, tmp_path))
+    assert compute_fingerprint(again) == compute_fingerprint(builder)

@@ -1,0 +1,106 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from trainer.cli import app
+from trainer.config import Config
+from trainer.training import BEST_WEIGHTS_FILE, FINISHED_FILE, RunError, claim_run_dir
+
+
+def read_history(run_dir) -> list[dict[str, str]]:
+    with (run_dir / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_folder_is_whole(tiny_run):
+    names = {path.name for path in tiny_run.iterdir()}
+    assert {"config.json", "history.csv", BEST_WEIGHTS_FILE, FINISHED_FILE, "artefact", "predictions.csv", "wandb"} <= names
+    assert not any("partial" in name for name in names)
+    assert [row["epoch"] for row in read_history(tiny_run)] == ["0", "1"]
+
+
+def test_without_a_key_wandb_is_offline_and_says_so(tiny_run):
+    assert "no key found, so this run is logged offline" in " ".join((tiny_run / "output.txt").read_text().split())
+    [folder] = (tiny_run / "wandb").glob("offline-run-*")
+    [log] = folder.glob("*.wandb")
+    content = log.read_bytes()
+    for key in (b"epoch/val_accuracy", b"epoch/loss", b"epoch/learning_rate", b"label_smoothing"):
+        assert key in content
+
+
+def test_finished_run_is_not_trained_again(tiny_run, tiny_overrides, dummy_dataset_dir):
+    before = (tiny_run / BEST_WEIGHTS_FILE).stat().st_mtime_ns
+    config = tiny_run.parent / "tiny.toml"
+    arguments = ["train", str(config), *tiny_overrides, "--run-dir", str(tiny_run), "--data-dir", str(dummy_dataset_dir)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert (tiny_run / BEST_WEIGHTS_FILE).stat().st_mtime_ns == before
+    assert len(read_history(tiny_run)) == 2
+
+
+def test_folder_of_another_config_is_refused(tmp_path):
+    claim_run_dir(Config(), tmp_path)
+    claim_run_dir(Config(), tmp_path)
+    with pytest.raises(RunError, match="another config"):
+        claim_run_dir(Config(seed=1), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+
+
+def test_missing_dataset_says_how_to_build_it(tmp_path):
+    config = tmp_path / "run.toml"
+    config.write_text("")
+    result = CliRunner().invoke(app, ["train", str(config), "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert "tumor build" in result.stderr
+
+
+def test_killed_run_resumes_after_its_last_epoch(dummy_dataset_dir, tmp_path):
+    config = tmp_path / "killed.toml"
+    config.write_text("[data]\nimage_size = 32\nbatch_size = 8\n[optimization]\nepochs = 40\n[model]\npretrained = false\n")
+    arguments = [str(config), "--run-dir", str(tmp_path / "run"), "--data-dir", str(dummy_dataset_dir)]
+    command = [sys.executable, "-c", "from trainer.cli import app; app()", "train", *arguments]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+    )
+    history = tmp_path / "run" / "history.csv"
+    deadline = time.monotonic() + 180
+    while not (history.exists() and len(read_history(tmp_path / "run")) >= 2):
+        assert process.poll() is None, process.stdout.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = len(read_history(tmp_path / "run"))
+    assert done < 40
+    text = config.read_text()
+    stop_soon = CliRunner().invoke(app, ["train", *arguments, "--set", f"optimization.epochs={done + 2}"])
+    assert stop_soon.exit_code == 1  # another config, so it is refused and nothing is lost
+    assert config.read_text() == text
+    # The same command continues; it is stopped again as soon as it has shown where it started.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+    )
+    while len(read_history(tmp_path / "run")) < done + 1:
+        assert process.poll() is None, process.stdout.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    epochs = [int(row["epoch"]) for row in read_history(tmp_path / "run")]
+    assert epochs[done] in (done - 1, done)  # the kill may fall between the history and the backup
+    assert epochs[:done] == list(range(done))
