@@ -7,6 +7,9 @@ config. Only the files that serving needs are downloaded, and `model.tflite` is 
 import base64
 import hashlib
 import json
+import logging
+import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +27,10 @@ CARD_FILE = "README.md"
 RUN_SUBFOLDER = "artefact"
 BUNDLED = Path(__file__).parent / "pretrained"
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_PROTOTYPE_DTYPE = "<f2"
+# Like 5xx these say nothing about the repository. Any other error is a refusal, for which cached files are no remedy.
+_OUTAGE_STATUS = (408, 429)
+logger = logging.getLogger(__name__)
 
 
 class ArtefactError(RuntimeError):
@@ -82,9 +89,12 @@ def locate_artefact(path_or_repo: str | Path | None = None, revision: str | None
         if revision is not None:
             raise ArtefactError(f"The bundled model has no revisions, got revision={revision!r}. Name a Hub repository as well.")
         return BUNDLED
-    folder = Path(path_or_repo)
-    if folder.is_dir():
-        return folder / RUN_SUBFOLDER if (folder / RUN_SUBFOLDER).is_dir() else folder
+    # os.path, because Path.is_dir raises where a name is too long or a parent may not be read.
+    if os.path.isdir(path_or_repo):
+        if revision is not None:
+            raise ArtefactError(f"A folder has no revisions, got revision={revision!r} for {path_or_repo}. Name a Hub repository, or leave it out.")
+        run = Path(path_or_repo, RUN_SUBFOLDER)
+        return run if run.is_dir() else Path(path_or_repo)
     if not _REPO_ID.fullmatch(str(path_or_repo)):
         raise ArtefactError(f"Expected an artefact folder or a Hub repository user/name; {path_or_repo} is neither.")
     return _download(str(path_or_repo), revision)
@@ -94,15 +104,19 @@ def load_config(folder: Path) -> ArtefactConfig:
     """Read and check `config.json`.
 
     Raises:
-        ArtefactError: the file is missing, of another format version, or incomplete.
+        ArtefactError: the file is missing, of another format version, incomplete or malformed.
     """
     path = folder / CONFIG_FILE
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ArtefactError(f"{folder.name} holds no {CONFIG_FILE}, so it is no artefact. A finished `tumor train` writes one.") from error
-    except json.JSONDecodeError as error:
-        raise ArtefactError(f"{CONFIG_FILE} in {folder.name} is not valid JSON: {error}") from error
+        raise ArtefactError(f"{folder} holds no {CONFIG_FILE}, so it is no artefact. A finished `tumor train` writes one.") from error
+    except OSError as error:
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}. Check that it is a file and its permissions.") from error
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path} is not valid JSON: {error}. Download or export the artefact again.") from error
+    if not isinstance(raw, dict):
+        raise ArtefactError(f"{path} should hold a JSON object; it holds a {type(raw).__name__}. Download or export the artefact again.")
     if raw.get("format_version") != FORMAT_VERSION:
         raise ArtefactError(
             f"{CONFIG_FILE} has format version {raw.get('format_version')!r}; this package reads {FORMAT_VERSION}. Update one of the two."
@@ -110,7 +124,9 @@ def load_config(folder: Path) -> ArtefactConfig:
     try:
         return _parse(raw)
     except KeyError as error:
-        raise ArtefactError(f"{CONFIG_FILE} in {folder.name} lacks the field {error}.") from error
+        raise ArtefactError(f"{path} lacks the field {error}. Download or export the artefact again.") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArtefactError(f"{path} is malformed: {error}. Download or export the artefact again.") from error
 
 
 def check_sha256(folder: Path, name: str, config: ArtefactConfig) -> Path:
@@ -121,10 +137,13 @@ def check_sha256(folder: Path, name: str, config: ArtefactConfig) -> Path:
     """
     path, expected = folder / name, config.raw["sha256"].get(name)
     if not path.is_file():
-        raise ArtefactError(f"{name} is missing from {folder.name}. Download or export the artefact again.")
+        raise ArtefactError(f"{name} is missing from {folder}. Download or export the artefact again.")
     found = compute_sha256(path)
     if found != expected:
-        raise ArtefactError(f"{name} in {folder.name} is damaged or was swapped: sha256 {found}, expected {expected}. Download it again.")
+        raise ArtefactError(
+            f"{name} in {folder} is damaged or was swapped: sha256 {found}, expected {expected}. "
+            "Download it again; one from the Hub has to leave the cache first (`hf cache rm model/USER/NAME`)."
+        )
     return path
 
 
@@ -136,44 +155,112 @@ def compute_sha256(path: Path) -> str:
 
 def encode_prototypes(prototypes: np.ndarray) -> dict[str, Any]:
     """Store unit rows float32 (k, d) as base64 of float16; inverse of what `load_config` reads."""
-    return {"shape": list(prototypes.shape), "dtype": "<f2", "base64": base64.b64encode(prototypes.astype("<f2").tobytes()).decode()}
+    return {
+        "shape": list(prototypes.shape),
+        "dtype": _PROTOTYPE_DTYPE,
+        "base64": base64.b64encode(prototypes.astype(_PROTOTYPE_DTYPE).tobytes()).decode(),
+    }
 
 
 def _parse(raw: dict[str, Any]) -> ArtefactConfig:
-    guard, calibration = raw["guard"], raw["calibration"]
-    stored = guard["prototypes"]
-    prototypes = np.frombuffer(base64.b64decode(stored["base64"]), dtype=stored["dtype"]).reshape(stored["shape"]).astype(np.float32)
+    guard, calibration, labels, size = raw["guard"], raw["calibration"], raw["labels"], raw["image"]["size"]
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) or not 2 <= len(labels) == len(set(labels)):
+        raise ValueError(f"labels should be a list of two or more different names, got {labels!r}")
+    if not isinstance(size, int) or not 1 <= size <= 4096:
+        raise ValueError(f"image.size should be a whole number of pixels from 1 to 4096, got {size!r}")
+    if not isinstance(raw["sha256"][LITERT_FILE], str):
+        raise ValueError(f"sha256 of {LITERT_FILE} should be text, got {raw['sha256'][LITERT_FILE]!r}")
     return ArtefactConfig(
-        labels=tuple(raw["labels"]),
-        image_size=raw["image"]["size"],
+        labels=tuple(labels),
+        image_size=size,
         architecture=raw["architecture"],
-        temperature=calibration["temperature"],
-        prediction_set_threshold=calibration["prediction_set_threshold"],
-        coverage=calibration["coverage"],
-        guard=GuardConfig(prototypes, guard["threshold"]),
+        temperature=_parse_number(calibration, "temperature", 1e-3, 1e3),
+        prediction_set_threshold=_parse_number(calibration, "prediction_set_threshold", 0.0, 1.0),
+        coverage=_parse_number(calibration, "coverage", 0.0, 1.0),
+        guard=GuardConfig(_parse_prototypes(guard["prototypes"]), _parse_number(guard, "threshold", 0.0, 2.0)),
         raw=raw,
     )
+
+
+def _parse_number(section: dict[str, Any], name: str, low: float, high: float) -> float:
+    value = section[name]
+    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+        raise ValueError(f"{name} should be a number from {low:g} to {high:g}, got {value!r}")
+    return value
+
+
+def _parse_prototypes(stored: dict[str, Any]) -> np.ndarray:
+    """Inverse of `encode_prototypes`."""
+    if stored["dtype"] != _PROTOTYPE_DTYPE:
+        raise ValueError(f"prototypes should be of dtype {_PROTOTYPE_DTYPE}, got {stored['dtype']!r}")
+    content = base64.b64decode(stored["base64"], validate=True)
+    prototypes = np.frombuffer(content, _PROTOTYPE_DTYPE).reshape(stored["shape"]).astype(np.float32)
+    if prototypes.ndim != 2 or not prototypes.size or not np.allclose(np.linalg.norm(prototypes, axis=1), 1.0, atol=0.01):
+        raise ValueError(f"prototypes should be rows of unit length, got shape {prototypes.shape}")
+    return prototypes
 
 
 def _download(repo_id: str, revision: str | None) -> Path:
     # Imported here: the client takes longer to import than the bundled model to answer.
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
+    name, outage = f"{repo_id} at {revision or 'main'}", None
     try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG_FILE, LITERT_FILE]))
+        outage = _find_outage(repo_id, revision)
+        patterns = [CONFIG_FILE, LITERT_FILE]
+        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns, local_files_only=outage is not None))
+    except HFValidationError as error:
+        raise ArtefactError(f"Expected an artefact folder or a Hub repository user/name; {repo_id} is neither.") from error
     except GatedRepoError as error:
         raise ArtefactError(f"{repo_id} is gated. Accept its terms on the Hub, then log in with `hf auth login`.") from error
     except RepositoryNotFoundError as error:
         raise ArtefactError(
-            f"The Hub has no model {repo_id} that you may read. Check the name; for a private one log in with `hf auth login`."
+            f"There is no folder {repo_id}, and the Hub has no model of this name that you may read. "
+            "Check the name; for a private one log in with `hf auth login`."
         ) from error
     except RevisionNotFoundError as error:
-        raise ArtefactError(f"{repo_id} has no revision {revision}. Name a branch, a tag or a commit of it.") from error
+        raise ArtefactError(f"{repo_id} has no revision {revision or 'main'}. Name a branch, a tag or a commit of it.") from error
     except LocalEntryNotFoundError as error:
         raise ArtefactError(
-            f"The Hub cannot be reached and {repo_id} is not in the local cache. Check the network, or use the bundled model."
+            f"The Hub cannot be used ({outage or error}) and {name} is not whole in the local cache. Try again later, or use the bundled model."
         ) from error
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "no answer"
-        raise ArtefactError(f"The Hub answered {status} for {repo_id}. Try again later.") from error
+        status = error.response.status_code
+        advice = "Log in again with `hf auth login`." if status in (401, 403) else "Try again later."
+        raise ArtefactError(f"The Hub answered {status} for {name}. {advice}") from error
+    except (HTTPError, OSError, ValueError) as error:
+        raise ArtefactError(f"{name} cannot be downloaded ({type(error).__name__}: {error}). Check the network, HF_ENDPOINT and the disk.") from error
+    if outage is not None and folder.name != revision:
+        logger.warning("The Hub cannot be used (%s): %s comes from the local cache, commit %s, and may be out of date.", outage, name, folder.name)
+    return folder
+
+
+def _find_outage(repo_id: str, revision: str | None) -> str | None:
+    """Ask the Hub for a revision; say why it cannot be asked, or None where it knows the revision. A refusal is raised.
+
+    `snapshot_download` asks the same without a time limit, and takes a refusal, too, as a reason to hand out cached files unsaid.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+
+    try:
+        HfApi().model_info(repo_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except OfflineModeIsEnabled:
+        return "HF_HUB_OFFLINE is set"
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status < 500 and status not in _OUTAGE_STATUS:
+            raise
+        return f"it answered {status}"
+    except HTTPError as error:
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -56,7 +56,20 @@ class Classifier:
             ArtefactError: something is missing, damaged or of another version.
         """
         self.config = artefact.load_config(folder)
-        self._model = LiteRTModel(artefact.check_sha256(folder, artefact.LITERT_FILE, self.config))
+        path = artefact.check_sha256(folder, artefact.LITERT_FILE, self.config)
+        size = self.config.image_size
+        try:
+            self._model = LiteRTModel(path)
+            outputs = self._model.run(np.zeros((1, size, size, 1), np.uint8))
+        except (ValueError, RuntimeError) as error:
+            raise artefact.ArtefactError(f"{path.name} cannot be run on images of {size} x {size} pixels: {error}. Export it again.") from error
+        found = (outputs.logits.shape[1], outputs.embeddings.shape[1])
+        expected = (len(self.labels), self.config.guard.prototypes.shape[1])
+        if found != expected:
+            raise artefact.ArtefactError(
+                f"{path.name} gives {found[0]} logits and an embedding of {found[1]}, but {artefact.CONFIG_FILE} has {expected[0]} labels "
+                f"and prototypes of {expected[1]}. Export them again together."
+            )
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +11,7 @@ from PIL import Image
 
 from serving import ArtefactError, Classifier, ImageError, from_pretrained
 from serving.app import EXAMPLES
-from serving.artefact import BUNDLED
+from serving.artefact import BUNDLED, compute_sha256
 
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -87,6 +89,30 @@ def test_folder_and_bundled_model_agree():
 def test_neither_folder_nor_repository():
     with pytest.raises(ArtefactError, match="neither"):
         from_pretrained("/no/such/folder")
+
+
+def change_artefact(folder: Path, **changes: object) -> Path:
+    """Copy of the bundled artefact with other fields in `config.json` and a sha256 that fits its `model.tflite`."""
+    shutil.copytree(BUNDLED, folder, dirs_exist_ok=True)
+    config = json.loads((BUNDLED / "config.json").read_text()) | changes
+    if "litert" in changes:
+        (folder / "model.tflite").write_bytes(config.pop("litert"))
+    config["sha256"]["model.tflite"] = compute_sha256(folder / "model.tflite")
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"litert": b"no model"}, "cannot be run"),
+        ({"image": {"size": 100}}, "cannot be run on images of 100 x 100"),
+        ({"labels": ["a", "b", "c", "d", "e"]}, "gives 4 logits .* has 5 labels"),
+    ],
+)
+def test_model_that_does_not_fit_its_config_is_refused(tmp_path, changes, message):
+    with pytest.raises(ArtefactError, match=message):
+        from_pretrained(change_artefact(tmp_path / "artefact", **changes))
 
 
 def test_bundle_is_small_enough_to_ship():
