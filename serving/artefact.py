@@ -27,7 +27,7 @@ CARD_FILE = "README.md"
 RUN_SUBFOLDER = "artefact"
 BUNDLED = Path(__file__).parent / "pretrained"
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_PROTOTYPE_DTYPE = "<f2"
+_DIRECTIONS_DTYPE = "<f2"
 # Like 5xx these say nothing about the repository. Any other error is a refusal, for which cached files are no remedy.
 _OUTAGE_STATUS = (408, 429)
 logger = logging.getLogger(__name__)
@@ -42,11 +42,11 @@ class GuardConfig:
     """What the input guard compares a picture with.
 
     Attributes:
-        prototypes: float32 (k, d), unit rows: centres of the training embeddings.
-        threshold: largest cosine distance to the nearest prototype that still counts as a brain MRI slice.
+        directions: float32 (k, d), orthonormal rows: principal directions of the training embeddings.
+        threshold: largest distance from their subspace, [0, 1], that still counts as a brain MRI slice.
     """
 
-    prototypes: np.ndarray
+    directions: np.ndarray
     threshold: float
 
 
@@ -153,12 +153,12 @@ def compute_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def encode_prototypes(prototypes: np.ndarray) -> dict[str, Any]:
-    """Store unit rows float32 (k, d) as base64 of float16; inverse of what `load_config` reads."""
+def encode_directions(directions: np.ndarray) -> dict[str, Any]:
+    """Store orthonormal rows float32 (k, d) as base64 of float16; inverse of what `load_config` reads."""
     return {
-        "shape": list(prototypes.shape),
-        "dtype": _PROTOTYPE_DTYPE,
-        "base64": base64.b64encode(prototypes.astype(_PROTOTYPE_DTYPE).tobytes()).decode(),
+        "shape": list(directions.shape),
+        "dtype": _DIRECTIONS_DTYPE,
+        "base64": base64.b64encode(directions.astype(_DIRECTIONS_DTYPE).tobytes()).decode(),
     }
 
 
@@ -177,7 +177,7 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
         temperature=_parse_number(calibration, "temperature", 1e-3, 1e3),
         prediction_set_threshold=_parse_number(calibration, "prediction_set_threshold", 0.0, 1.0),
         coverage=_parse_number(calibration, "coverage", 0.0, 1.0),
-        guard=GuardConfig(_parse_prototypes(guard["prototypes"]), _parse_number(guard, "threshold", 0.0, 2.0)),
+        guard=GuardConfig(_parse_directions(guard["directions"]), _parse_number(guard, "threshold", 0.0, 1.0)),
         raw=raw,
     )
 
@@ -189,15 +189,15 @@ def _parse_number(section: dict[str, Any], name: str, low: float, high: float) -
     return value
 
 
-def _parse_prototypes(stored: dict[str, Any]) -> np.ndarray:
-    """Inverse of `encode_prototypes`."""
-    if stored["dtype"] != _PROTOTYPE_DTYPE:
-        raise ValueError(f"prototypes should be of dtype {_PROTOTYPE_DTYPE}, got {stored['dtype']!r}")
+def _parse_directions(stored: dict[str, Any]) -> np.ndarray:
+    """Inverse of `encode_directions`."""
+    if stored["dtype"] != _DIRECTIONS_DTYPE:
+        raise ValueError(f"directions should be of dtype {_DIRECTIONS_DTYPE}, got {stored['dtype']!r}")
     content = base64.b64decode(stored["base64"], validate=True)
-    prototypes = np.frombuffer(content, _PROTOTYPE_DTYPE).reshape(stored["shape"]).astype(np.float32)
-    if prototypes.ndim != 2 or not prototypes.size or not np.allclose(np.linalg.norm(prototypes, axis=1), 1.0, atol=0.01):
-        raise ValueError(f"prototypes should be rows of unit length, got shape {prototypes.shape}")
-    return prototypes
+    directions = np.frombuffer(content, _DIRECTIONS_DTYPE).reshape(stored["shape"]).astype(np.float32)
+    if directions.ndim != 2 or not directions.size or not np.allclose(directions @ directions.T, np.eye(len(directions)), atol=0.01):
+        raise ValueError(f"directions should be orthonormal rows, got shape {directions.shape}")
+    return directions
 
 
 def _download(repo_id: str, revision: str | None) -> Path:

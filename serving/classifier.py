@@ -31,7 +31,7 @@ class Prediction:
         probabilities: calibrated, by label, summing to 1. They mean nothing where the picture is refused.
         prediction_set: the labels that cannot be ruled out, most probable first; empty where the picture is refused.
         in_domain: False where the picture does not look like a brain MRI slice.
-        domain_distance: cosine distance from the training data, [0, 2].
+        domain_distance: from the training data, [0, 1]; see `serving.guard`.
         heatmap: float32 (size, size), [0, 1]: where the evidence for the most probable label lies, over the squared picture.
     """
 
@@ -56,20 +56,7 @@ class Classifier:
             ArtefactError: something is missing, damaged or of another version.
         """
         self.config = artefact.load_config(folder)
-        path = artefact.check_sha256(folder, artefact.LITERT_FILE, self.config)
-        size = self.config.image_size
-        try:
-            self._model = LiteRTModel(path)
-            outputs = self._model.run(np.zeros((1, size, size, 1), np.uint8))
-        except (ValueError, RuntimeError) as error:
-            raise artefact.ArtefactError(f"{path.name} cannot be run on images of {size} x {size} pixels: {error}. Export it again.") from error
-        found = (outputs.logits.shape[1], outputs.embeddings.shape[1])
-        expected = (len(self.labels), self.config.guard.prototypes.shape[1])
-        if found != expected:
-            raise artefact.ArtefactError(
-                f"{path.name} gives {found[0]} logits and an embedding of {found[1]}, but {artefact.CONFIG_FILE} has {expected[0]} labels "
-                f"and prototypes of {expected[1]}. Export them again together."
-            )
+        self._model = _load_model(artefact.check_sha256(folder, artefact.LITERT_FILE, self.config), self.config)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -103,7 +90,7 @@ class Classifier:
         config = self.config
         probs = compute_probabilities(outputs.logits, config.temperature)
         members = compute_prediction_sets(probs, config.prediction_set_threshold)
-        distances = compute_distances(outputs.embeddings, config.guard.prototypes)
+        distances = compute_distances(outputs.embeddings, config.guard.directions)
         predictions = []
         for row, cams in enumerate(outputs.cams):
             order = np.argsort(-probs[row], kind="stable")
@@ -119,6 +106,20 @@ class Classifier:
                 )
             )
         return predictions
+
+
+def _load_model(path: Path, config: artefact.ArtefactConfig) -> LiteRTModel:
+    """Load the graph and check on one black image that it fits the config."""
+    try:
+        model = LiteRTModel(path)
+        outputs = model.run(np.zeros((1, model.image_size, model.image_size, 1), np.uint8))
+    except (ValueError, RuntimeError) as error:
+        raise artefact.ArtefactError(f"{path.name} is no model that LiteRT can run: {error}. Export it again.") from error
+    found = {"image size": model.image_size, "labels": outputs.logits.shape[1], "embedding": outputs.embeddings.shape[1]}
+    expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": config.guard.directions.shape[1]}
+    if found != expected:
+        raise artefact.ArtefactError(f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}. Export both again together.")
+    return model
 
 
 def from_pretrained(path_or_repo: str | Path | None = None, revision: str | None = None) -> Classifier:

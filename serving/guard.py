@@ -6,22 +6,19 @@ Goes in: the embedding of a picture. Comes out: its distance from the training d
 import numpy as np
 
 
-def compute_distances(embeddings: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """Cosine distance to the nearest prototype.
+def compute_distances(embeddings: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Share of the embedding that the principal directions of the training embeddings cannot express.
 
-    Source: nearest neighbours in feature space for out-of-distribution detection, Sun et al. 2022 (arXiv:2204.06507); prototypes
-    (k-means centres of the training embeddings) stand in for the training set, which is too large to ship.
+    Source: the residual of ViM, Wang et al. 2022 (arXiv:2203.10807), section 4.1, divided by the length of the embedding, so that it is
+    the sine of the angle to the subspace of the training data and needs no unit.
 
     Args:
         embeddings: float32 (n, d).
-        prototypes: float32 (k, d), unit rows.
+        directions: float32 (k, d), orthonormal rows.
 
     Returns:
-        float32 (n,), [0, 2]; 0 where the picture looks exactly like a prototype.
+        float32 (n,), [0, 1]: 0 where the training data explain the picture wholly, 1 where not at all.
     """
-    return 1.0 - (normalise(embeddings) @ prototypes.T).max(axis=1)
-
-
-def normalise(embeddings: np.ndarray) -> np.ndarray:
-    """Scale rows to unit length; a zero row stays zero."""
-    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    lengths = np.linalg.norm(embeddings, axis=1)
+    residuals = np.linalg.norm(embeddings - (embeddings @ directions.T) @ directions, axis=1)
+    return np.where(lengths > 0, residuals / np.maximum(lengths, 1e-12), 1.0).clip(0.0, 1.0)

@@ -29,7 +29,11 @@ class Outputs:
 
 
 class LiteRTModel:
-    """One interpreter; calls from several threads wait for each other."""
+    """One interpreter; calls from several threads wait for each other.
+
+    Attributes:
+        image_size: side of the input that the graph was exported for, pixels.
+    """
 
     def __init__(self, path: Path, num_threads: int | None = None):
         """Load the graph.
@@ -41,6 +45,8 @@ class LiteRTModel:
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(str(path), num_threads=num_threads or min(4, os.cpu_count() or 1))
+        # LiteRT would resize its input to whatever comes, and a network at the wrong scale is quietly worse.
+        self.image_size = int(interpreter.get_input_details()[0]["shape_signature"][1])
         self._run = interpreter.get_signature_runner()
         self._lock = threading.Lock()
 

@@ -91,7 +91,7 @@ def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: C
     temperature = calibration.fit_temperature(outputs.logits, validation.true)
     probs = compute_probabilities(outputs.logits, temperature)
     training_embeddings = model.run(load_split(builder, "train", size).images).embeddings
-    prototypes, guard_threshold = calibration.fit_guard(training_embeddings, outputs.embeddings, config.seed)
+    directions, guard_threshold = calibration.fit_guard(training_embeddings, outputs.embeddings)
     return {
         "calibration": {
             "temperature": temperature,
@@ -99,7 +99,7 @@ def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: C
             "coverage": calibration.COVERAGE,
             "fitted_on": {"split": "validation", "count": len(validation.true)},
         },
-        "guard": {"threshold": guard_threshold, "prototypes": layout.encode_prototypes(prototypes)},
+        "guard": {"threshold": guard_threshold, "directions": layout.encode_directions(directions)},
     }
 
 

@@ -81,7 +81,7 @@ def evaluate(classifier: Classifier, builder: tfds.core.DatasetBuilder, split: s
         logits=outputs.logits,
         probs=probs,
         members=compute_prediction_sets(probs, config.prediction_set_threshold),
-        refused=compute_distances(outputs.embeddings, config.guard.prototypes) > config.guard.threshold,
+        refused=compute_distances(outputs.embeddings, config.guard.directions) > config.guard.threshold,
     )
 
 

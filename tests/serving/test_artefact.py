@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving import ArtefactError, from_pretrained
-from serving.artefact import BUNDLED, CONFIG_FILE, LITERT_FILE, RUN_SUBFOLDER, encode_prototypes, load_config, locate_artefact
+from serving.artefact import BUNDLED, CONFIG_FILE, LITERT_FILE, RUN_SUBFOLDER, encode_directions, load_config, locate_artefact
 
 REQUIRED = [
     "labels",
@@ -19,14 +19,14 @@ REQUIRED = [
     "calibration.coverage",
     "guard",
     "guard.threshold",
-    "guard.prototypes",
-    "guard.prototypes.shape",
-    "guard.prototypes.dtype",
-    "guard.prototypes.base64",
+    "guard.directions",
+    "guard.directions.shape",
+    "guard.directions.dtype",
+    "guard.directions.base64",
     "sha256",
     f"sha256:{LITERT_FILE}",
 ]
-HALF_ROW = encode_prototypes(np.full((1, 4), 0.25, np.float32))
+HALF_ROW = encode_directions(np.full((1, 4), 0.25, np.float32))
 MALFORMED = {
     "labels": [None, "glioma", [], ["glioma"], ["glioma", "glioma"], ["glioma", 2], {"glioma": 0}],
     "image": [None, 224, []],
@@ -37,10 +37,10 @@ MALFORMED = {
     "calibration.coverage": ["95 %", 95],
     "guard": [None, []],
     "guard.threshold": ["far", -1, float("nan")],
-    "guard.prototypes": [None, "unit", [[1.0]], HALF_ROW, HALF_ROW | {"shape": [4]}, HALF_ROW | {"shape": [0, 4], "base64": ""}],
-    "guard.prototypes.shape": [[3, 7], "64", [10**30, 1], None],
-    "guard.prototypes.dtype": ["O", "<f4", 2],
-    "guard.prototypes.base64": ["", "###", "AAA", 1, None],
+    "guard.directions": [None, "unit", [[1.0]], HALF_ROW, HALF_ROW | {"shape": [4]}, HALF_ROW | {"shape": [0, 4], "base64": ""}],
+    "guard.directions.shape": [[3, 7], "64", [10**30, 1], None],
+    "guard.directions.dtype": ["O", "<f4", 2],
+    "guard.directions.base64": ["", "###", "AAA", 1, None],
     "sha256": [None, "abc", []],
     f"sha256:{LITERT_FILE}": [None, 7],
 }
@@ -75,16 +75,15 @@ def test_good_config_is_read(artefact_dir, config):
     assert found.image_size == config["image"]["size"]
     assert found.temperature == config["calibration"]["temperature"]
     assert found.guard.threshold == config["guard"]["threshold"]
-    assert found.guard.prototypes.shape == tuple(config["guard"]["prototypes"]["shape"])
-    assert found.guard.prototypes.dtype == np.float32
+    assert found.guard.directions.shape == tuple(config["guard"]["directions"]["shape"])
+    assert found.guard.directions.dtype == np.float32
     assert found.raw == config
 
 
-def test_prototypes_survive_storage(tmp_path, config):
-    rows = np.random.default_rng(0).normal(size=(5, 32)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    config["guard"]["prototypes"] = encode_prototypes(rows)
-    np.testing.assert_allclose(load_config(write_config(tmp_path, config)).guard.prototypes, rows, atol=1e-3)
+def test_directions_survive_storage(tmp_path, config):
+    rows = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 5)))[0].T.astype(np.float32)
+    config["guard"]["directions"] = encode_directions(rows)
+    np.testing.assert_allclose(load_config(write_config(tmp_path, config)).guard.directions, rows, atol=1e-3)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

@@ -42,10 +42,12 @@ def test_coverage_on_new_images():
 
 def test_guard_accepts_what_it_knows_and_refuses_the_rest():
     generator = np.random.default_rng(0)
-    centres = generator.random((5, 32)).astype(np.float32)
-    known = np.concatenate([centre + generator.normal(scale=0.02, size=(200, 32)) for centre in centres]).astype(np.float32)
-    generator.shuffle(known)
-    prototypes, threshold = fit_guard(known[:800], known[800:], seed=0)
-    assert (compute_distances(known[800:], prototypes) > threshold).mean() <= 0.01
-    strangers = generator.normal(size=(100, 32)).astype(np.float32)
-    assert (compute_distances(strangers, prototypes) > threshold).all()
+    basis = generator.normal(size=(3, 200)).astype(np.float32)
+    known = generator.normal(size=(1000, 3)).astype(np.float32) @ basis
+    known += generator.normal(scale=0.01, size=known.shape).astype(np.float32)
+    directions, threshold = fit_guard(known[:600], known[600:])
+    np.testing.assert_allclose(directions @ directions.T, np.eye(len(directions)), atol=0.01)
+    np.testing.assert_array_equal(directions, directions.astype(np.float16).astype(np.float32))
+    assert (compute_distances(known[600:], directions) > threshold).mean() <= 0.005
+    strangers = generator.normal(size=(100, 200)).astype(np.float32)
+    assert (compute_distances(strangers, directions) > threshold).all()
