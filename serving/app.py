@@ -23,8 +23,8 @@ DISCLAIMER = (
 )
 ABOUT_EXAMPLES = (
     "The tumour examples are slices of the brain tumour dataset by Jun Cheng "
-    "([figshare 1512427](https://doi.org/10.6084/m9.figshare.1512427), CC BY 4.0), resized, none of them used in training. "
-    "The healthy one is from a public-domain (PDDL) DICOM series."
+    "([figshare 1512427](https://doi.org/10.6084/m9.figshare.1512427), CC BY 4.0), resized; none of these pictures was in training, but other slices "
+    "of the same patients may have been. The healthy one is from a public-domain (PDDL) DICOM series of another scanner."
 )
 REFUSAL = (
     "### This does not look like a brain MRI slice\n\n"

@@ -8,11 +8,13 @@ Goes in: a `Config`, a built dataset, a run folder. Comes out, in the run folder
     wandb/                  Weights & Biases files
 """
 
+import csv
 import dataclasses
 import json
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow_datasets as tfds
 
 from trainer import tracking
@@ -22,6 +24,7 @@ from trainer.models import build_model
 
 CONFIG_FILE = "config.json"
 BEST_WEIGHTS_FILE = "best.weights.h5"
+HISTORY_FILE = "history.csv"
 FINISHED_FILE = "finished"
 
 
@@ -38,7 +41,7 @@ def train(config: Config, builder: tfds.core.DatasetBuilder, run_dir: Path) -> N
         run_dir: the run folder, made if it is missing.
 
     Raises:
-        RunError: the folder holds a run with another config.
+        RunError: the folder holds a run with another config, or the loss is no longer finite.
     """
     claim_run_dir(config, run_dir)
     if (run_dir / FINISHED_FILE).exists():
@@ -51,7 +54,11 @@ def train(config: Config, builder: tfds.core.DatasetBuilder, run_dir: Path) -> N
     compile_model(model, config, steps_per_epoch=int(training.cardinality()))
     with tracking.start_wandb(config, run_dir):
         callbacks = build_callbacks(config, run_dir)
-        model.fit(training, validation_data=validation, epochs=config.optimization.epochs, callbacks=callbacks, verbose="auto")
+        history = model.fit(training, validation_data=validation, epochs=config.optimization.epochs, callbacks=callbacks, verbose="auto").history
+    if not np.isfinite(history.get("loss", [])).all():
+        raise RunError(
+            f"The loss became NaN or infinite in epoch {len(load_history(run_dir))}. Lower optimization.learning_rate and use a new --run-dir."
+        )
     (run_dir / FINISHED_FILE).touch()
 
 
@@ -97,16 +104,32 @@ def build_callbacks(config: Config, run_dir: Path) -> list[keras.callbacks.Callb
     """Build the callbacks; their order matters.
 
     The backup stands before the swap, so that it holds the raw weights; the checkpoint stands behind it, so that it holds the
-    averaged weights that were validated.
+    averaged weights that were validated. Both judges of the best epoch start from the best one of an earlier, interrupted call.
     """
+    best = min((float(row["val_loss"]) for row in load_history(run_dir)), default=None)
+    patience = config.optimization.early_stopping_patience
     return [
         keras.callbacks.BackupAndRestore(str(run_dir / "backup"), delete_checkpoint=False),
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
         keras.callbacks.ModelCheckpoint(
-            str(run_dir / BEST_WEIGHTS_FILE), monitor="val_loss", mode="min", save_best_only=True, save_weights_only=True
+            str(run_dir / BEST_WEIGHTS_FILE),
+            monitor="val_loss",
+            mode="min",
+            save_best_only=True,
+            save_weights_only=True,
+            initial_value_threshold=best,
         ),
-        keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=config.optimization.early_stopping_patience),
-        keras.callbacks.CSVLogger(str(run_dir / "history.csv"), append=True),
+        keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=patience, baseline=best),
+        keras.callbacks.CSVLogger(str(run_dir / HISTORY_FILE), append=True),
         tracking.build_metrics_logger(),
     ]
+
+
+def load_history(run_dir: Path) -> list[dict[str, str]]:
+    """Rows of `history.csv`, one an epoch; none at the start."""
+    path = run_dir / HISTORY_FILE
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

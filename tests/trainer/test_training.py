@@ -1,4 +1,3 @@
-import csv
 import json
 import os
 import signal
@@ -7,23 +6,20 @@ import sys
 import time
 
 import pytest
+import wandb
 from typer.testing import CliRunner
 
 from trainer.cli import app
-from trainer.config import Config
-from trainer.training import BEST_WEIGHTS_FILE, FINISHED_FILE, RunError, claim_run_dir
-
-
-def read_history(run_dir) -> list[dict[str, str]]:
-    with (run_dir / "history.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+from trainer.config import Config, build_config
+from trainer.input_pipeline import load_builder
+from trainer.training import BEST_WEIGHTS_FILE, FINISHED_FILE, RunError, build_callbacks, claim_run_dir, load_history, train
 
 
 def test_run_folder_is_whole(tiny_run):
     names = {path.name for path in tiny_run.iterdir()}
     assert {"config.json", "history.csv", BEST_WEIGHTS_FILE, FINISHED_FILE, "artefact", "predictions.csv", "wandb"} <= names
     assert not any("partial" in name for name in names)
-    assert [row["epoch"] for row in read_history(tiny_run)] == ["0", "1"]
+    assert [row["epoch"] for row in load_history(tiny_run)] == ["0", "1"]
 
 
 def test_without_a_key_wandb_is_offline_and_says_so(tiny_run):
@@ -42,7 +38,7 @@ def test_finished_run_is_not_trained_again(tiny_run, tiny_overrides, dummy_datas
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert (tiny_run / BEST_WEIGHTS_FILE).stat().st_mtime_ns == before
-    assert len(read_history(tiny_run)) == 2
+    assert len(load_history(tiny_run)) == 2
 
 
 def test_folder_of_another_config_is_refused(tmp_path):
@@ -61,6 +57,22 @@ def test_missing_dataset_says_how_to_build_it(tmp_path):
     assert "tumor build" in result.stderr
 
 
+def test_resumed_run_keeps_the_best_epoch_of_before(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,val_loss\n0,0.7\n1,0.4\n2,0.5\n")
+    with wandb.init(mode="disabled"):
+        callbacks = {type(callback).__name__: callback for callback in build_callbacks(Config(), tmp_path)}
+    assert callbacks["ModelCheckpoint"].best == 0.4
+    assert callbacks["EarlyStopping"].baseline == 0.4
+
+
+def test_loss_that_explodes_is_an_error_and_not_a_finished_run(dummy_dataset_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    config = build_config({"data": {"image_size": 32}, "model": {"pretrained": False}, "optimization": {"epochs": 2, "learning_rate": 1e30}})
+    with pytest.raises(RunError, match="NaN or infinite in epoch"):
+        train(config, load_builder("tumor_ds/official", dummy_dataset_dir), tmp_path / "run")
+    assert not (tmp_path / "run" / FINISHED_FILE).exists()
+
+
 def test_killed_run_resumes_after_its_last_epoch(dummy_dataset_dir, tmp_path):
     config = tmp_path / "killed.toml"
     config.write_text("[data]\nimage_size = 32\nbatch_size = 8\n[optimization]\nepochs = 40\n[model]\npretrained = false\n")
@@ -75,13 +87,13 @@ def test_killed_run_resumes_after_its_last_epoch(dummy_dataset_dir, tmp_path):
     )
     history = tmp_path / "run" / "history.csv"
     deadline = time.monotonic() + 180
-    while not (history.exists() and len(read_history(tmp_path / "run")) >= 2):
+    while not (history.exists() and len(load_history(tmp_path / "run")) >= 2):
         assert process.poll() is None, process.stdout.read().decode()
         assert time.monotonic() < deadline
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    done = len(read_history(tmp_path / "run"))
+    done = len(load_history(tmp_path / "run"))
     assert done < 40
     text = config.read_text()
     stop_soon = CliRunner().invoke(app, ["train", *arguments, "--set", f"optimization.epochs={done + 2}"])
@@ -95,12 +107,12 @@ def test_killed_run_resumes_after_its_last_epoch(dummy_dataset_dir, tmp_path):
         start_new_session=True,
         env={**os.environ, "WANDB_MODE": "disabled"},
     )
-    while len(read_history(tmp_path / "run")) < done + 1:
+    while len(load_history(tmp_path / "run")) < done + 1:
         assert process.poll() is None, process.stdout.read().decode()
         assert time.monotonic() < deadline
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    epochs = [int(row["epoch"]) for row in read_history(tmp_path / "run")]
+    epochs = [int(row["epoch"]) for row in load_history(tmp_path / "run")]
     assert epochs[done] in (done - 1, done)  # the kill may fall between the history and the backup
     assert epochs[:done] == list(range(done))
