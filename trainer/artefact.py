@@ -97,7 +97,7 @@ def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: C
             "temperature": temperature,
             "prediction_set_threshold": calibration.fit_prediction_set_threshold(probs, validation.true),
             "coverage": calibration.COVERAGE,
-            "fitted_on": {"split": "validation", "count": len(validation.true)},
+            "fitted_on": {"split": "validation", "count": len(validation.true), "accuracy": float((probs.argmax(axis=1) == validation.true).mean())},
         },
         "guard": {"threshold": guard_threshold, "directions": layout.encode_directions(directions)},
     }

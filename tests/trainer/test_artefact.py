@@ -80,6 +80,7 @@ def test_card_is_valid_and_tells_the_figures(artefact):
         assert f"{metrics[subset]['accuracy']:.2%}" in card.text
     assert "leaked" in card.text
     assert "not a medical device" in card.text
+    assert card.text.lstrip().startswith("# brain-tumor-mri-classifier\n")
     assert "{{" not in card.text
 
 
