@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import shutil
@@ -5,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -137,6 +139,19 @@ def test_script_gets_a_clear_error(url, tmp_path):
     with pytest.raises(AppError, match="not a picture in a format known here") as caught:
         Client(url, verbose=False).predict(handle_file(str(tmp_path / "notes.txt")), api_name="/predict")
     assert "/tmp" not in str(caught.value)
+
+
+def test_script_cannot_have_a_file_of_the_server_classified(url):
+    for path in (EXAMPLES.parent / "pretrained" / "figures" / "confusion_official.png", Path("/etc/hostname")):
+        request = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+        call = json.dumps({"data": [request]}).encode()
+        headers = {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/gradio_api/call/predict", call, headers)) as response:
+            event = json.load(response)["event_id"]
+        with urllib.request.urlopen(f"{url}/gradio_api/call/predict/{event}") as stream:
+            answer = stream.read().decode()
+        assert "event: error" in answer
+        assert "in_domain" not in answer
 
 
 def test_server_files_are_not_readable(url):

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+from serving.artefact import compute_sha256
 from trainer import models
 from trainer.config import ModelConfig
 
@@ -36,6 +37,10 @@ def test_first_kernel_is_the_sum_over_colours(model):
     with np.load(models.WEIGHTS) as archive:
         kernel = archive["000"].astype(np.float32)
     np.testing.assert_allclose(model.get_layer("stem_conv").get_weights()[0][:, :, 0], kernel.sum(axis=2), atol=1e-6)
+
+
+def test_archive_is_the_one_its_readme_describes():
+    assert compute_sha256(models.WEIGHTS) in (models.WEIGHTS.parent / "README.md").read_text()
 
 
 def test_imagenet_weights_are_loaded_into_every_layer(model):
