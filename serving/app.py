@@ -52,14 +52,7 @@ def build_app(classifier: Classifier) -> gr.Blocks:
     def answer(path: str | None) -> dict[str, Any]:
         if path is None:
             raise gr.Error("Expected a picture, got nothing.")
-        prediction = _classify(classifier, path)
-        return {
-            "label": prediction.label,
-            "in_domain": prediction.in_domain,
-            "probabilities": prediction.probabilities if prediction.in_domain else None,
-            "prediction_set": list(prediction.prediction_set),
-            "domain_distance": prediction.domain_distance,
-        }
+        return _classify(classifier, path).to_dict()
 
     with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
         gr.Markdown(f"# {TITLE}\nUpload one slice: glioma, meningioma, pituitary tumour or no tumour, and where the evidence lies.\n\n{DISCLAIMER}")

@@ -11,6 +11,7 @@ Example:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,16 @@ class Prediction:
     in_domain: bool
     domain_distance: float
     heatmap: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the heat map as JSON-ready values; probabilities are null where the picture is refused."""
+        return {
+            "label": self.label,
+            "in_domain": self.in_domain,
+            "probabilities": self.probabilities if self.in_domain else None,
+            "prediction_set": list(self.prediction_set),
+            "domain_distance": self.domain_distance,
+        }
 
 
 class Classifier:

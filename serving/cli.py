@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serving import ArtefactError, Classifier, ImageError, Prediction, from_pretrained
+from serving import ArtefactError, Classifier, ImageError, from_pretrained
 
 ModelOption = Annotated[str | None, typer.Option(help="Artefact folder or Hub repository user/name; the bundled model by default.")]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
@@ -31,10 +31,10 @@ def predict(
     if csv_file is not None and not csv_file.parent.is_dir():
         raise typer.BadParameter(f"{csv_file.parent} is no folder. Make it first, or write elsewhere.", param_hint="--csv")
     classifier = load_classifier(model, revision)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in files:
         try:
-            rows.append(describe(path, classifier.predict(path)))
+            rows.append({"file": str(path)} | classifier.predict(path).to_dict())
         except ImageError as error:
             rows.append({"file": str(path), "error": str(error)})
     if csv_file is not None:
@@ -73,18 +73,6 @@ def fail(error: Exception | str) -> NoReturn:
     """Print one line on stderr and leave with code 1."""
     errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(1)
-
-
-def describe(path: Path, prediction: Prediction) -> dict[str, Any]:
-    """One picture's answer as JSON-ready values; probabilities are null where the picture is refused."""
-    return {
-        "file": str(path),
-        "label": prediction.label,
-        "in_domain": prediction.in_domain,
-        "probabilities": prediction.probabilities if prediction.in_domain else None,
-        "prediction_set": list(prediction.prediction_set),
-        "domain_distance": prediction.domain_distance,
-    }
 
 
 def write_csv(rows: list[dict[str, Any]], labels: tuple[str, ...], path: Path) -> None:

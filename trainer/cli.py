@@ -1,7 +1,6 @@
 """The command line `tumor`: thin commands; what needs TensorFlow is imported only when its command runs."""
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -113,8 +112,6 @@ def require_training_extra() -> None:
     """Stop with the remedy where the package was installed without the extra `train`."""
     if importlib.util.find_spec("tensorflow_datasets") is None or importlib.util.find_spec("keras_cv") is None:
         fail("This command needs the extra `train`: pip install '.[train]'")
-    # TensorFlow reports every start and CPU feature on stderr; errors still show.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def say(text: str) -> None:
