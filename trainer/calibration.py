@@ -13,9 +13,8 @@ from serving.calibration import compute_probabilities
 from serving.guard import compute_distances
 
 COVERAGE = 0.95
-# Tried on the bundled model with pictures that are no brain MRI and with slices of another hospital: 16 to 128 directions refuse much
-# the same share of the former (97 to 99 %), 48 and 32 the smallest of the latter (17 %, against 22 to 35 %); centres of clusters and
-# nearest neighbours refused more of the latter.
+# Chosen among 16 to 128 with pictures that are no brain MRI and slices of another hospital, neither of them training data: at the same
+# share of the former refused, more or fewer directions, centres of clusters and nearest neighbours refused no fewer of the latter.
 GUARD_DIRECTIONS = 48
 # Share of validation slices that the guard may refuse.
 GUARD_REFUSALS = 0.01

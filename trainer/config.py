@@ -20,7 +20,7 @@ class DataConfig:
 
     Attributes:
         dataset: TFDS name with its protocol.
-        image_size: side of the model's input, pixels. 192: a third cheaper than 224, same validation accuracy.
+        image_size: side of the model's input, pixels. 192 needs 27 % fewer multiplications than 224.
         batch_size: images a step.
     """
 

@@ -21,7 +21,7 @@ DigestExamples = Callable[[Path], dict[str, list[str]]]
 
 @pytest.fixture(scope="module")
 def records(real_dataset_dir: Path) -> dict[str, list[dict]]:
-    """All records by split, without the pixels; the pixels' shape and dtype instead."""
+    """All records by split; the image as shape, dtype and bytes."""
     import tensorflow_datasets as tfds
 
     import tumor_ds  # noqa: F401  registers the builder
@@ -32,7 +32,9 @@ def records(real_dataset_dir: Path) -> dict[str, list[dict]]:
         found[split] = []
         for record in tfds.as_numpy(dataset):
             image = record.pop("image")
-            found[split].append(record | {"shape": image.shape, "dtype": image.dtype, "has_contrast": image.min() < image.max()})
+            found[split].append(
+                record | {"shape": image.shape, "dtype": image.dtype, "has_contrast": image.min() < image.max(), "pixels": image.tobytes()}
+            )
     return found
 
 
@@ -48,6 +50,23 @@ def test_counts_by_label_and_split(records):
         "validation": {"glioma": 132, "meningioma": 133, "notumor": 160, "pituitary": 146},
         "test": {"glioma": 300, "meningioma": 306, "notumor": 405, "pituitary": 300},
     }
+
+
+def test_leak_table_of_the_readme(records):
+    train = records["train"] + records["validation"]
+    train_pixels, train_groups = {row["pixels"] for row in train}, {row["group"] for row in train}
+    rows = {
+        "all": lambda row: True,
+        "pixel-identical to a training image": lambda row: row["pixels"] in train_pixels,
+        "a training image up to a flip or a turn (`has_train_twin`)": lambda row: row["has_train_twin"],
+        "unseen pictures (`not has_train_twin`)": lambda row: not row["has_train_twin"],
+        "of a group without any training image": lambda row: row["group"] not in train_groups,
+    }
+    readme = (ROOT / "tumor_ds" / "README.md").read_text()
+    for name, belongs in rows.items():
+        counts = Counter(LABELS[row["label"]] for row in records["test"] if belongs(row))
+        cells = " | ".join(f"{count:,}" for count in (*(counts[label] for label in LABELS), counts.total()))
+        assert f"| {name} | {cells} |" in readme
 
 
 def test_label_and_split_agree_with_the_folder(records):
