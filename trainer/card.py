@@ -60,8 +60,11 @@ whole groups that it was not trained on but by which its best epoch was chosen, 
 
 {{ architecture }} at {{ size }} x {{ size }} pixels, ImageNet weights, fine-tuned on {{ train_count }} images of
 `{{ dataset }}` {{ version }}; the best epoch, the temperature ({{ temperature }}) and the prediction-set threshold were chosen on
-{{ validation_count }} validation images that share no group with training. The test split chose nothing. `config.json` holds the whole
-recipe, the fingerprint of the data and the sha256 of the weights.
+{{ validation_count }} validation images that share no group with training.
+The test split chose no epoch, weight, temperature or threshold. The guard's threshold is fitted on validation; its number of
+directions and the share it may refuse were picked from a sweep on pictures that are no brain MRI and slices of another hospital,
+with the share of refused test images in view. `config.json` holds the whole recipe, the fingerprint of the data and the sha256 of
+the weights.
 
 ## Sources
 
