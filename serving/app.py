@@ -44,15 +44,15 @@ def build_app(classifier: Classifier) -> gr.Blocks:
     def show(path: str | None) -> tuple[str, dict[str, float] | None, np.ndarray | None]:
         if path is None:
             return "", None, None
-        prediction = _classify(classifier, path)
+        grey, prediction = _classify(classifier, path)
         if not prediction.in_domain:
             return REFUSAL.format(distance=prediction.domain_distance, limit=classifier.config.guard.threshold), None, None
-        return _describe(prediction, classifier.config.coverage), prediction.probabilities, overlay_heatmap(decode_grey(path), prediction.heatmap)
+        return _describe(prediction, classifier.config.coverage), prediction.probabilities, overlay_heatmap(grey, prediction.heatmap)
 
     def answer(path: str | None) -> dict[str, Any]:
         if path is None:
             raise gr.Error("Expected a picture, got nothing.")
-        return _classify(classifier, path).to_dict()
+        return _classify(classifier, path)[1].to_dict()
 
     with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
         gr.Markdown(f"# {TITLE}\nUpload one slice: glioma, meningioma, pituitary tumour or no tumour, and where the evidence lies.\n\n{DISCLAIMER}")
@@ -98,9 +98,11 @@ def _hand_over_untouched(upload: gr.Image) -> None:
     upload.preprocess = preprocess  # type: ignore[method-assign]
 
 
-def _classify(classifier: Classifier, path: str) -> Prediction:
+def _classify(classifier: Classifier, path: str) -> tuple[np.ndarray, Prediction]:
+    """Decode once, for the model and for the overlay."""
     try:
-        return classifier.predict(path)
+        grey = decode_grey(path)
+        return grey, classifier.predict(grey)
     except ImageError as error:
         raise gr.Error(str(error)) from error
 

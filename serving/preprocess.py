@@ -20,6 +20,9 @@ MAX_PIXELS = 40_000_000
 WINDOW_PERCENTILES = (0.5, 99.5)
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
+# What the error messages promise. Pillow knows many more, among them EPS, which it hands to Ghostscript.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+
 ImageSource = str | Path | bytes | Image.Image | np.ndarray
 
 
@@ -102,7 +105,7 @@ def _open(source: ImageSource) -> tuple[Image.Image, str]:
     if len(content) > MAX_BYTES:
         raise ImageError(f"{name} has {len(content):,} bytes; at most {MAX_BYTES:,} are accepted. Send one slice as PNG or JPEG.")
     try:
-        return Image.open(io.BytesIO(content)), name
+        return Image.open(io.BytesIO(content), formats=_FORMATS), name
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not a picture in a format known here. Send PNG, JPEG, BMP, TIFF or WebP.") from error
     except Image.DecompressionBombError as error:

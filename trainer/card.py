@@ -45,9 +45,10 @@ Each is computed on the reloaded `model.tflite` by `tumor evaluate`, with a 95 %
 
 The official test split of this collection leaks: it holds mirrored and turned copies of training images, so the first line
 rewards memory. The second line counts only images without such a twin; few of them show no tumour, so it says little about
-false alarms. Patients are not kept apart in either: most of those images too are further slices of patients seen in training.
-Accuracy on unseen patients has not been measured for this artefact and must be expected to be lower; its accuracy on validation,
-whole groups that it was not trained on but by which its best epoch was chosen, is {{ validation_accuracy }}.
+false alarms. Patients are not kept apart in either: most of those images share a group, a run of slices or a picture under flips and
+turns, with a training image. Accuracy on unseen patients has not been measured for this artefact and must be expected to be lower.
+On validation, whole groups that it was not trained on but by which its best epoch was chosen, `tumor export` found
+{{ validation_accuracy }} (`config.json`).
 
 ## What it has not been shown to do
 

@@ -6,6 +6,7 @@ The official figure never stands alone: beside it stands the figure on the image
 
 import csv
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,18 @@ def summarise(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def save_evaluation(evaluation: Evaluation, summary: dict[str, Any], folder: Path) -> None:
-    """Write `metrics.json`, `predictions.csv` and `figures/` into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / METRICS_FILE).write_text(json.dumps({evaluation.protocol: summary}, indent=2) + "\n", encoding="utf-8")
-    save_predictions(evaluation, folder / PREDICTIONS_FILE)
+    """Write `metrics.json`, `predictions.csv` and `figures/` into a folder, each file whole or not at all."""
     figures = folder / FIGURES_FOLDER
-    figures.mkdir(exist_ok=True)
-    plot_confusion_matrix(summary, evaluation.labels, figures / f"confusion_{evaluation.protocol}.png")
+    figures.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        metrics, predictions = Path(scratch, METRICS_FILE), Path(scratch, PREDICTIONS_FILE)
+        confusion = Path(scratch, f"confusion_{evaluation.protocol}.png")
+        metrics.write_text(json.dumps({evaluation.protocol: summary}, indent=2) + "\n", encoding="utf-8")
+        save_predictions(evaluation, predictions)
+        plot_confusion_matrix(summary, evaluation.labels, confusion)
+        for path in (metrics, predictions):
+            path.replace(folder / path.name)
+        confusion.replace(figures / confusion.name)
 
 
 def save_predictions(evaluation: Evaluation, path: Path) -> None:

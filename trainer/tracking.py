@@ -8,6 +8,7 @@ import dataclasses
 import netrc
 import os
 import secrets
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,15 +27,16 @@ def start_wandb(config: Config, run_dir: Path) -> Iterator[wandb.Run]:
 
     Without `WANDB_MODE` the run is online where a key is found, else offline, which is said in one line.
     """
-    if "WANDB_MODE" not in os.environ and not _has_key():
-        os.environ["WANDB_MODE"] = "offline"
+    offline = "WANDB_MODE" not in os.environ and not _has_key()
+    if offline:
         message = f"W&B: no key found, so this run is logged offline. Upload it later: wandb sync {run_dir}/wandb/offline-run-*"
         Console().print(message, markup=False, highlight=False, soft_wrap=True)
     run = wandb.init(
         project=config.tracking.wandb_project,
         name=run_dir.name,
         id=_load_run_id(run_dir),
-        resume="allow" if os.environ.get("WANDB_MODE", "online") == "online" else None,
+        mode="offline" if offline else None,
+        resume=None if offline or os.environ.get("WANDB_MODE", "online") != "online" else "allow",
         dir=run_dir,
         config=dataclasses.asdict(config),
         settings=wandb.Settings(silent=True),
@@ -52,7 +54,8 @@ def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     try:
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        host = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+        return netrc.netrc().authenticators(host or "") is not None
     except (FileNotFoundError, netrc.NetrcParseError):
         return False
 

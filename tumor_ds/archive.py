@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 ZIP_NAMES = ("brain-tumor-mri-dataset.zip", "archive.zip")
 SPLIT_FOLDERS = ("Training", "Testing")
@@ -85,14 +85,15 @@ def read_grey(path: str, read: Reader) -> np.ndarray:
         read: from `open_collection`.
 
     Returns:
-        uint8 (h, w, 1), [0, 255]; luma as Pillow computes it (ITU-R BT.601).
+        uint8 (h, w, 1), [0, 255], turned upright by EXIF; luma as Pillow computes it (ITU-R BT.601).
 
     Raises:
         DatasetError: the file cannot be decoded.
     """
     try:
         with Image.open(io.BytesIO(read(path))) as image:
-            return np.asarray(image.convert("L"))[..., None]
+            upright = ImageOps.exif_transpose(image)
+            return np.asarray(upright if upright.mode == "L" else upright.convert("RGB").convert("L"))[..., None]
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f"Cannot decode {path}: {error}. {REMEDY}") from error
 

@@ -125,6 +125,12 @@ def test_bad_content_is_refused(content, message):
         decode_grey(content)
 
 
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "PPM"])
+def test_formats_that_were_not_promised_are_not_opened(ramp, kind):
+    with pytest.raises(ImageError, match="not a picture in a format known here"):
+        decode_grey(encode(Image.fromarray(ramp), kind))
+
+
 def test_missing_file_is_named_without_its_folder(tmp_path):
     with pytest.raises(ImageError, match=r"nothing\.png cannot be read") as caught:
         decode_grey(tmp_path / "nothing.png")

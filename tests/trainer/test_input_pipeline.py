@@ -1,9 +1,13 @@
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from serving.preprocess import fit_to_square
+from serving.preprocess import decode_grey, fit_to_square
 from trainer.config import AugmentationConfig, Config, DataConfig
 from trainer.input_pipeline import build_split, compute_fingerprint, iterate_examples, load_builder, load_split
+from tumor_ds.archive import read_grey
 
 NOTHING = AugmentationConfig(flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0)
 CONFIG = Config(data=DataConfig(image_size=64, batch_size=7), augmentation=NOTHING)
@@ -41,6 +45,18 @@ def test_load_split_is_sorted_and_equal_to_the_batches(builder):
     assert list(split.filenames) == sorted(split.filenames)
     assert sorted(map(bytes, split.images)) == sorted(map(bytes, images.astype(np.uint8)))
     assert not split.has_train_twin.any()
+
+
+@pytest.mark.parametrize(("mode", "orientation"), [("L", 1), ("L", 6), ("RGB", 3), ("CMYK", 1)])
+def test_builder_and_serving_decode_alike(mode, orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 40), np.uint8)
+    exif = Image.Exif()
+    exif[274] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", exif=exif)
+    built = read_grey("any.jpg", lambda name: file.getvalue())
+    np.testing.assert_array_equal(built[..., 0], decode_grey(file.getvalue()))
+    assert built.shape == ((40, 24, 1) if orientation == 6 else (24, 40, 1))
 
 
 def test_fingerprint_does_not_depend_on_the_folder(builder, build_dataset, dummy_data_dir, tmp_path):

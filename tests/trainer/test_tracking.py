@@ -1,5 +1,3 @@
-import os
-
 import pytest
 
 from trainer import tracking
@@ -18,12 +16,11 @@ def opened(monkeypatch, tmp_path):
         def __exit__(self, *error):
             return None
 
-    monkeypatch.setattr(tracking.wandb, "init", lambda **arguments: calls.append(arguments | {"mode": os.environ.get("WANDB_MODE")}) or Run())
+    monkeypatch.setattr(tracking.wandb, "init", lambda **arguments: calls.append(arguments) or Run())
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    # Set and deleted, so that what the code sets is undone afterwards.
-    monkeypatch.setenv("WANDB_MODE", "placeholder")
-    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
     return calls
 
 
@@ -31,6 +28,7 @@ def test_no_key_means_offline_and_one_line(opened, tmp_path, capsys):
     with tracking.start_wandb(Config(), tmp_path):
         pass
     assert opened[0]["mode"] == "offline"
+    assert opened[0]["resume"] is None
     assert "no key found, so this run is logged offline" in " ".join(capsys.readouterr().out.split())
 
 
@@ -55,7 +53,17 @@ def test_explicit_mode_is_honoured(opened, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with tracking.start_wandb(Config(), tmp_path):
         pass
-    assert opened[0]["mode"] == "disabled"
+    assert opened[0]["mode"] is None  # W&B reads the variable itself
+    assert opened[0]["resume"] is None
+
+
+def test_key_of_a_server_of_ones_own(opened, tmp_path, monkeypatch):
+    (tmp_path / ".netrc").write_text(f"machine wandb.example.org login user password {'0' * 40}\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    with tracking.start_wandb(Config(), tmp_path):
+        pass
+    assert opened[0]["mode"] is None
 
 
 def test_a_restart_continues_the_same_run(opened, tmp_path):
