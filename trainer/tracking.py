@@ -27,16 +27,17 @@ def start_wandb(config: Config, run_dir: Path) -> Iterator[wandb.Run]:
 
     Without `WANDB_MODE` the run is online where a key is found, else offline, which is said in one line.
     """
-    offline = "WANDB_MODE" not in os.environ and not _has_key()
-    if offline:
+    # Always passed on: W&B itself reads the variable only once a process.
+    mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    if mode == "offline" and "WANDB_MODE" not in os.environ:
         message = f"W&B: no key found, so this run is logged offline. Upload it later: wandb sync {run_dir}/wandb/offline-run-*"
         Console().print(message, markup=False, highlight=False, soft_wrap=True)
     run = wandb.init(
         project=config.tracking.wandb_project,
         name=run_dir.name,
         id=_load_run_id(run_dir),
-        mode="offline" if offline else None,
-        resume=None if offline or os.environ.get("WANDB_MODE", "online") != "online" else "allow",
+        mode=mode,  # type: ignore[arg-type]  # W&B checks the value and names the valid ones
+        resume="allow" if mode == "online" else None,
         dir=run_dir,
         config=dataclasses.asdict(config),
         settings=wandb.Settings(silent=True),

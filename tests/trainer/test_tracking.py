@@ -36,7 +36,7 @@ def test_key_in_the_environment_means_online(opened, tmp_path, monkeypatch, caps
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     with tracking.start_wandb(Config(), tmp_path):
         pass
-    assert opened[0]["mode"] is None
+    assert opened[0]["mode"] == "online"
     assert opened[0]["resume"] == "allow"
     assert capsys.readouterr().out == ""
 
@@ -46,14 +46,14 @@ def test_key_in_netrc_means_online(opened, tmp_path):
     (tmp_path / ".netrc").chmod(0o600)
     with tracking.start_wandb(Config(), tmp_path):
         pass
-    assert opened[0]["mode"] is None
+    assert opened[0]["mode"] == "online"
 
 
 def test_explicit_mode_is_honoured(opened, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with tracking.start_wandb(Config(), tmp_path):
         pass
-    assert opened[0]["mode"] is None  # W&B reads the variable itself
+    assert opened[0]["mode"] == "disabled"
     assert opened[0]["resume"] is None
 
 
@@ -63,7 +63,7 @@ def test_key_of_a_server_of_ones_own(opened, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
     with tracking.start_wandb(Config(), tmp_path):
         pass
-    assert opened[0]["mode"] is None
+    assert opened[0]["mode"] == "online"
 
 
 def test_a_restart_continues_the_same_run(opened, tmp_path):
@@ -72,3 +72,13 @@ def test_a_restart_continues_the_same_run(opened, tmp_path):
             pass
     assert opened[0]["id"] == opened[1]["id"]
     assert opened[0]["config"]["optimization"]["epochs"] == Config().optimization.epochs
+
+
+def test_a_later_run_of_the_process_may_have_another_mode(tmp_path, monkeypatch):
+    for mode, offline in (("offline", True), ("disabled", False)):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        folder = tmp_path / mode
+        folder.mkdir()
+        with tracking.start_wandb(Config(), folder):
+            pass
+        assert bool(list(folder.glob("wandb/offline-run-*"))) == offline
