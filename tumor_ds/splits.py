@@ -1,79 +1,104 @@
-"""Which training images become validation: whole groups, stratified by class, the same on every machine.
+"""Which pictures belong to which split: whole groups, stratified by class, the same on every machine.
 
-Goes in: the rows of `groups.csv`. Comes out: the set of groups held out.
+Goes in: the facts of all pictures. Comes out: them, by split, for each protocol.
 It exists because slices of one patient, and mirrored copies of one picture, must never stand on both sides.
 """
 
-import csv
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-GROUPS_CSV = Path(__file__).parent / "groups.csv"
-VALIDATION_SHARE = 0.10
+from tumor_ds.archive import DatasetError, split_and_label
+from tumor_ds.facts import ImageFacts
+
 SEED = 0
+# The last split of each takes what the others leave.
+OFFICIAL_SHARES = {"validation": 0.10, "train": 0.90}
+GROUPED_SHARES = {"test": 0.20, "validation": 0.10, "train": 0.70}
+PATIENT_SHARES = {"fold1": 0.2, "fold2": 0.2, "fold3": 0.2, "fold4": 0.2, "fold5": 0.2}
+
+Splits = dict[str, list[ImageFacts]]
 
 
-@dataclass(frozen=True)
-class ImageFacts:
-    """What `groups.csv` knows of one file.
+def split_official(facts: Iterable[ImageFacts]) -> Splits:
+    """Keep Kaggle's Testing as `test`; hold out about a tenth of each class in Training as `validation`, in whole groups."""
+    rows = list(facts)
+    training = [row for row in rows if split_and_label(row.path)[0] == "Training"]
+    testing = [row for row in rows if split_and_label(row.path)[0] == "Testing"]
+    dealt = deal_groups(training, OFFICIAL_SHARES)
+    return {
+        "train": [row for row in training if dealt[row.group] == "train"],
+        "validation": [row for row in training if dealt[row.group] == "validation"],
+        "test": testing,
+    }
 
-    Attributes:
-        path: `Training/glioma/Tr-gl_0010.jpg`, as in Kaggle's zip.
-        group: near-duplicates and neighbouring slices share it.
-        patient_fold: 1..5 as published with figshare 1512427, 0 where unknown.
-        has_train_twin: a test image that is a training image up to one of the eight flips and turns.
+
+def split_grouped(facts: Iterable[ImageFacts]) -> Splits:
+    """Split all pictures 70/10/20 into `train`, `validation` and `test`, in whole groups; folders other than the class's are ignored.
+
+    Raises:
+        DatasetError: a class has too few groups, or too large ones, to be in every split.
     """
-
-    path: str
-    group: int
-    patient_fold: int
-    has_train_twin: bool
-
-    @property
-    def label(self) -> str:
-        """Name of the class folder."""
-        return self.path.split("/")[1]
-
-
-def load_facts() -> dict[str, ImageFacts]:
-    """Read `groups.csv` as shipped with the package, by path."""
-    with GROUPS_CSV.open(newline="", encoding="utf-8") as file:
-        return {
-            row["path"]: ImageFacts(row["path"], int(row["group"]), int(row["patient_fold"] or 0), bool(row["train_twin"]))
-            for row in csv.DictReader(file)
-        }
+    rows = list(facts)
+    splits = _collect(rows, deal_groups(rows, GROUPED_SHARES), ("train", "validation", "test"))
+    for label in sorted({row.label for row in rows}):
+        for name, members in splits.items():
+            if not any(row.label == label for row in members):
+                groups = len({row.group for row in rows if row.label == label})
+                raise DatasetError(
+                    f"Class {label} has {groups} groups of pictures, too few or too large to put whole groups into train, validation and "
+                    f"test: {name} is left without one. Ten groups of about the same size are enough; add pictures of other patients."
+                )
+    return splits
 
 
-def choose_validation_groups(training: list[ImageFacts]) -> set[int]:
-    """Hold out about a tenth of every class, in whole groups.
+def split_patient(facts: Iterable[ImageFacts]) -> Splits:
+    """Split all pictures into `fold1` ... `fold5`: the published patient fold where known, the other groups dealt whole."""
+    rows = list(facts)
+    published = {row.group: f"fold{row.patient_fold}" for row in rows if row.patient_fold}
+    return _collect(rows, deal_groups(rows, PATIENT_SHARES, published), tuple(PATIENT_SHARES))
 
-    Groups are dealt in the order of a keyed hash, which is the same on every machine and Python version, until a class has its
-    share. A group that spans two classes counts where it has most images (the first label of a tie).
+
+def deal_groups(rows: Iterable[ImageFacts], shares: Mapping[str, float], dealt: Mapping[int, str] | None = None) -> dict[int, str]:
+    """Deal groups to splits so that each split gets its share of every class.
+
+    Groups come in the order of a keyed hash, which is the same on every machine and Python version. Each split in turn takes
+    what still fits into its share; the last takes the rest. A group that spans two classes counts where it has most pictures
+    (the first label of a tie).
 
     Args:
-        training: facts of all training images, in any order.
+        rows: facts of the pictures, in any order.
+        shares: of all pictures, by split, adding up to 1.
+        dealt: groups whose split is settled; they count towards its share.
 
     Returns:
-        The groups that become validation.
+        The split of each group.
     """
     members: dict[int, Counter[str]] = defaultdict(Counter)
-    for facts in training:
-        members[facts.group][facts.label] += 1
+    for row in rows:
+        members[row.group][row.label] += 1
     strata: dict[str, list[int]] = defaultdict(list)
     for group, labels in members.items():
         strata[min(labels, key=lambda label: (-labels[label], label))].append(group)
-    chosen: set[int] = set()
-    for label in sorted(strata):
-        wanted = round(VALIDATION_SHARE * sum(members[group].total() for group in strata[label]))
-        held = 0
-        for group in sorted(strata[label], key=_hash_order):
-            size = members[group].total()
-            if held + size <= wanted:
-                chosen.add(group)
-                held += size
-    return chosen
+    result = dict(dealt or {})
+    *limited, last = shares
+    for groups in strata.values():
+        size = {group: members[group].total() for group in sorted(groups, key=_hash_order)}
+        for split in limited:
+            wanted = max(1, round(shares[split] * sum(size.values())))
+            held = sum(count for group, count in size.items() if result.get(group) == split)
+            for group, count in size.items():
+                if group not in result and held + count <= wanted:
+                    result[group] = split
+                    held += count
+        result.update({group: last for group in size if group not in result})
+    return result
+
+
+def _collect(rows: list[ImageFacts], dealt: Mapping[int, str], names: tuple[str, ...]) -> Splits:
+    """Gather the pictures of each split. Copies share a group, so no test picture of such a split is a training picture."""
+    return {name: [replace(row, has_train_twin=False) for row in rows if dealt[row.group] == name] for name in names}
 
 
 def _hash_order(group: int) -> str:

@@ -13,7 +13,7 @@ def test_build_writes_the_dataset_and_says_what_it_holds(dummy_data_dir, dummy_c
         result = CliRunner().invoke(app, ["build", "--manual-dir", str(dummy_data_dir), "--data-dir", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "train 36, validation 4, test 8" in " ".join(result.output.split())
-    assert (tmp_path / "tumor_ds" / "official" / "1.0.0" / "dataset_info.json").is_file()
+    assert (tmp_path / "tumor_ds" / "official" / "1.1.0" / "dataset_info.json").is_file()
 
 
 def test_build_without_the_collection_says_where_to_get_it(tmp_path):

@@ -17,7 +17,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tumor_ds import LABELS, Builder, archive, splits
+from tumor_ds import LABELS, Builder, archive, facts
+from tumor_ds.pictures import DatasetError, read_grey
 
 BuildDataset = Callable[..., Path]
 SameDataset = Callable[[Path, Path], None]
@@ -102,11 +103,11 @@ def assert_refused(build_dataset: BuildDataset, tmp_path: Path) -> Callable[...,
 
     def check(manual_dir: Path, offender: str) -> str:
         data_dir = tmp_path / "refused"
-        with pytest.raises(archive.DatasetError) as caught:
+        with pytest.raises(DatasetError) as caught:
             build_dataset(manual_dir, data_dir)
         message = str(caught.value)
         assert offender in message
-        assert archive.DOWNLOAD_URL in message
+        assert archive.DOWNLOAD_URL in message or "Move or remove one." in message
         assert not tfds.builder("tumor_ds/official", data_dir=data_dir).is_prepared()
         with pytest.raises(AssertionError, match="could not find data"):
             tfds.load("tumor_ds/official", data_dir=data_dir, download=False)
@@ -121,14 +122,14 @@ def assert_refused(build_dataset: BuildDataset, tmp_path: Path) -> Callable[...,
 
 def test_expected_counts_are_those_of_groups_csv():
     """Fails also where a test leaves the dummy counts behind."""
-    facts = splits.load_facts()
-    assert Counter((path.split("/")[0], row.label) for path, row in facts.items()) == Builder.EXPECTED_COUNTS
+    known = facts.load_facts()
+    assert Counter((path.split("/")[0], row.label) for path, row in known.items()) == Builder.EXPECTED_COUNTS
 
 
 def test_loads_by_name(dummy_dataset_dir: Path):
     datasets, info = tfds.load("tumor_ds/official", data_dir=dummy_dataset_dir, with_info=True)
     assert {split: len(dataset) for split, dataset in datasets.items()} == SPLIT_SIZES
-    assert info.full_name == "tumor_ds/official/1.0.0"
+    assert info.full_name == "tumor_ds/official/1.1.0"
     assert info.features["label"].names == list(LABELS)
     assert set(info.features) == FEATURES
     assert "near-duplicate" in info.description
@@ -145,7 +146,7 @@ def test_every_file_is_stored_once_in_its_split(dummy_dataset_dir: Path, dummy_d
 
 
 def test_labels_groups_folds_and_twins_are_those_of_groups_csv(dummy_dataset_dir: Path):
-    with splits.GROUPS_CSV.open(newline="", encoding="utf-8") as file:
+    with facts.GROUPS_CSV.open(newline="", encoding="utf-8") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     records = {record["filename"].decode(): record for record in read_all(dummy_dataset_dir)}
     for path, record in records.items():
@@ -168,11 +169,11 @@ def test_no_group_in_both_train_and_validation(dummy_dataset_dir: Path):
 
 def test_a_group_of_several_files_stays_whole(collection: Path, build_dataset: BuildDataset, tmp_path: Path):
     """Two more slices of a patient in validation go there too, or the group goes to train: never one here, one there."""
-    facts = splits.load_facts()
+    known = facts.load_facts()
     present = {path.relative_to(collection).as_posix() for path in collection.rglob("*.jpg")}
     in_glioma = [path for path in present if path.startswith("Training/glioma/")]
-    groups = {facts[path].group for path in in_glioma}
-    siblings = sorted(path for path, row in facts.items() if path.startswith("Training/glioma/") and row.group in groups and path not in present)
+    groups = {known[path].group for path in in_glioma}
+    siblings = sorted(path for path, row in known.items() if path.startswith("Training/glioma/") and row.group in groups and path not in present)
     assert len(siblings) > 10
     for path in siblings:
         shutil.copy(collection / A_FILE, collection / path)
@@ -273,15 +274,22 @@ def test_a_surplus_image_is_refused(collection: Path, assert_refused: Callable[.
 
 def test_kaggles_own_counts_are_the_default(dummy_data_dir: Path, tmp_path: Path):
     builder = Builder(config="official", data_dir=tmp_path)
-    with pytest.raises(archive.DatasetError, match="Training/glioma has 10 images, expected 1321"):
+    with pytest.raises(DatasetError, match="Training/glioma has 10 images, expected 1321"):
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=dummy_data_dir))
 
 
-@pytest.mark.parametrize("name", ["Training/astrocytoma/Tr-as_0010.jpg", "Training/glioma/more/Tr-gl_0010.jpg", "Testing/Te-gl_0010.jpg"])
-def test_an_unknown_class_folder_is_refused(collection: Path, assert_refused: Callable[..., str], name: str):
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("Training/astrocytoma/Tr-as_0010.jpg", "Unknown class folder"),
+        ("Training/glioma/more/Tr-gl_0010.jpg", "different depths"),
+        ("Testing/Te-gl_0010.jpg", "different depths"),
+    ],
+)
+def test_an_unknown_folder_is_refused(collection: Path, assert_refused: Callable[..., str], name: str, complaint: str):
     (collection / name).parent.mkdir(exist_ok=True)
     shutil.copy(collection / A_FILE, collection / name)
-    assert "Unknown class folder" in assert_refused(collection, name)
+    assert complaint in assert_refused(collection, name)
 
 
 @pytest.mark.parametrize("name", [A_FILE, LAST_SPLIT_FILE])
@@ -293,21 +301,28 @@ def test_a_truncated_image_is_refused(collection: Path, assert_refused: Callable
 
 
 def test_a_file_that_is_not_in_groups_csv_is_refused(collection: Path, assert_refused: Callable[..., str]):
-    """As in Kaggle's version 2, whose names differ."""
+    (collection / A_FILE).rename(collection / "Training/glioma/Tr-gl_9999.jpg")
+    assert "not a file of Kaggle's version 1" in assert_refused(collection, "Training/glioma/Tr-gl_9999.jpg")
+
+
+def test_files_of_version_2_are_refused_by_name(collection: Path, assert_refused: Callable[..., str]):
     (collection / A_FILE).rename(collection / "Training/glioma/Tr-aug-gl_0001.jpg")
-    assert "not a file of Kaggle's version 1" in assert_refused(collection, "Training/glioma/Tr-aug-gl_0001.jpg")
+    assert "--kaggle-version 2" in assert_refused(collection, "files of Kaggle's version 2")
 
 
-@pytest.mark.parametrize("state", ["absent", "empty", "other files", "only Training"])
-def test_a_missing_collection_is_refused(collection: Path, assert_refused: Callable[..., str], tmp_path: Path, state: str):
+@pytest.mark.parametrize("state", ["absent", "empty", "other files"])
+def test_a_missing_collection_is_refused(assert_refused: Callable[..., str], tmp_path: Path, state: str):
     manual_dir = tmp_path / "downloads"
     if state != "absent":
         manual_dir.mkdir()
     if state == "other files":
         (manual_dir / "notes.txt").write_text("nothing here")
-    if state == "only Training":
-        shutil.copytree(collection / "Training", manual_dir / "Training")
     assert archive.ZIP_NAMES[0] in assert_refused(manual_dir, str(manual_dir))
+
+
+def test_half_a_collection_is_refused(collection: Path, assert_refused: Callable[..., str]):
+    shutil.rmtree(collection / "Testing")
+    assert "Expected Training|Testing/" in assert_refused(collection, "Unknown class folder: glioma/")
 
 
 @pytest.mark.parametrize("share_kept", [0.0, 0.5, 0.99])
@@ -353,7 +368,7 @@ def test_read_grey_gives_one_channel(mode: str, channels: int):
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels, mode=None if mode != "CMYK" else mode)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG")
-    grey = archive.read_grey("picture.jpg", lambda _: buffer.getvalue())
+    grey = read_grey("picture.jpg", lambda _: buffer.getvalue())
     assert grey.shape == (7, 5, 1)
     assert grey.dtype == np.uint8
     with Image.open(buffer) as reopened:
