@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -32,15 +33,20 @@ def dummy_counts() -> Mapping[tuple[str, str], int]:
 
 @pytest.fixture(scope="session")
 def build_dataset() -> BuildDataset:
-    """Function `build(manual_dir, data_dir, expected_counts=DUMMY_COUNTS)`: builds tumor_ds/official, returns `data_dir`."""
+    """Function `build(manual_dir, data_dir, expected_counts=DUMMY_COUNTS, config="official", **)`: builds, returns `data_dir`.
 
-    def build(manual_dir: Path, data_dir: Path, expected_counts: Mapping[tuple[str, str], int] = DUMMY_COUNTS) -> Path:
+    Further arguments go to the builder.
+    """
+
+    def build(
+        manual_dir: Path | None, data_dir: Path, expected_counts: Mapping[tuple[str, str], int] = DUMMY_COUNTS, config: str = "official", **more: Any
+    ) -> Path:
         import tensorflow_datasets as tfds
 
         from tumor_ds import Builder
 
         with mock.patch.object(Builder, "EXPECTED_COUNTS", expected_counts):
-            builder = Builder(config="official", data_dir=data_dir)
+            builder = Builder(config=config, data_dir=data_dir, **more)
             builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
         return data_dir
 

@@ -1,8 +1,9 @@
 """The command line `tumor`: thin commands; what needs TensorFlow is imported only when its command runs."""
 
+import enum
 import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,25 +18,68 @@ console = Console()
 DataDirOption = Annotated[Path | None, typer.Option(help="Where TFDS keeps datasets; ~/tensorflow_datasets by default.")]
 
 
+class Protocol(enum.StrEnum):
+    """Configs of the dataset builder."""
+
+    official = enum.auto()
+    grouped = enum.auto()
+    patient = enum.auto()
+    folder = enum.auto()
+
+
+class FileFormat(enum.StrEnum):
+    """Record files that TFDS writes without further packages."""
+
+    tfrecord = enum.auto()
+    array_record = enum.auto()
+
+
 @app.command()
 def build(
-    manual_dir: Annotated[Path, typer.Option(help="Folder with Kaggle's zip, or with its unzipped Training and Testing.")],
+    config: Annotated[Protocol, typer.Argument(help="Which splits; `folder` takes your own pictures, CLASS/FILE or SPLIT/CLASS/FILE.")] = Protocol.official,
+    manual_dir: Annotated[Path | None, typer.Option(help="Folder with the zip or the class folders; without it, Kaggle's zip is downloaded.")] = None,
     data_dir: DataDirOption = None,
+    kaggle_version: Annotated[int, typer.Option(min=1, max=2, help="Version of Kaggle's collection; published figures are about 1.")] = 1,
+    file_format: Annotated[FileFormat, typer.Option(help="tfrecord, which training reads; array_record for `tfds.data_source`.")] = FileFormat.tfrecord,
 ) -> None:
-    """Build the dataset tumor_ds/official."""
+    """Build the dataset tumor_ds/CONFIG, with Croissant metadata beside it."""
     require_training_extra()
     import tensorflow_datasets as tfds
 
-    from tumor_ds import Builder
-    from tumor_ds.archive import DatasetError
+    from tumor_ds.archive import find_source
+    from tumor_ds.croissant import write_croissant
+    from tumor_ds.pictures import DatasetError
 
-    builder = Builder(config="official", data_dir=data_dir)
+    if kaggle_version != 1 and config not in (Protocol.official, Protocol.grouped):
+        fail(f"Version {kaggle_version} of Kaggle's collection comes as official or grouped, not as {config}: its patients are not known.")
     try:
+        source = find_source(manual_dir) if manual_dir else None
+        builder = make_builder(config, f"{kaggle_version}.*.*", data_dir, file_format)
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+        write_croissant(builder, source)
     except DatasetError as error:
         fail(error)
     counts = ", ".join(f"{name} {split.num_examples:,}" for name, split in builder.info.splits.items())
-    say(f"Built tumor_ds/official in {builder.data_dir}: {counts}")
+    say(f"Built {builder.info.full_name} in {builder.data_dir}: {counts}")
+
+
+@app.command()
+def audit(
+    dataset: Annotated[Path, typer.Argument(help="Zip or folder of pictures: CLASS/FILE or SPLIT/CLASS/FILE.")],
+    out: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json.")] = Path("audit"),
+) -> None:
+    """Show what a collection hides: copies across its splits, conflicting labels, what memory and borders alone can score."""
+    require_training_extra()
+    from tumor_ds.audit import print_audit, run_audit, write_audit
+    from tumor_ds.pictures import DatasetError
+
+    try:
+        result = run_audit(dataset, console)
+    except DatasetError as error:
+        fail(error)
+    print_audit(result, console)
+    write_audit(result, out)
+    say(f"Written: {out}/audit.html, {out}/audit.json")
 
 
 @app.command()
@@ -106,6 +150,16 @@ def evaluate(
     evaluation.save_evaluation(result, summary, out)
     evaluation.print_summary(result.protocol, summary, console)
     say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
+
+
+def make_builder(config: Protocol, version: str, data_dir: Path | None, file_format: FileFormat) -> Any:
+    """Make the TFDS builder; one data directory holds a dataset in one file format."""
+    from tumor_ds import Builder
+
+    try:
+        return Builder(config=config.value, version=version, data_dir=data_dir, file_format=file_format.value)
+    except ValueError as error:
+        fail(f"{error}. A built dataset keeps its format: choose another --data-dir, or delete the dataset first.")
 
 
 def require_training_extra() -> None:

@@ -70,12 +70,17 @@ def load_builder(dataset: str, data_dir: Path | None = None) -> tfds.core.Datase
         data_dir: where TFDS keeps datasets; None: its own default.
 
     Raises:
-        DatasetMissingError: it has not been built there.
+        DatasetMissingError: it has not been built there, or in a format that tf.data cannot read.
     """
     builder = tfds.builder(dataset, data_dir=data_dir)
     if not builder.is_prepared():
         raise DatasetMissingError(
-            f"{dataset} is not built in {builder.data_dir}. Build it first: tumor build --manual-dir DIR (DIR holds Kaggle's zip)"
+            f"{dataset} is not built in {builder.data_dir}. Build it first: tumor build {builder.builder_config.name}"
+        )
+    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise DatasetMissingError(
+            f"{dataset} in {builder.data_dir} is stored as {builder.info.file_format.value}, which tf.data cannot read. "
+            f"Build it as tfrecord in another place: tumor build {builder.builder_config.name} --data-dir DIR"
         )
     return builder
 

@@ -1,6 +1,7 @@
 import importlib.util
 from unittest import mock
 
+import pytest
 from typer.testing import CliRunner
 
 from trainer.cli import app
@@ -40,3 +41,66 @@ def test_unknown_key_lists_the_valid_ones(tmp_path):
     assert result.exit_code == 1
     assert "data.image_size" in " ".join(result.stderr.split())
     assert not (tmp_path / "runs").exists()
+
+
+def build(*arguments: str):
+    return CliRunner().invoke(app, ["build", *arguments])
+
+
+def test_build_makes_any_protocol_with_croissant_metadata(dummy_data_dir, dummy_counts, tmp_path):
+    from tumor_ds import Builder
+
+    with mock.patch.object(Builder, "EXPECTED_COUNTS", dummy_counts):
+        result = build("patient", "--manual-dir", str(dummy_data_dir), "--data-dir", str(tmp_path), "--file-format", "array_record")
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "tumor_ds" / "patient" / "1.1.0"
+    assert list(folder.glob("*.array_record*"))
+    assert (folder / "croissant.json").is_file()
+    again = build("patient", "--manual-dir", str(dummy_data_dir), "--data-dir", str(tmp_path))
+    assert again.exit_code == 1
+    assert "choose another --data-dir" in " ".join(again.stderr.split())
+
+
+@pytest.mark.parametrize("config", ["patient", "folder"])
+def test_version_2_comes_without_patients(tmp_path, config):
+    result = build(config, "--kaggle-version", "2", "--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert "official or grouped" in " ".join(result.stderr.split())
+
+
+def test_build_without_a_manual_directory_downloads(dummy_data_dir, dummy_counts, tmp_path, monkeypatch):
+    from tumor_ds import Builder, kaggle
+
+    monkeypatch.setattr(kaggle, "download_collection", lambda version: dummy_data_dir)
+    with mock.patch.object(Builder, "EXPECTED_COUNTS", dummy_counts):
+        result = build("--data-dir", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert "train 36, validation 4, test 8" in " ".join(result.output.split())
+
+
+def test_a_download_that_fails_is_one_clear_line(tmp_path, monkeypatch):
+    from tumor_ds import kaggle
+    from tumor_ds.pictures import DatasetError
+
+    def fail(version: int):
+        raise DatasetError("Kaggle cannot be reached. By hand: ...")
+
+    monkeypatch.setattr(kaggle, "download_collection", fail)
+    result = build("--data-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert "Kaggle cannot be reached. By hand: ..." in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_audit_prints_the_leak_and_writes_the_report(dummy_data_dir, tmp_path):
+    result = CliRunner().invoke(app, ["audit", str(dummy_data_dir), "--out", str(tmp_path / "audit")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "audit" / "audit.html").is_file()
+    assert (tmp_path / "audit" / "audit.json").is_file()
+    assert "Testing" in result.output
+
+
+def test_audit_of_nothing_says_what_it_expects(tmp_path):
+    result = CliRunner().invoke(app, ["audit", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "CLASS/FILE" in result.stderr

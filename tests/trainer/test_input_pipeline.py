@@ -6,8 +6,8 @@ from PIL import Image
 
 from serving.preprocess import decode_grey, fit_to_square
 from trainer.config import AugmentationConfig, Config, DataConfig
-from trainer.input_pipeline import build_split, compute_fingerprint, iterate_examples, load_builder, load_split
-from tumor_ds.archive import read_grey
+from trainer.input_pipeline import DatasetMissingError, build_split, compute_fingerprint, iterate_examples, load_builder, load_split
+from tumor_ds.pictures import read_grey
 
 NOTHING = AugmentationConfig(flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0)
 CONFIG = Config(data=DataConfig(image_size=64, batch_size=7), augmentation=NOTHING)
@@ -62,3 +62,9 @@ def test_builder_and_serving_decode_alike(mode, orientation):
 def test_fingerprint_does_not_depend_on_the_folder(builder, build_dataset, dummy_data_dir, tmp_path):
     again = load_builder("tumor_ds/official", build_dataset(dummy_data_dir, tmp_path))
     assert compute_fingerprint(again) == compute_fingerprint(builder)
+
+
+def test_a_dataset_that_tf_data_cannot_read_is_refused(build_dataset, dummy_data_dir, tmp_path):
+    build_dataset(dummy_data_dir, tmp_path, file_format="array_record")
+    with pytest.raises(DatasetMissingError, match="stored as array_record.*tumor build official"):
+        load_builder("tumor_ds/official", tmp_path)

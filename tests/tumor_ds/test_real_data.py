@@ -1,5 +1,6 @@
 """The builder on Kaggle's own collection: every count that the README publishes, and the TFDS command line."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -10,11 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.make_groups import join_rows
+from tumor_ds.archive import find_source, open_collection
+from tumor_ds.duplicates import Duplicates, find_duplicates, match_twins
+from tumor_ds.facts import GROUPS_CSV
+from tumor_ds.pictures import read_grey
+
 pytestmark = pytest.mark.real_data
 
 ROOT = Path(__file__).resolve().parents[2]
-LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 BUILD_TIMEOUT_SECONDS = 900
+LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 
 DigestExamples = Callable[[Path], dict[str, list[str]]]
 
@@ -92,7 +99,7 @@ def test_no_group_in_both_train_and_validation(records):
     train = {row["group"] for row in records["train"]}
     validation = {row["group"] for row in records["validation"]}
     assert not train & validation
-    assert len(validation) == 109
+    assert len(validation) == 102
 
 
 def test_test_images_of_unseen_groups(records):
@@ -110,12 +117,91 @@ def test_pictures_are_grey_bytes_with_content(records):
             assert row["has_contrast"], row["filename"]
 
 
+# What the pixels say
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, str]]:
+    with GROUPS_CSV.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def found(real_data_dir: Path, rows: list[dict[str, str]]) -> Duplicates:
+    with open_collection(find_source(real_data_dir)) as collection:
+        return find_duplicates(read_grey(row["path"], collection.read) for row in rows)
+
+
+@pytest.fixture(scope="module")
+def in_testing(rows: list[dict[str, str]]) -> np.ndarray:
+    return np.array([row["path"].startswith("Testing/") for row in rows])
+
+
+def count_labels(rows: list[dict[str, str]], chosen: np.ndarray) -> Counter:
+    return Counter(rows[index]["path"].split("/")[1] for index in np.flatnonzero(chosen))
+
+
+def test_pixel_identical_test_images(found: Duplicates, rows: list[dict[str, str]], in_testing: np.ndarray):
+    identical = in_testing & np.isin(found.identical, found.identical[~in_testing])
+    assert count_labels(rows, identical) == {"meningioma": 106, "notumor": 105, "pituitary": 5}
+
+
+def test_test_images_with_a_near_twin_are_those_of_groups_csv(found: Duplicates, rows: list[dict[str, str]], in_testing: np.ndarray):
+    twins = match_twins(found, in_testing, ~in_testing)
+    assert count_labels(rows, twins.partner >= 0) == {"glioma": 81, "meningioma": 289, "notumor": 403, "pituitary": 219}
+    assert [bool(row["train_twin"]) for row in rows] == (twins.partner >= 0).tolist()
+
+
+def test_every_pair_of_groups_csv_is_found_with_its_transform(found: Duplicates, rows: list[dict[str, str]]):
+    place = {row["path"]: index for index, row in enumerate(rows)}
+    pairs = found.pairs
+    transforms = dict(zip(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True), pairs.transform.tolist(), strict=True))
+    with_twin = [row for row in rows if row["train_twin"]]
+    assert len(with_twin) == 992
+    for row in with_twin:
+        first, second = sorted((found.identical[place[row["path"]]], found.identical[place[row["train_twin"]]]))
+        assert (0 if first == second else transforms[first, second]) == int(row["twin_transform"]), row["path"]
+
+
+def test_no_computed_group_mixes_patients_of_two_folds(found: Duplicates, rows: list[dict[str, str]]):
+    folds: dict[int, set[str]] = {}
+    for group, row in zip(found.groups.tolist(), rows, strict=True):
+        folds.setdefault(group, set()).add(row["patient_fold"])
+    assert [group for group, known in folds.items() if len(known - {""}) > 1] == []
+    assert len(folds) == 3603
+
+
+def test_no_twins_in_two_groups_of_groups_csv(real_data_dir: Path, rows: list[dict[str, str]]):
+    """Joining them once more, as `make_groups.py` does, changes nothing."""
+    assert join_rows(rows, find_source(real_data_dir)) == rows
+    assert len({row["group"] for row in rows}) == 1043
+
+
+# The command line of TFDS
+
+
+# Runs a console script and writes CPU seconds and peak resident kilobytes. `ru_maxrss` would count the parent before the exec.
+MEASURE = """
+import pathlib, re, runpy, sys, time
+out, *sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    peak = re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text()).group(1)
+    pathlib.Path(out).write_text(f"{time.process_time()} {peak}")
+"""
+
+
 def test_the_tfds_command_line_builds_the_same_dataset(real_data_dir: Path, real_dataset_dir: Path, digest_examples: DigestExamples, tmp_path: Path):
     tfds = Path(sys.executable).with_name("tfds")
-    command = [str(tfds), "build", "tumor_ds", "--manual_dir", str(real_data_dir.resolve()), "--data_dir", str(tmp_path)]
+    build = [str(tfds), "build", "tumor_ds", "--config", "official", "--manual_dir", str(real_data_dir.resolve()), "--data_dir", str(tmp_path)]
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "cost"), *build]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT_SECONDS, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    cpu_seconds, kilobytes = map(float, (tmp_path / "cost").read_text().split())
+    assert cpu_seconds < 60
+    assert kilobytes < 1_500_000
     expected = digest_examples(real_dataset_dir)
     assert sum(len(examples) for examples in expected.values()) == 7023
     built = digest_examples(tmp_path)

@@ -1,4 +1,4 @@
-"""The validation groups of the real `groups.csv`: whole, stratified, the same everywhere."""
+"""The three protocols on the real `groups.csv`: whole groups, stratified, the same everywhere."""
 
 import csv
 import hashlib
@@ -8,42 +8,63 @@ from collections import Counter
 import pytest
 
 from tumor_ds import splits
+from tumor_ds.facts import GROUPS_CSV, ImageFacts, load_facts
+from tumor_ds.pictures import DatasetError
 
-# sha256 of the sorted held-out groups, joined by commas. A new value is a new validation split: no earlier figure compares with it.
-HELD_OUT_SHA256 = "fc273d7d6aaacf9a646e9ee63815a5f04f00a0b81e8b2ac3f0e0a44b152a90c6"
+SPLITTERS = {"official": splits.split_official, "grouped": splits.split_grouped, "patient": splits.split_patient}
+# sha256 of the sorted lines "SPLIT PATH". A new value is a new split: no earlier figure compares with it.
+PINNED = {
+    "official": "51a75e389f0ba9c64c5707882da11b9d95bb0b8ecacabc18abd390857e28e1e3",
+    "grouped": "03204480b0466e9e6d109ed55bc5d65cd96126d7175074a040a60851bbcf47a0",
+    "patient": "d04793993a3ff72a9140c24ca16a721a792269462769785275eac64010b61aa5",
+}
+CLASS_SIZES = {"glioma": 1621, "meningioma": 1645, "notumor": 2000, "pituitary": 1757}
 
 
 @pytest.fixture(scope="module")
-def training() -> list[splits.ImageFacts]:
-    return [facts for path, facts in splits.load_facts().items() if path.startswith("Training/")]
+def facts() -> list[ImageFacts]:
+    return list(load_facts().values())
 
 
-def make_facts(group: int, label: str, count: int) -> list[splits.ImageFacts]:
-    return [splits.ImageFacts(f"Training/{label}/{group}_{index}.jpg", group, 0, False) for index in range(count)]
+@pytest.fixture(scope="module", params=list(SPLITTERS))
+def protocol(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def make_facts(group: int, label: str, count: int, folder: str = "Training") -> list[ImageFacts]:
+    return [ImageFacts(f"{folder}/{label}/{group}_{index}.jpg", group, 0, False) for index in range(count)]
+
+
+def make_groups(labels: dict[str, int], size: int = 1) -> list[ImageFacts]:
+    numbers = iter(range(10_000))
+    return [row for label, groups in labels.items() for _ in range(groups) for row in make_facts(next(numbers), label, size)]
+
+
+def digest(found: splits.Splits) -> str:
+    lines = sorted(f"{name} {row.path}\n" for name, rows in found.items() for row in rows)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def count_labels(rows: list[ImageFacts]) -> dict[str, int]:
+    return dict(sorted(Counter(row.label for row in rows).items()))
+
+
+# The real collection
 
 
 def test_facts_of_known_files():
-    facts = splits.load_facts()
+    facts = load_facts()
     assert len(facts) == 7023
-    assert facts["Testing/glioma/Te-glTr_0000.jpg"] == splits.ImageFacts("Testing/glioma/Te-glTr_0000.jpg", 292, 5, True)
-    assert facts["Testing/glioma/Te-glTr_0003.jpg"] == splits.ImageFacts("Testing/glioma/Te-glTr_0003.jpg", 295, 5, False)
-    assert facts["Testing/notumor/Te-no_0271.jpg"] == splits.ImageFacts("Testing/notumor/Te-no_0271.jpg", 135, 0, False)
+    assert facts["Testing/glioma/Te-glTr_0000.jpg"] == ImageFacts("Testing/glioma/Te-glTr_0000.jpg", 292, 5, True)
+    assert facts["Testing/glioma/Te-glTr_0003.jpg"] == ImageFacts("Testing/glioma/Te-glTr_0003.jpg", 295, 5, False)
+    assert facts["Testing/notumor/Te-no_0271.jpg"].patient_fold == 0
     assert facts["Testing/glioma/Te-glTr_0000.jpg"].label == "glioma"
-
-
-def test_groups_are_held_out_whole(training):
-    held_out = splits.choose_validation_groups(training)
-    train = {facts.group for facts in training if facts.group not in held_out}
-    validation = {facts.group for facts in training if facts.group in held_out}
-    assert validation == held_out  # every chosen group exists
-    assert not train & validation
-    assert len(train | validation) == len({facts.group for facts in training})
 
 
 def test_twins_share_a_group_and_no_group_spans_two_patient_folds():
     """Were a twin in another group, mirrored copies of one picture could stand on both sides of a split."""
-    facts = splits.load_facts()
-    with splits.GROUPS_CSV.open(newline="", encoding="utf-8") as file:
+    facts = load_facts()
+    with GROUPS_CSV.open(newline="", encoding="utf-8") as file:
         twins = {row["path"]: row["train_twin"] for row in csv.DictReader(file) if row["train_twin"]}
     assert len(twins) == 992
     assert all(facts[path].group == facts[twin].group for path, twin in twins.items())
@@ -53,45 +74,108 @@ def test_twins_share_a_group_and_no_group_spans_two_patient_folds():
     assert [group for group, found in folds.items() if len(found - {0}) > 1] == []
 
 
-def test_each_class_gives_ten_percent(training):
-    held_out = splits.choose_validation_groups(training)
-    total = Counter(facts.label for facts in training)
-    held = Counter(facts.label for facts in training if facts.group in held_out)
-    assert set(total) == {"glioma", "meningioma", "notumor", "pituitary"}
-    for label, count in total.items():
-        assert held[label] / count == pytest.approx(0.10, abs=0.01), label
+def test_splits_are_pinned(facts, protocol):
+    assert digest(SPLITTERS[protocol](facts)) == PINNED[protocol]
 
 
-def test_order_of_the_input_does_not_matter(training):
-    shuffled = list(training)
+def test_order_of_the_input_does_not_matter(facts, protocol):
+    shuffled = list(facts)
     random.Random(1).shuffle(shuffled)
-    assert shuffled != training
-    assert splits.choose_validation_groups(shuffled) == splits.choose_validation_groups(training)
-    assert splits.choose_validation_groups(training[::-1]) == splits.choose_validation_groups(training)
+    assert shuffled != facts
+    assert digest(SPLITTERS[protocol](shuffled)) == digest(SPLITTERS[protocol](facts))
 
 
-def test_held_out_groups_are_pinned(training):
-    held_out = sorted(splits.choose_validation_groups(training))
-    assert hashlib.sha256(",".join(map(str, held_out)).encode()).hexdigest() == HELD_OUT_SHA256
+def test_every_picture_is_in_one_split(facts, protocol):
+    paths = [row.path for rows in SPLITTERS[protocol](facts).values() for row in rows]
+    assert sorted(paths) == sorted(row.path for row in facts)
 
 
-def test_real_groups_with_two_labels_stay_whole(training):
+def test_no_group_is_in_two_splits(facts, protocol):
+    found = SPLITTERS[protocol](facts)
+    if protocol == "official":  # Kaggle's own test split shares groups with Training: that is the leak
+        found = {name: found[name] for name in ("train", "validation")}
+    groups = [group for rows in found.values() for group in {row.group for row in rows}]
+    assert len(groups) == len(set(groups))
+
+
+def test_official_keeps_kaggles_test_split_with_its_twins(facts):
+    found = splits.split_official(facts)
+    assert {row.path.split("/")[0] for row in found["test"]} == {"Testing"}
+    assert sum(row.has_train_twin for row in found["test"]) == 992
+    for label, count in count_labels(found["validation"]).items():
+        assert count / (count + count_labels(found["train"])[label]) == pytest.approx(0.10, abs=0.01)
+
+
+def test_grouped_gives_each_class_seventy_ten_twenty(facts):
+    found = splits.split_grouped(facts)
+    for name, share in {"train": 0.7, "validation": 0.1, "test": 0.2}.items():
+        for label, count in count_labels(found[name]).items():
+            assert count / CLASS_SIZES[label] == pytest.approx(share, abs=0.01), (name, label)
+
+
+def test_class_shares_of_grouped_are_those_of_the_whole(facts):
+    for name, rows in splits.split_grouped(facts).items():
+        for label, count in count_labels(rows).items():
+            assert count / len(rows) == pytest.approx(CLASS_SIZES[label] / 7023, abs=0.02), (name, label)
+
+
+def test_where_no_picture_has_a_train_twin(facts):
+    """Copies share a group, so none of these splits shows a picture of another one."""
+    for splitter in (splits.split_grouped, splits.split_patient):
+        assert not any(row.has_train_twin for rows in splitter(facts).values() for row in rows)
+
+
+def test_patient_keeps_the_published_folds(facts):
+    for number, rows in enumerate(splits.split_patient(facts).values(), start=1):
+        assert {row.patient_fold for row in rows} == {0, number}
+
+
+def test_class_shares_of_patient_are_those_of_the_whole_where_the_published_folds_allow(facts):
+    """Jun Cheng's folds settle all gliomas and nearly all pituitary tumours; folds 3 and 5 have few of one and many of the other."""
+    settled = {("fold3", "glioma"), ("fold3", "pituitary"), ("fold5", "glioma"), ("fold5", "pituitary")}
+    for name, rows in splits.split_patient(facts).items():
+        for label, size in CLASS_SIZES.items():
+            share = count_labels(rows)[label] / len(rows)
+            assert share == pytest.approx(size / 7023, abs=0.043 if (name, label) in settled else 0.02), (name, label)
+
+
+@pytest.mark.parametrize(("fold", "scarce", "plenty"), [(3, "glioma", "pituitary"), (5, "pituitary", "glioma")])
+def test_no_dealing_could_bring_those_folds_within_two_points(facts, fold: int, scarce: str, plenty: str):
+    """The fold would have to be small for the one class and large for the other, whatever is added to it."""
+    published = Counter(row.label for row in facts if row.patient_fold == fold)
+    free = Counter(row.label for row in facts if row.patient_fold == 0)
+    least_size = published[plenty] / (CLASS_SIZES[plenty] / 7023 + 0.02)
+    most_size = (published[scarce] + free[scarce]) / (CLASS_SIZES[scarce] / 7023 - 0.02)
+    assert least_size > most_size
+
+
+def test_dealt_classes_are_even_over_the_folds(facts):
+    """Of meningioma only fold 2 holds more than a fifth by publication; notumor is all ours to deal."""
+    counts = [count_labels(rows) for rows in splits.split_patient(facts).values()]
+    assert [count["notumor"] for count in counts] == [400] * 5
+    assert all(abs(count["meningioma"] - 329) <= 7 for count in counts)
+
+
+def test_real_groups_with_two_labels_stay_whole(facts):
     labels: dict[int, set[str]] = {}
-    for facts in training:
-        labels.setdefault(facts.group, set()).add(facts.label)
+    for row in facts:
+        labels.setdefault(row.group, set()).add(row.label)
     mixed = {group for group, found in labels.items() if len(found) > 1}
     assert mixed == {146, 587, 655}
-    held_out = splits.choose_validation_groups(training)
-    for group in mixed:
-        assert len({facts.group in held_out for facts in training if facts.group == group}) == 1
+    for splitter in (splits.split_grouped, splits.split_patient):
+        for group in mixed:
+            assert sum(any(row.group == group for row in rows) for rows in splitter(facts).values()) == 1
+
+
+# Dealing
 
 
 def test_a_mixed_group_counts_where_most_of_its_images_are():
     """14 meningiomas and a group of 3 more and a glioma: a tenth of 18 is 2 images; counted as glioma it would leave 14, and 1 held out."""
-    training = [row for group in range(19) for row in make_facts(group, "glioma", 1)]
-    training += make_facts(99, "glioma", 1) + make_facts(99, "meningioma", 3)
-    training += [row for group in range(100, 114) for row in make_facts(group, "meningioma", 1)]
-    held_out = splits.choose_validation_groups(training)
+    rows = [row for group in range(19) for row in make_facts(group, "glioma", 1)]
+    rows += make_facts(99, "glioma", 1) + make_facts(99, "meningioma", 3)
+    rows += [row for group in range(100, 114) for row in make_facts(group, "meningioma", 1)]
+    held_out = [group for group, split in splits.deal_groups(rows, splits.OFFICIAL_SHARES).items() if split == "validation"]
     assert 99 not in held_out
     assert len([group for group in held_out if group < 99]) == 2
     assert len([group for group in held_out if group > 99]) == 2
@@ -99,8 +183,38 @@ def test_a_mixed_group_counts_where_most_of_its_images_are():
 
 def test_the_first_label_wins_a_tie():
     """A group with one image of each class belongs to glioma, so meningioma has 14 images and gives 1; with 16 it would give 2."""
-    training = make_facts(99, "meningioma", 1) + make_facts(99, "glioma", 1)
-    training += [row for group in range(14) for row in make_facts(group, "meningioma", 1)]
-    held_out = splits.choose_validation_groups(training)
-    assert 99 not in held_out
-    assert len(held_out) == 1
+    rows = make_facts(99, "meningioma", 1) + make_facts(99, "glioma", 1)
+    rows += [row for group in range(14) for row in make_facts(group, "meningioma", 1)]
+    dealt = splits.deal_groups(rows, splits.OFFICIAL_SHARES)
+    assert Counter(split for group, split in dealt.items() if group != 99) == {"train": 13, "validation": 1}
+
+
+def test_settled_groups_stay_and_count():
+    """Two of ten are settled for fold1: it has its fifth already, and gets no more."""
+    rows = make_groups({"glioma": 10})
+    settled = {3: "fold1", 7: "fold1"}
+    dealt = splits.deal_groups(rows, splits.PATIENT_SHARES, settled)
+    assert Counter(dealt.values()) == {f"fold{number}": 2 for number in range(1, 6)}
+    assert {group for group, split in dealt.items() if split == "fold1"} == {3, 7}
+
+
+def test_a_group_that_is_too_large_for_a_share_goes_to_the_last():
+    rows = make_facts(0, "glioma", 30) + [row for group in range(1, 11) for row in make_facts(group, "glioma", 1)]
+    dealt = splits.deal_groups(rows, splits.GROUPED_SHARES)
+    assert dealt[0] == "train"
+    assert Counter(dealt[row.group] for row in rows) == {"train": 30, "test": 8, "validation": 2}  # a fifth of 40, and the two that are left
+
+
+def test_ten_equal_groups_fill_every_split():
+    found = splits.split_grouped(make_groups({"a": 10, "b": 10}, size=3))
+    assert {name: count_labels(rows) for name, rows in found.items()} == {
+        "train": {"a": 21, "b": 21},
+        "validation": {"a": 3, "b": 3},
+        "test": {"a": 6, "b": 6},
+    }
+
+
+@pytest.mark.parametrize("rows", [make_groups({"a": 10, "b": 2}), make_groups({"a": 10}) + make_facts(5000, "b", 40)])
+def test_a_class_that_cannot_be_in_every_split_is_refused(rows: list[ImageFacts]):
+    with pytest.raises(DatasetError, match=r"Class b has \d groups of pictures.*is left without one"):
+        splits.split_grouped(rows)
