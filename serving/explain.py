@@ -17,8 +17,8 @@ _INFERNO = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [25
 def compute_heatmap(cams: np.ndarray, label_index: int, size: int) -> np.ndarray:
     """Show where the evidence for one label lies.
 
-    Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization" (arXiv:1512.04150), equation 2. Evidence
-    against the label (negative values) counts as none.
+    Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization" (arXiv:1512.04150), equation 2; for a dense head
+    `trainer.export` splits the logit by position. Evidence against the label (negative values) counts as none.
 
     Args:
         cams: float32 (h, w, classes).

@@ -19,8 +19,9 @@ class Outputs:
 
     Attributes:
         logits: float32 (n, classes).
-        cams: float32 (n, h, w, classes); the mean over h and w plus the bias of the last layer is the logit.
-        embeddings: float32 (n, d), globally average-pooled features.
+        cams: float32 (n, h, w, classes), what each position adds; the mean over h and w plus a term that belongs to no position (the bias
+            of the last layer; in reference_vgg also what the biases of the hidden layer add) is the logit.
+        embeddings: float32 (n, d), globally average-pooled features, or the hidden layer of reference_vgg.
     """
 
     logits: np.ndarray

@@ -36,11 +36,15 @@ class FileFormat(enum.StrEnum):
 
 @app.command()
 def build(
-    config: Annotated[Protocol, typer.Argument(help="Which splits; `folder` takes your own pictures, CLASS/FILE or SPLIT/CLASS/FILE.")] = Protocol.official,
+    config: Annotated[
+        Protocol, typer.Argument(help="Which splits; `folder` takes your own pictures, CLASS/FILE or SPLIT/CLASS/FILE.")
+    ] = Protocol.official,
     manual_dir: Annotated[Path | None, typer.Option(help="Folder with the zip or the class folders; without it, Kaggle's zip is downloaded.")] = None,
     data_dir: DataDirOption = None,
     kaggle_version: Annotated[int, typer.Option(min=1, max=2, help="Version of Kaggle's collection; published figures are about 1.")] = 1,
-    file_format: Annotated[FileFormat, typer.Option(help="tfrecord, which training reads; array_record for `tfds.data_source`.")] = FileFormat.tfrecord,
+    file_format: Annotated[
+        FileFormat, typer.Option(help="tfrecord, which training reads; array_record for `tfds.data_source`.")
+    ] = FileFormat.tfrecord,
 ) -> None:
     """Build the dataset tumor_ds/CONFIG, with Croissant metadata beside it."""
     require_training_extra()
@@ -116,12 +120,13 @@ def export(
     """Write the artefact of a run again: export, calibration, evaluation, card."""
     require_training_extra()
     from trainer.artefact import build_artefact, load_run_config
+    from trainer.config import ConfigError
     from trainer.input_pipeline import DatasetMissingError, load_builder
     from trainer.training import RunError
 
     try:
         folder = build_artefact(run, load_builder(load_run_config(run).data.dataset, data_dir), console)
-    except (DatasetMissingError, RunError) as error:
+    except (ConfigError, DatasetMissingError, RunError) as error:
         fail(error)
     say(f"Artefact: {folder}")
 

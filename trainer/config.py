@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+EFFICIENTNET_LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+REFERENCE_VGG = ("reference_vgg", "reference_vgg_batchnorm", "reference_vgg_inception", "reference_vgg_large_kernels", "reference_vgg_separable")
+KERAS_CV_PREFIX = "keras_cv:"
+
 
 class ConfigError(ValueError):
     """A config that cannot be used; the message names the key, what was expected and what came."""
@@ -55,14 +59,27 @@ class ModelConfig:
     """What learns.
 
     Attributes:
-        architecture: `efficientnet_lite0`; no squeeze-excitation and ReLU6, so it stays fast and exact on LiteRT.
-        pretrained: start from the bundled ImageNet weights.
-        dropout: share of pooled features dropped before the last layer.
+        architecture: `efficientnet_lite0`: no squeeze-excitation and ReLU6, so it stays fast and exact on LiteRT; its weights are bundled.
+            `efficientnet_lite1`, `efficientnet_lite2`: 23 and 43 % more parameters; `trainer/weights/convert.py` makes their weights.
+            `keras_cv:PRESET`: a KerasCV backbone, as `keras_cv:efficientnetv2_b0_imagenet`, or the folder of a saved one; it is downloaded
+            at its first use.
+            `reference_vgg`: the published CNN that results are compared with, and the variants its author tried, `reference_vgg_batchnorm`,
+            `_inception`, `_large_kernels`, `_separable`. Their convolutions without padding need 64 pixels, the large kernels 96.
+        pretrained: start from ImageNet weights; there are none for reference_vgg.
+        dropout: share of the embedding dropped before the last layer; reference_vgg was published with .5.
     """
 
     architecture: str = "efficientnet_lite0"
     pretrained: bool = True
     dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        is_preset = self.architecture.startswith(KERAS_CV_PREFIX) and self.architecture != KERAS_CV_PREFIX
+        names = ", ".join((*EFFICIENTNET_LITE, *REFERENCE_VGG))
+        known = is_preset or self.architecture in (*EFFICIENTNET_LITE, *REFERENCE_VGG)
+        _require(known, "model.architecture", f"{names} or {KERAS_CV_PREFIX}PRESET", self.architecture)
+        _require(not (self.pretrained and self.architecture in REFERENCE_VGG), "model.pretrained", f"false for {self.architecture}", self.pretrained)
+        _require(0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout)
 
 
 @dataclass(frozen=True)
@@ -127,8 +144,7 @@ class Config:
         for name in ("rotation", "zoom", "translation", "brightness", "contrast"):
             value = getattr(self.augmentation, name)
             _require(0 <= value < 1, f"augmentation.{name}", "in [0, 1)", value)
-        _require(self.model.architecture == "efficientnet_lite0", "model.architecture", "efficientnet_lite0", self.model.architecture)
-        _require(0 <= self.model.dropout < 1, "model.dropout", "in [0, 1)", self.model.dropout)
+        _check_sizes(self.data, self.model.architecture)
         optimization = self.optimization
         _require(optimization.epochs >= 1, "optimization.epochs", "at least 1", optimization.epochs)
         _require(optimization.learning_rate > 0, "optimization.learning_rate", "above 0", optimization.learning_rate)
@@ -202,6 +218,11 @@ def _check_type(name: str, value: Any, expected: type) -> Any:
     if type(value) is not expected:
         raise ConfigError(f"{name}: expected {expected.__name__}, got {value!r}")
     return value
+
+
+def _check_sizes(data: DataConfig, architecture: str) -> None:
+    smallest = {"reference_vgg_large_kernels": 96}.get(architecture, 64 if architecture in REFERENCE_VGG else 32)
+    _require(data.image_size >= smallest, "data.image_size", f"at least {smallest} for {architecture}", data.image_size)
 
 
 def _require(condition: bool, name: str, expected: str, value: Any) -> None:

@@ -1,27 +1,26 @@
-"""The network: EfficientNet-Lite0 from KerasCV, flat, grey input, global average pooling and one dense layer.
+"""The network of a run, whatever its architecture: flat, grey input, float32 logits.
 
-Goes in: images float32 (n, size, size, 1), [0, 255]. Comes out: logits float32 (n, classes).
-Flat, because a flat model reloads with plain Keras; global average pooling and dense, because then class activation maps are exact.
+Goes in: images float32 (n, size, size, 1), [0, 255]. Comes out: logits float32 (n, classes); softmax is applied outside.
+Flat, because a flat model reloads with plain Keras. Everything in front of the head is the backbone, and the head is one of two:
+    pooled   global average pooling, dropout, dense: class activation maps are exact. EfficientNet-Lite and KerasCV presets
+    dense    flatten, dense 512 with ReLU, dropout, dense: as the reference was published. reference_vgg and its variants
 """
 
-from pathlib import Path
+import re
 
 import keras
-import keras_cv
-import numpy as np
 
-from trainer.config import ModelConfig
+from trainer import efficientnet_lite, keras_cv_presets, reference_vgg
+from trainer.config import KERAS_CV_PREFIX, REFERENCE_VGG, ModelConfig
 
-WEIGHTS = Path(__file__).parent / "weights" / "efficientnet_lite0_imagenet.npz"
-# The ImageNet weights expect (x - 127) / 128: tensorflow/tpu, models/official/efficientnet/lite.
-MEAN, STDDEV = 127.0, 128.0
-FEATURES_LAYER = "top_activation"
+FLATTEN_LAYER = "flatten"
 EMBEDDING_LAYER = "embedding"
+DROPOUT_LAYER = "dropout"
 LOGITS_LAYER = "logits"
 
 
 def build_model(config: ModelConfig, image_size: int, classes: int) -> keras.Model:
-    """Build the classifier, with ImageNet weights where the config asks for them.
+    """Build the classifier, with pretrained weights where the config asks for them.
 
     Args:
         config: architecture, pretrained, dropout.
@@ -29,50 +28,32 @@ def build_model(config: ModelConfig, image_size: int, classes: int) -> keras.Mod
         classes: number of labels.
 
     Returns:
-        A functional model: float32 (n, size, size, 1), [0, 255] -> float32 logits (n, classes).
-    """
-    # Tan and Le 2019 (arXiv:1905.11946), Lite variant: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
-    backbone = keras_cv.models.EfficientNetLiteBackbone(
-        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
-        stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
-        stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
-        stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
-        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
-        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
-        width_coefficient=1.0,
-        depth_coefficient=1.0,
-        include_rescaling=True,
-        input_shape=(image_size, image_size, 1),
-    )
-    rescaling = next(layer for layer in backbone.layers if isinstance(layer, keras.layers.Rescaling))
-    rescaling.scale, rescaling.offset = 1 / STDDEV, -MEAN / STDDEV
-    if config.pretrained:
-        load_imagenet_weights(backbone)
-    features = backbone.get_layer(FEATURES_LAYER).output
-    embedding = keras.layers.GlobalAveragePooling2D(name=EMBEDDING_LAYER)(features)
-    dropped = keras.layers.Dropout(config.dropout, name="dropout")(embedding)
-    logits = keras.layers.Dense(classes, dtype="float32", name=LOGITS_LAYER)(dropped)
-    return keras.Model(backbone.input, logits, name=config.architecture)
-
-
-def load_imagenet_weights(backbone: keras.Model) -> None:
-    """Fill a one-channel EfficientNet-Lite0 with the bundled ImageNet weights.
-
-    The first kernel is summed over red, green and blue, which equals feeding the grey channel three times because all channels
-    are normalised alike.
+        A functional model: float32 (n, size, size, 1), [0, 255] -> float32 logits (n, classes). Its layer `embedding` gives what the guard
+        measures distances in: pooled features, or the 512 hidden units of reference_vgg.
 
     Raises:
-        ValueError: the archive does not fit the model.
+        ConfigError: weights or a preset that cannot be had here; the message says what to do.
     """
-    with np.load(WEIGHTS, allow_pickle=False) as archive:
-        arrays = [archive[name].astype(np.float32) for name in sorted(archive.files)]
-    arrays[0] = arrays[0].sum(axis=2, keepdims=True)
-    variables = _weights_in_source_order(backbone)
-    if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
-        raise ValueError(f"{WEIGHTS.name} holds {len(arrays)} arrays that do not fit the backbone's {len(variables)} weights.")
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    images, features = build_features(config, image_size)
+    if config.architecture in REFERENCE_VGG:
+        flat = keras.layers.Flatten(name=FLATTEN_LAYER)(features)
+        embedding = keras.layers.Dense(reference_vgg.HIDDEN_UNITS, activation="relu", name=EMBEDDING_LAYER)(flat)
+    else:
+        embedding = keras.layers.GlobalAveragePooling2D(name=EMBEDDING_LAYER)(features)
+    dropped = keras.layers.Dropout(config.dropout, name=DROPOUT_LAYER)(embedding)
+    logits = keras.layers.Dense(classes, dtype="float32", name=LOGITS_LAYER)(dropped)
+    return keras.Model(images, logits, name=re.sub(r"\W+", "_", config.architecture))
 
 
-def _weights_in_source_order(backbone: keras.Model) -> list[keras.Variable]:
-    return [variable for layer in backbone.layers for variable in layer.weights if "seed" not in variable.path]
+def build_features(config: ModelConfig, image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Build the backbone: grey images and its last feature map (n, h, w, channels)."""
+    if config.architecture in REFERENCE_VGG:
+        return reference_vgg.build_features(config.architecture, image_size)
+    if config.architecture.startswith(KERAS_CV_PREFIX):
+        return keras_cv_presets.build_features(config.architecture.removeprefix(KERAS_CV_PREFIX), image_size, config.pretrained)
+    return efficientnet_lite.build_features(config.architecture, image_size, config.pretrained)
+
+
+def head_layer_names(model: keras.Model) -> list[str]:
+    """Names of the layers behind the last feature map, from first to last; all others are the backbone, which fine-tuning may freeze."""
+    return [layer.name for layer in model.layers if layer.name in (FLATTEN_LAYER, EMBEDDING_LAYER, DROPOUT_LAYER, LOGITS_LAYER)]
