@@ -1,4 +1,4 @@
-"""Label-safe variation of training images with KerasCV layers.
+"""Label-safe variation of training images with KerasCV layers, whole batches at once.
 
 Goes in: batches {"images": float32 (n, h, w, 1), [0, 255]; "labels": float32 (n, classes)}. Comes out: the same shapes and ranges.
 The grey channel is augmented before the model sees it: three equal channels would cost three times as much.
@@ -7,45 +7,56 @@ The grey channel is augmented before the model sees it: three equal channels wou
 import itertools
 from typing import Any
 
+import keras
 import keras_cv
 import tensorflow as tf
 
 from trainer.config import AugmentationConfig
+from trainer.geometry_layers import RandomAffine
+from trainer.intensity_layers import RandomBiasField, RandomBlur, RandomDegradation, RandomGamma, RandomNoise, RandomToneCurve
+from trainer.seeded_layers import SeededBrightness, SeededContrast, SeededCutMix, SeededMixUp
 
 VALUE_RANGE = (0, 255)
 
 
 def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Augmenter:
-    """Build the chain: flip, turn, shift, zoom, brightness, contrast.
+    """Build the chain, in the order in which a picture comes about: head placed, scanned, displayed, stored.
 
-    Every layer is pinned to float32: under a global mixed policy KerasCV layers would emit half precision, or fail.
+    Called one batch after another, as in `Dataset.map` without `num_parallel_calls`, two chains with one config and one seed give
+    the same sequence of batches, in any process and whatever `tf.random.set_seed` says. A chain goes on where it stands, so a
+    second pass over the dataset draws new numbers. Each layer draws from its own `_random_generator` alone. Build it outside a
+    distribution strategy's scope, which would move its state.
+
+    Every layer is pinned to float32: under a global mixed policy KerasCV layers would emit half precision, or fail. The state of
+    the random numbers is pinned to the CPU, where tf.data runs.
 
     Args:
-        config: ranges; a zero leaves its layer out.
-        seed: of every layer's random numbers.
+        config: ranges; a zero leaves its layer out, and the numbers of the others as they are.
+        seed: of all random numbers, below 2**53.
     """
     # Two layers with one seed would draw the same numbers, and zero means "unseeded" to KerasCV.
     seeds = itertools.count(1000 * seed + 1)
+    layers: list[keras.layers.Layer] = []
 
-    def common() -> dict[str, Any]:
-        return {"seed": next(seeds), "dtype": "float32"}
+    def add(wanted: bool | float, layer: type[keras.layers.Layer], **arguments: Any) -> None:
+        number = next(seeds)
+        if wanted:
+            layers.append(layer(**arguments, seed=number, dtype="float32"))
 
-    def geometric() -> dict[str, Any]:
-        return {"fill_mode": "constant", "fill_value": 0.0, **common()}
-
-    layers = []
-    if config.flip != "none":
-        layers.append(keras_cv.layers.RandomFlip(config.flip, **common()))
-    if config.rotation:
-        layers.append(keras_cv.layers.RandomRotation(config.rotation, **geometric()))
-    if config.translation:
-        layers.append(keras_cv.layers.RandomTranslation(config.translation, config.translation, **geometric()))
-    if config.zoom:
-        layers.append(keras_cv.layers.RandomZoom(config.zoom, config.zoom, **geometric()))
-    if config.brightness:
-        layers.append(keras_cv.layers.RandomBrightness(config.brightness, value_range=VALUE_RANGE, **common()))
-    if config.contrast:
-        layers.append(keras_cv.layers.RandomContrast(VALUE_RANGE, config.contrast, **common()))
+    geometry = {"flip": config.flip, "rotation": config.rotation, "translation": config.translation, "zoom": config.zoom}
+    rate = config.intensity_rate
+    with tf.device("CPU"):
+        add(geometry != {"flip": "none", "rotation": 0, "translation": 0, "zoom": 0}, RandomAffine, **geometry)
+        add(config.bias_field, RandomBiasField, factor=config.bias_field, rate=rate)
+        add(config.blur, RandomBlur, factor=config.blur, rate=rate)
+        add(config.noise, RandomNoise, factor=config.noise, rate=rate)
+        add(config.gamma, RandomGamma, factor=config.gamma, rate=rate)
+        add(config.tone_curve, RandomToneCurve, factor=config.tone_curve, rate=rate)
+        add(config.brightness, SeededBrightness, factor=config.brightness, value_range=VALUE_RANGE)
+        add(config.contrast, SeededContrast, value_range=VALUE_RANGE, factor=config.contrast)
+        add(config.degradation, RandomDegradation, factor=config.degradation, rate=rate)
+        add(config.mixup, SeededMixUp, alpha=config.mixup)
+        add(config.cutmix, SeededCutMix, alpha=config.cutmix)
     return keras_cv.layers.Augmenter(layers)
 
 

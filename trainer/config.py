@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+FLIPS = ("none", "horizontal", "vertical", "horizontal_and_vertical")
 EFFICIENTNET_LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 REFERENCE_VGG = ("reference_vgg", "reference_vgg_batchnorm", "reference_vgg_inception", "reference_vgg_large_kernels", "reference_vgg_separable")
 KERAS_CV_PREFIX = "keras_cv:"
@@ -35,7 +36,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """How training images are varied; each range is symmetric, 0 switches that step off.
+    """How training images are varied; 0 switches a step off.
+
+    The intensity steps that KerasCV lacks are off by default, but for gamma: which of them help is for experiments to say. Up to
+    the largest values allowed, each step by itself leaves lesions recognisable by eye at 192 pixels.
 
     Attributes:
         flip: `none`, `horizontal`, `vertical` or `horizontal_and_vertical`. The collection itself holds mirrored copies.
@@ -44,6 +48,16 @@ class AugmentationConfig:
         translation: largest shift, share of the size.
         brightness: largest shift, share of the value range.
         contrast: largest change of contrast, share.
+        intensity_rate: share of images that each of the following steps changes, up to the mixing; the others are left as they are, so
+            that clean scans stay in view.
+        gamma: exponents from 1 / (1 + gamma) to 1 + gamma, at most .6; displays and export filters differ by such a curve.
+        bias_field: largest smooth local change of brightness, share, at most .6; receive coils shade pictures.
+        blur: largest standard deviation, pixels, at most 1; scans differ in resolution.
+        noise: largest standard deviation of Rician noise, share of the picture's own, at most .15.
+        tone_curve: largest change of the slopes of a rising curve, share, at most .8; window settings differ.
+        degradation: largest loss of JPEG quality, share, at most .7; most of the collection was compressed before.
+        mixup: alpha of MixUp, at most 1; it mixes whole pictures and their labels.
+        cutmix: alpha of CutMix, at most 1, not together with MixUp. A patch of background takes a share of the label along.
     """
 
     flip: str = "horizontal_and_vertical"
@@ -52,6 +66,15 @@ class AugmentationConfig:
     translation: float = 0.06
     brightness: float = 0.1
     contrast: float = 0.25
+    intensity_rate: float = 0.5
+    gamma: float = 0.3
+    bias_field: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+    tone_curve: float = 0.0
+    degradation: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,11 +162,7 @@ class Config:
         )
         _require(self.data.image_size >= 32 and self.data.image_size % 32 == 0, "data.image_size", "a positive multiple of 32", self.data.image_size)
         _require(self.data.batch_size >= 1, "data.batch_size", "at least 1", self.data.batch_size)
-        flips = ("none", "horizontal", "vertical", "horizontal_and_vertical")
-        _require(self.augmentation.flip in flips, "augmentation.flip", " or ".join(flips), self.augmentation.flip)
-        for name in ("rotation", "zoom", "translation", "brightness", "contrast"):
-            value = getattr(self.augmentation, name)
-            _require(0 <= value < 1, f"augmentation.{name}", "in [0, 1)", value)
+        _check_augmentation(self.augmentation)
         _check_sizes(self.data, self.model.architecture)
         optimization = self.optimization
         _require(optimization.epochs >= 1, "optimization.epochs", "at least 1", optimization.epochs)
@@ -218,6 +237,19 @@ def _check_type(name: str, value: Any, expected: type) -> Any:
     if type(value) is not expected:
         raise ConfigError(f"{name}: expected {expected.__name__}, got {value!r}")
     return value
+
+
+def _check_augmentation(augmentation: AugmentationConfig) -> None:
+    _require(augmentation.flip in FLIPS, "augmentation.flip", " or ".join(FLIPS), augmentation.flip)
+    for name in ("rotation", "zoom", "translation", "brightness", "contrast"):
+        value = getattr(augmentation, name)
+        _require(0 <= value < 1, f"augmentation.{name}", "in [0, 1)", value)
+    largest = {"gamma": 0.6, "bias_field": 0.6, "blur": 1, "noise": 0.15, "tone_curve": 0.8, "degradation": 0.7}
+    largest.update({"intensity_rate": 1, "mixup": 1, "cutmix": 1})
+    for name, limit in largest.items():
+        value = getattr(augmentation, name)
+        _require(0 <= value <= limit, f"augmentation.{name}", f"in [0, {limit}]", value)
+    _require(not (augmentation.mixup and augmentation.cutmix), "augmentation.cutmix", "0 where mixup is on", augmentation.cutmix)
 
 
 def _check_sizes(data: DataConfig, architecture: str) -> None:

@@ -9,7 +9,7 @@ from trainer.config import AugmentationConfig, Config, DataConfig
 from trainer.input_pipeline import DatasetMissingError, build_split, compute_fingerprint, iterate_examples, load_builder, load_split
 from tumor_ds.pictures import read_grey
 
-NOTHING = AugmentationConfig(flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0)
+NOTHING = AugmentationConfig(flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0, gamma=0)
 CONFIG = Config(data=DataConfig(image_size=64, batch_size=7), augmentation=NOTHING)
 
 
