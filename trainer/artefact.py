@@ -8,12 +8,13 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from etils import epath
 from rich.console import Console
 
 from serving import Classifier
@@ -30,7 +31,7 @@ from trainer.training import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
 RECORDED_PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
 
 
-def build_artefact(run_dir: Path, builder: tfds.core.DatasetBuilder, console: Console) -> Path:
+def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, console: Console) -> epath.Path:
     """Write the artefact of a run.
 
     Args:
@@ -48,37 +49,54 @@ def build_artefact(run_dir: Path, builder: tfds.core.DatasetBuilder, console: Co
     weights = run_dir / BEST_WEIGHTS_FILE
     if not weights.exists():
         raise RunError(f"{run_dir} holds no {BEST_WEIGHTS_FILE}. Train it first: tumor train CONFIG --run-dir {run_dir}")
-    folder, temporary = run_dir / layout.RUN_SUBFOLDER, run_dir / f"{layout.RUN_SUBFOLDER}.partial"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     labels = tuple(builder.info.features["label"].names)
-    with console.status("Exporting model.keras and model.tflite"):
-        model = load_best_model(config, weights, len(labels))
-        save_keras(model, temporary / layout.KERAS_FILE)
-        save_litert(model, temporary / layout.LITERT_FILE)
-    with console.status("Fitting temperature, prediction sets and guard on validation"):
-        fitted = fit_on_validation(temporary / layout.LITERT_FILE, builder, config)
-        write_config(temporary, config, builder, labels, fitted)
-    with console.status("Evaluating the reloaded artefact on the test split"):
-        result = evaluation.evaluate(Classifier(temporary), builder)
-        summary = evaluation.summarise(result)
-        evaluation.save_evaluation(result, summary, temporary)
-        (temporary / evaluation.PREDICTIONS_FILE).replace(run_dir / evaluation.PREDICTIONS_FILE)
-        write_card(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / layout.RUN_SUBFOLDER
+        folder.mkdir()
+        with console.status("Exporting model.keras and model.tflite"):
+            local = Path(scratch) / BEST_WEIGHTS_FILE
+            local.write_bytes(weights.read_bytes())
+            model = load_best_model(config, local, len(labels))
+            save_keras(model, folder / layout.KERAS_FILE)
+            save_litert(model, folder / layout.LITERT_FILE)
+        with console.status("Fitting temperature, prediction sets and guard on validation"):
+            fitted = fit_on_validation(folder / layout.LITERT_FILE, builder, config)
+            write_config(folder, config, builder, labels, fitted)
+        with console.status("Evaluating the reloaded artefact on the test split"):
+            result = evaluation.evaluate(Classifier(folder), builder)
+            summary = evaluation.summarise(result)
+            evaluation.save_evaluation(result, summary, folder)
+            predictions = (folder / evaluation.PREDICTIONS_FILE).read_bytes()
+            (folder / evaluation.PREDICTIONS_FILE).unlink()
+            write_card(folder)
+        target = publish_folder(folder, run_dir / layout.RUN_SUBFOLDER)
+    (run_dir / evaluation.PREDICTIONS_FILE).write_bytes(predictions)
     evaluation.print_summary(result.protocol, summary, console)
-    return folder
+    return target
 
 
-def load_run_config(run_dir: Path) -> Config:
+def publish_folder(folder: Path, target: epath.Path) -> epath.Path:
+    """Copy a local folder to where the run lies, also `gs://`: under a temporary name first, then in the place of an older one."""
+    partial = target.with_name(f"{target.name}.partial")
+    if partial.exists():
+        partial.rmtree()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        copy = partial / path.relative_to(folder).as_posix()
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    if target.exists():
+        target.rmtree()
+    return partial.rename(target)
+
+
+def load_run_config(run_dir: epath.Path) -> Config:
     """Read the resolved config of a run.
 
     Raises:
         RunError: the folder holds no run.
     """
     try:
-        return build_config(json.loads((run_dir / CONFIG_FILE).read_text(encoding="utf-8")))
+        return build_config(json.loads((run_dir / CONFIG_FILE).read_text()))
     except FileNotFoundError as error:
         raise RunError(f"{run_dir} holds no {CONFIG_FILE}, so it is no run. `tumor train` makes one.") from error
 

@@ -1,5 +1,6 @@
 """The command line `tumor`: thin commands; what needs TensorFlow is imported only when its command runs."""
 
+import dataclasses
 import enum
 import importlib.util
 from pathlib import Path
@@ -25,6 +26,16 @@ class Protocol(enum.StrEnum):
     grouped = enum.auto()
     patient = enum.auto()
     folder = enum.auto()
+
+
+class StrategyName(enum.StrEnum):
+    """Distribution strategies."""
+
+    auto = enum.auto()
+    one = enum.auto()
+    mirrored = enum.auto()
+    multiworker = enum.auto()
+    tpu = enum.auto()
 
 
 class FileFormat(enum.StrEnum):
@@ -90,42 +101,69 @@ def audit(
 def train(
     config: Annotated[Path, typer.Argument(help="TOML file with what differs from the defaults.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value over the config; may be given several times.")] = None,
-    run_dir: Annotated[Path | None, typer.Option(help="Run folder; runs/CONFIG by default. The same command resumes there.")] = None,
+    run_dir: Annotated[str | None, typer.Option(help="Run folder, also gs://; runs/CONFIG by default. The same command resumes there.")] = None,
     data_dir: DataDirOption = None,
+    strategy: Annotated[StrategyName, typer.Option(help="Where it runs; auto takes all workers in TF_CONFIG, else all GPUs.")] = StrategyName.auto,
+    tpu: Annotated[str, typer.Option(help="Name or address of the TPU; the one attached to this machine by default.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print config, model, steps and an estimate of the time; write nothing.")] = False,
 ) -> None:
     """Train a model and write its artefact."""
     require_training_extra()
+    from etils import epath
+
     from trainer.artefact import build_artefact
+    from trainer.checkpoints import CheckpointError
     from trainer.config import ConfigError, load_config
+    from trainer.dry_run import describe_run
     from trainer.input_pipeline import DatasetMissingError, load_builder
-    from trainer.training import RunError
+    from trainer.observer import Observer, Silence
+    from trainer.strategies import StrategyError, build_strategy, is_chief
+    from trainer.training import PREEMPTED_EXIT_CODE, Preempted, RunError, claim_run_dir, resolve_precision
     from trainer.training import train as run_training
 
-    run_dir = run_dir or Path("runs") / config.stem
+    folder = epath.Path(run_dir or Path("runs") / config.stem)
     try:
         resolved = load_config(config, overrides)
+        devices = build_strategy(strategy.value, tpu)  # before any other TensorFlow operation
+        resolved = dataclasses.replace(resolved, precision=resolve_precision(resolved.precision, devices))
         builder = load_builder(resolved.data.dataset, data_dir)
-        run_training(resolved, builder, run_dir)
-        folder = build_artefact(run_dir, builder, console)
-    except (ConfigError, DatasetMissingError, RunError) as error:
+        if dry_run:
+            return describe_run(resolved, builder, devices, console)
+        chief = is_chief(devices)
+        labels = builder.info.features["label"].names
+        if chief:
+            claim_run_dir(resolved, folder)
+        with Observer(resolved, folder, labels, console) if chief else Silence() as observer:
+            run_training(resolved, builder, folder, devices, observer)
+        if not chief:
+            return None
+        artefact = build_artefact(folder, builder, console)
+    except Preempted as error:
+        say(str(error))
+        raise typer.Exit(PREEMPTED_EXIT_CODE) from error
+    except (ConfigError, DatasetMissingError, StrategyError, RunError, CheckpointError) as error:
         fail(error)
-    say(f"Artefact: {folder}\nTry it:   tumor serve --model {folder}")
+    say(f"Artefact: {artefact}\nTry it:   tumor serve --model {artefact}")
+    return None
 
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of `tumor train`.")],
+    run: Annotated[str, typer.Argument(help="Run folder of `tumor train`, also gs://.")],
     data_dir: DataDirOption = None,
 ) -> None:
     """Write the artefact of a run again: export, calibration, evaluation, card."""
     require_training_extra()
+    from etils import epath
+
     from trainer.artefact import build_artefact, load_run_config
     from trainer.config import ConfigError
     from trainer.input_pipeline import DatasetMissingError, load_builder
     from trainer.training import RunError
 
     try:
-        folder = build_artefact(run, load_builder(load_run_config(run).data.dataset, data_dir), console)
+        run_dir = epath.Path(run)
+        folder = build_artefact(run_dir, load_builder(load_run_config(run_dir).data.dataset, data_dir), console)
     except (ConfigError, DatasetMissingError, RunError) as error:
         fail(error)
     say(f"Artefact: {folder}")

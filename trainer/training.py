@@ -1,68 +1,246 @@
-"""Training: from a config to the best weights by validation loss, restartable after a crash.
+"""Training: from a config to the best weights by validation, on any strategy, restartable after any interruption.
 
 Goes in: a `Config`, a built dataset, a run folder. Comes out, in the run folder:
     config.json             the resolved config; the same run continues only with the same config
-    backup/                 the state after the last whole epoch; the same command resumes there
-    best.weights.h5         averaged (EMA) weights of the epoch with the lowest validation loss
+    checkpoints/            the newest two states; the same command goes on from there, at the very step
+    best.weights.h5         averaged weights of the best epoch by validation
     history.csv             a row an epoch
     wandb/                  Weights & Biases files
 """
 
 import csv
 import dataclasses
+import io
 import json
+import math
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
+from etils import epath
 
-from trainer import tracking
+from trainer.batches import Shares, TrainingBatches, build_validation, compute_class_weights
+from trainer.checkpoints import load_checkpoint, save_checkpoint
 from trainer.config import Config
-from trainer.input_pipeline import build_split
-from trainer.models import build_model
+from trainer.input_pipeline import Split, load_split
+from trainer.learner import Learner, Scores
+from trainer.observer import Silence
+from trainer.schedules import Judge, compute_learning_rate
+from trainer.strategies import is_chief
 
 CONFIG_FILE = "config.json"
 BEST_WEIGHTS_FILE = "best.weights.h5"
 HISTORY_FILE = "history.csv"
 FINISHED_FILE = "finished"
+CHECKPOINTS = "checkpoints"
+PREEMPTED_EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports it
+SECONDS_PER_MINUTE = 60
 
 
 class RunError(RuntimeError):
-    """A run folder that cannot be used; the message says why and what to do."""
+    """A run folder that cannot be used, or a run that cannot go on; the message says why and what to do."""
 
 
-def train(config: Config, builder: tfds.core.DatasetBuilder, run_dir: Path) -> None:
+class Preempted(RunError):
+    """SIGTERM came; the state is saved."""
+
+
+@dataclass
+class Position:
+    """Where a run stands; all of it is in a checkpoint.
+
+    Attributes:
+        epoch: the epoch that comes next or is under way, from 0.
+        step: steps of it that are done.
+        judge: what the validations say.
+        loss_sum: of the steps done in this epoch.
+        accuracy_sum: likewise.
+        history: a row an epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    judge: Judge = field(default_factory=Judge)
+    loss_sum: float = 0.0
+    accuracy_sum: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {**dataclasses.asdict(self), "judge": self.judge.to_dict()}
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> "Position":
+        """What `to_dict` gave."""
+        return cls(**{**state, "judge": Judge(**state["judge"])})
+
+
+def train(config: Config, builder: tfds.core.DatasetBuilder, run_dir: epath.Path, strategy: tf.distribute.Strategy, observer: Silence) -> None:
     """Train to the end, or from where an earlier call with the same config stopped.
 
     Args:
-        config: the run.
+        config: the run, its precision resolved.
         builder: a prepared dataset builder.
-        run_dir: the run folder, made if it is missing.
+        run_dir: the run folder, claimed by `claim_run_dir`; local or `gs://`.
+        strategy: where it runs.
+        observer: is told of every step and epoch.
 
     Raises:
-        RunError: the folder holds a run with another config, or the loss is no longer finite.
+        RunError: the batch does not fit the strategy, or the loss is no longer finite.
+        Preempted: SIGTERM came.
+        CheckpointError: the disk is full.
     """
-    claim_run_dir(config, run_dir)
     if (run_dir / FINISHED_FILE).exists():
         return
+    shares = share_out(config.data.batch_size, strategy)
     keras.utils.set_random_seed(config.seed)
-    training = build_split(builder, "train", config, training=True)
-    validation = build_split(builder, "validation", config, training=False)
     keras.config.set_dtype_policy(config.precision)
-    model = build_model(config.model, config.data.image_size, builder.info.features["label"].num_classes)
-    compile_model(model, config, steps_per_epoch=int(training.cardinality()))
-    with tracking.start_wandb(config, run_dir):
-        callbacks = build_callbacks(config, run_dir)
-        history = model.fit(training, validation_data=validation, epochs=config.optimization.epochs, callbacks=callbacks, verbose="auto").history
-    if not np.isfinite(history.get("loss", [])).all():
-        raise RunError(
-            f"The loss became NaN or infinite in epoch {len(load_history(run_dir))}. Lower optimization.learning_rate and use a new --run-dir."
+    classes = builder.info.features["label"].num_classes
+    run = Run(config, run_dir, strategy, shares, Learner(config, strategy, classes), observer)
+    run.resume()
+    run.train(builder, classes)
+    if is_chief(strategy):
+        (run_dir / FINISHED_FILE).touch()
+
+
+class Run:
+    """One run in progress.
+
+    Args:
+        config: the run.
+        run_dir: its folder.
+        strategy: where it runs.
+        shares: what this process feeds.
+        learner: what learns.
+        observer: is told of every step and epoch.
+    """
+
+    def __init__(self, config: Config, run_dir: epath.Path, strategy: tf.distribute.Strategy, shares: Shares, learner: Learner, observer: Silence):
+        self.config, self.run_dir, self.strategy, self.shares, self.learner, self.observer = config, run_dir, strategy, shares, learner, observer
+        self.position = Position()
+        self.steps_per_epoch = 0
+        self.saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Take up the newest checkpoint that is whole."""
+        arrays, state, damaged = load_checkpoint(self.run_dir / CHECKPOINTS)
+        for line in damaged:
+            self.observer.say(line)
+        if arrays:
+            self.learner.load_arrays(arrays)
+            self.position = Position.from_dict(state)
+            self.observer.say(f"Resuming at epoch {self.position.epoch + 1}, step {self.position.step + 1}.")
+
+    def train(self, builder: tfds.core.DatasetBuilder, classes: int) -> None:
+        """Run the epochs that are left."""
+        optimization = self.config.optimization
+        validation = build_validation(load_split(builder, "validation", self.config.data.image_size), classes, self.shares)
+        split: Split | None = None
+        with catch_sigterm() as told_to_stop:
+            for epoch in range(self.position.epoch, optimization.epochs):
+                if self.position.judge.wants_to_stop(optimization):
+                    break
+                size = choose_size(self.config, epoch)
+                if split is None or split.images.shape[1] != size:
+                    split = load_split(builder, "train", size)
+                    weights = compute_class_weights(split.true, classes, optimization.class_weights)
+                    batches = TrainingBatches(split, classes, self.config.augmentation, self.config.seed, self.shares, weights)
+                    self.steps_per_epoch = batches.steps
+                self._train_epoch(batches, told_to_stop)
+                self._end_epoch(validation)
+
+    def _train_epoch(self, batches: TrainingBatches, told_to_stop: "list[int]") -> None:
+        position, optimization = self.position, self.config.optimization
+        self.observer.start_epoch(position.epoch, optimization.epochs, batches.steps, position.step)
+        dataset = self.strategy.distribute_datasets_from_function(lambda _: batches.start(position.epoch, position.step))
+        pending: list[tuple[int, float, tf.Tensor, tf.Tensor]] = []
+        for batch in dataset:
+            done = position.epoch * batches.steps + position.step
+            rate = compute_learning_rate(optimization, done, batches.steps, self.config.data.batch_size, position.judge.factor)
+            momentum = min(optimization.ema_momentum, (1 + done) / (10 + done))
+            loss, accuracy = self.learner.train_step(batch, rate, momentum, frozen=position.epoch < optimization.freeze_epochs)
+            pending.append((position.step, rate, loss, accuracy))
+            position.step += 1
+            if position.step % self.config.tracking.log_every == 0 or position.step == batches.steps:
+                self._take_in(pending)
+            if told_to_stop or time.monotonic() - self.saved_at > SECONDS_PER_MINUTE * self.config.tracking.checkpoint_minutes:
+                self._take_in(pending)
+                self._save()
+                if told_to_stop:
+                    raise Preempted(f"Told to stop (signal {told_to_stop[0]}). Saved; the same command goes on from here.")
+
+    def _take_in(self, pending: list[tuple[int, float, tf.Tensor, tf.Tensor]]) -> None:
+        """Read the losses of the last steps, which waits for the device; stop where one is not finite."""
+        position = self.position
+        for step, rate, loss, accuracy in pending:
+            value = float(loss)
+            if not math.isfinite(value):
+                raise RunError(
+                    f"The loss became {value} in epoch {position.epoch + 1}, step {step + 1}, at learning rate {rate:.3g}. "
+                    "Lower optimization.learning_rate and use a new --run-dir."
+                )
+            position.loss_sum += value
+            position.accuracy_sum += float(accuracy)
+            self.observer.take_step(position.epoch, step, value, rate)
+        pending.clear()
+
+    def _end_epoch(self, validation: tf.data.Dataset) -> None:
+        position, optimization = self.position, self.config.optimization
+        self.learner.swap_averages()
+        scores = self.learner.validate(self.strategy.distribute_datasets_from_function(lambda _: validation))
+        monitored = scores.loss if optimization.monitor == "val_loss" else -scores.accuracy
+        best = position.judge.observe(position.epoch, monitored, optimization)
+        if best and is_chief(self.strategy):
+            self._save_best()
+        self.learner.swap_averages()
+        row = self._close_row(scores)
+        self.observer.end_epoch(row, scores, best)
+        position.epoch, position.step, position.loss_sum, position.accuracy_sum = position.epoch + 1, 0, 0.0, 0.0
+        self._save()
+        if is_chief(self.strategy):
+            write_history(self.run_dir, position.history)
+
+    def _close_row(self, scores: Scores) -> dict[str, float]:
+        position, steps = self.position, self.steps_per_epoch
+        rate = compute_learning_rate(
+            self.config.optimization, (position.epoch + 1) * steps - 1, steps, self.config.data.batch_size, position.judge.factor
         )
-    (run_dir / FINISHED_FILE).touch()
+        row = {
+            "epoch": position.epoch,
+            "loss": position.loss_sum / steps,
+            "accuracy": position.accuracy_sum / steps,
+            "val_loss": scores.loss,
+            "val_accuracy": scores.accuracy,
+            "learning_rate": rate,
+        }
+        position.history.append(row)
+        return row
+
+    def _save(self) -> None:
+        self.saved_at = time.monotonic()
+        arrays = self.learner.to_arrays()  # on every worker: reading may take part of all of them
+        if is_chief(self.strategy):
+            done = self.position.epoch * self.steps_per_epoch + self.position.step
+            save_checkpoint(self.run_dir / CHECKPOINTS, done, arrays, self.position.to_dict())
+
+    def _save_best(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / BEST_WEIGHTS_FILE
+            self.learner.model.save_weights(local)
+            partial = self.run_dir / f"{BEST_WEIGHTS_FILE}.partial"
+            partial.write_bytes(local.read_bytes())
+            partial.replace(self.run_dir / BEST_WEIGHTS_FILE)
 
 
-def claim_run_dir(config: Config, run_dir: Path) -> None:
+def claim_run_dir(config: Config, run_dir: epath.Path) -> None:
     """Write the config into a new run folder, or check that an old one has the same.
 
     Raises:
@@ -70,66 +248,74 @@ def claim_run_dir(config: Config, run_dir: Path) -> None:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / CONFIG_FILE
-    wanted = dataclasses.asdict(config)
+    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
     if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != wanted:
+        if json.loads(path.read_text()) != wanted:
             raise RunError(f"{run_dir} holds a run with another config. Choose another folder with --run-dir, or delete that one.")
         return
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-    temporary.rename(path)
+    temporary.write_text(json.dumps(wanted, indent=2) + "\n")
+    temporary.replace(path)
 
 
-def compile_model(model: keras.Model, config: Config, steps_per_epoch: int) -> None:
-    """Attach AdamW with warm-up, cosine decay and averaged weights, and label-smoothed cross-entropy.
+def share_out(batch_size: int, strategy: tf.distribute.Strategy) -> Shares:
+    """Say what of each step this process feeds.
 
-    Sources: AdamW, Loshchilov and Hutter 2019 (arXiv:1711.05101); cosine decay, the same authors 2017 (arXiv:1608.03983);
-    label smoothing, Szegedy et al. 2016 (arXiv:1512.00567).
+    Raises:
+        RunError: the batch cannot be shared out evenly.
     """
-    optimization = config.optimization
-    warmup_steps = round(optimization.warmup_epochs * steps_per_epoch)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup_steps else optimization.learning_rate,
-        decay_steps=optimization.epochs * steps_per_epoch - warmup_steps,
-        warmup_target=optimization.learning_rate if warmup_steps else None,
-        warmup_steps=warmup_steps,
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=optimization.weight_decay, use_ema=True, ema_momentum=optimization.ema_momentum)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=optimization.label_smoothing)
-    model.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")])
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise RunError(f"data.batch_size is the batch over all {replicas} replicas, expected a multiple of {replicas}, got {batch_size}.")
+    resolver = strategy.cluster_resolver
+    spec = resolver.cluster_spec().as_dict() if resolver else {}
+    workers = len(spec.get("chief", [])) + len(spec.get("worker", []))
+    if workers < 2:
+        return Shares(batch_size, replicas, 0, replicas)
+    number = resolver.task_id + (len(spec.get("chief", [])) if resolver.task_type == "worker" else 0)
+    return Shares(batch_size, replicas, number * replicas // workers, replicas // workers)
 
 
-def build_callbacks(config: Config, run_dir: Path) -> list[keras.callbacks.Callback]:
-    """Build the callbacks; their order matters.
-
-    The backup stands before the swap, so that it holds the raw weights; the checkpoint stands behind it, so that it holds the
-    averaged weights that were validated. Both judges of the best epoch start from the best one of an earlier, interrupted call.
-    """
-    best = min((float(row["val_loss"]) for row in load_history(run_dir)), default=None)
-    patience = config.optimization.early_stopping_patience
-    return [
-        keras.callbacks.BackupAndRestore(str(run_dir / "backup"), delete_checkpoint=False),
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-        keras.callbacks.ModelCheckpoint(
-            str(run_dir / BEST_WEIGHTS_FILE),
-            monitor="val_loss",
-            mode="min",
-            save_best_only=True,
-            save_weights_only=True,
-            initial_value_threshold=best,
-        ),
-        keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=patience, baseline=best),
-        keras.callbacks.CSVLogger(str(run_dir / HISTORY_FILE), append=True),
-        tracking.build_metrics_logger(),
-    ]
+def choose_size(config: Config, epoch: int) -> int:
+    """Side of the training images in an epoch, pixels: the smaller ones first, each for an equal share of the epochs."""
+    sizes = (*config.data.progressive_sizes, config.data.image_size)
+    return sizes[min(len(sizes) - 1, epoch * len(sizes) // config.optimization.epochs)]
 
 
-def load_history(run_dir: Path) -> list[dict[str, str]]:
+@contextmanager
+def catch_sigterm() -> Iterator[list[int]]:
+    """Collect SIGTERM instead of dying of it, so that the state can be saved first."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def write_history(run_dir: epath.Path, history: list[dict[str, float]]) -> None:
+    """Write `history.csv`, whole, under a temporary name first."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    partial = run_dir / f"{HISTORY_FILE}.partial"
+    partial.write_text(buffer.getvalue())
+    partial.replace(run_dir / HISTORY_FILE)
+
+
+def load_history(run_dir: epath.Path) -> list[dict[str, str]]:
     """Rows of `history.csv`, one an epoch; none at the start."""
     path = run_dir / HISTORY_FILE
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(path.read_text()))) if path.exists() else []
+
+
+def resolve_precision(precision: str, strategy: tf.distribute.Strategy) -> str:
+    """Pick the dtype policy for `auto`: bfloat16 on TPUs and on GPUs since Ampere, float16 on Volta and Turing, else float32."""
+    if precision != "auto":
+        return precision
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return "mixed_bfloat16"
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    weakest = min((detail.get("compute_capability", (0, 0)) for detail in details), default=(0, 0))
+    return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"

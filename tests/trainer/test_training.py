@@ -1,26 +1,79 @@
+"""Training as users start it: whole runs, runs that were killed at every bad moment, and several devices."""
+
+import csv
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import wandb
+from etils import epath
 from typer.testing import CliRunner
 
 from trainer.cli import app
 from trainer.config import Config, build_config
 from trainer.input_pipeline import load_builder
-from trainer.training import BEST_WEIGHTS_FILE, FINISHED_FILE, RunError, build_callbacks, claim_run_dir, load_history, train
+from trainer.observer import Silence
+from trainer.strategies import build_strategy
+from trainer.training import BEST_WEIGHTS_FILE, FINISHED_FILE, PREEMPTED_EXIT_CODE, RunError, claim_run_dir, load_history, train
+
+ROOT = Path(__file__).resolve().parents[2]
+# The published CNN at 64 px: traced in a second, with dropout, so that its random state counts.
+SMALL = """
+[data]
+image_size = 64
+batch_size = 8
+[model]
+architecture = "reference_vgg"
+pretrained = false
+[optimization]
+epochs = 3
+learning_rate = 1e-3
+warmup_epochs = 0.5
+ema_momentum = 0.9
+[tracking]
+log_every = 2
+"""
+TIMEOUT_SECONDS = 300
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def run_tumor(arguments: list[str], prelude: str = "", **environment: str) -> subprocess.Popen:
+    """`tumor ARGUMENTS` in a process of its own, after a prelude in Python."""
+    command = [sys.executable, "-c", f"{prelude}\nfrom trainer.cli import app\napp()", *arguments]
+    merged = {**os.environ, "WANDB_MODE": "disabled", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=merged)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+    return process.returncode, output
+
+
+def read_history(run_dir: Path) -> list[dict[str, float]]:
+    with (run_dir / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+# A whole run
 
 
 def test_run_folder_is_whole(tiny_run):
     names = {path.name for path in tiny_run.iterdir()}
-    assert {"config.json", "history.csv", BEST_WEIGHTS_FILE, FINISHED_FILE, "artefact", "predictions.csv", "wandb"} <= names
-    assert not any("partial" in name for name in names)
-    assert [row["epoch"] for row in load_history(tiny_run)] == ["0", "1"]
+    assert {"config.json", "history.csv", "checkpoints", BEST_WEIGHTS_FILE, FINISHED_FILE, "artefact", "predictions.csv", "wandb"} <= names
+    assert not any("partial" in path.name for path in tiny_run.rglob("*"))
+    assert [row["epoch"] for row in load_history(epath.Path(tiny_run))] == ["0", "1"]
 
 
 def test_without_a_key_wandb_is_offline_and_says_so(tiny_run):
@@ -28,74 +81,226 @@ def test_without_a_key_wandb_is_offline_and_says_so(tiny_run):
     [folder] = (tiny_run / "wandb").glob("offline-run-*")
     [log] = folder.glob("*.wandb")
     content = log.read_bytes()
-    for key in (b"epoch/val_accuracy", b"epoch/loss", b"epoch/learning_rate", b"label_smoothing"):
+    for key in (b"epoch/val_accuracy", b"epoch/loss", b"train/learning_rate", b"train/images_per_second", b"validation/confusion", b"label_smoothing"):
         assert key in content
 
 
 def test_finished_run_is_not_trained_again(tiny_run, tiny_overrides, dummy_dataset_dir):
     before = (tiny_run / BEST_WEIGHTS_FILE).stat().st_mtime_ns
-    config = tiny_run.parent / "tiny.toml"
-    arguments = ["train", str(config), *tiny_overrides, "--run-dir", str(tiny_run), "--data-dir", str(dummy_dataset_dir)]
-    result = CliRunner().invoke(app, arguments)
+    toml = tiny_run.parent / "tiny.toml"
+    result = CliRunner().invoke(app, ["train", str(toml), *tiny_overrides, "--run-dir", str(tiny_run), "--data-dir", str(dummy_dataset_dir)])
     assert result.exit_code == 0, result.output
     assert (tiny_run / BEST_WEIGHTS_FILE).stat().st_mtime_ns == before
-    assert len(load_history(tiny_run)) == 2
+    assert len(read_history(tiny_run)) == 2
+
+
+def test_dry_run_says_what_would_happen_and_writes_nothing(config, dummy_dataset_dir, tmp_path):
+    arguments = ["train", str(config), "--dry-run", "--data-dir", str(dummy_dataset_dir), "--run-dir", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.output.split())
+    assert '"architecture": "reference_vgg"' in text
+    assert "Total params" in text
+    assert "36 training images, 5 steps an epoch of 8 images, 3 epochs at most: 15 steps." in text
+    assert re.search(r"10 steps took [\d.]+ s, \d+ images/s; all epochs would take about \d+ min", text)
+    assert not (tmp_path / "run").exists()
 
 
 def test_folder_of_another_config_is_refused(tmp_path):
-    claim_run_dir(Config(), tmp_path)
-    claim_run_dir(Config(), tmp_path)
+    folder = epath.Path(tmp_path)
+    claim_run_dir(Config(), folder)
+    claim_run_dir(Config(), folder)
     with pytest.raises(RunError, match="another config"):
-        claim_run_dir(Config(seed=1), tmp_path)
+        claim_run_dir(Config(seed=1), folder)
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
 
 
-def test_missing_dataset_says_how_to_build_it(tmp_path):
-    config = tmp_path / "run.toml"
-    config.write_text("")
+def test_missing_dataset_says_how_to_build_it(config, tmp_path):
     result = CliRunner().invoke(app, ["train", str(config), "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run")])
     assert result.exit_code == 1
     assert "tumor build" in result.stderr
 
 
-def test_resumed_run_keeps_the_best_epoch_of_before(tmp_path):
-    (tmp_path / "history.csv").write_text("epoch,val_loss\n0,0.7\n1,0.4\n2,0.5\n")
-    with wandb.init(mode="disabled"):
-        callbacks = {type(callback).__name__: callback for callback in build_callbacks(Config(), tmp_path)}
-    assert callbacks["ModelCheckpoint"].best == 0.4
-    assert callbacks["EarlyStopping"].baseline == 0.4
+def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
+    from trainer.training import share_out
+
+    class Strategy:
+        num_replicas_in_sync, cluster_resolver = 3, None
+
+    with pytest.raises(RunError, match="a multiple of 3, got 8"):
+        share_out(8, Strategy())
 
 
-def test_loss_that_explodes_is_an_error_and_not_a_finished_run(dummy_dataset_dir, tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    config = build_config({"data": {"image_size": 32}, "model": {"pretrained": False}, "optimization": {"epochs": 2, "learning_rate": 1e30}})
-    with pytest.raises(RunError, match="NaN or infinite in epoch"):
-        train(config, load_builder("tumor_ds/official", dummy_dataset_dir), tmp_path / "run")
-    assert not (tmp_path / "run" / FINISHED_FILE).exists()
+def test_loss_that_explodes_is_an_error_with_its_place(dummy_dataset_dir, tmp_path):
+    settings = {"data": {"image_size": 64, "batch_size": 8}, "model": {"architecture": "reference_vgg", "pretrained": False}}
+    exploding = build_config({**settings, "precision": "float32", "optimization": {"epochs": 2, "learning_rate": 1e30, "warmup_epochs": 0}})
+    folder = epath.Path(tmp_path / "run")
+    claim_run_dir(exploding, folder)
+    with pytest.raises(RunError, match=r"The loss became \w+ in epoch 1, step [2-5], at learning rate .*e\+"):
+        train(exploding, load_builder("tumor_ds/official", dummy_dataset_dir), folder, build_strategy("one"), Silence())
+    assert not (folder / FINISHED_FILE).exists()
 
 
-def train_and_kill(arguments: list[str], run_dir: Path, epochs: int) -> list[int]:
-    """Run `tumor train` until `history.csv` has so many rows, kill it at once, and return the epochs of all rows."""
-    command = [sys.executable, "-c", "from trainer.cli import app; app()", "train", *arguments, "--run-dir", str(run_dir)]
-    environment = {**os.environ, "WANDB_MODE": "disabled"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=environment)
-    deadline = time.monotonic() + 180
-    while len(load_history(run_dir)) < epochs:
-        assert process.poll() is None, process.stdout.read().decode()
+# Runs that are interrupted
+
+# Each kills its own process by SIGKILL at one bad moment of the second epoch (steps 6 to 10).
+KILLS = {
+    "mid-epoch": """
+import os
+from trainer import learner
+inner, count = learner.Learner.train_step, [0]
+def train_step(self, *arguments, **named):
+    count[0] += 1
+    if count[0] == 9:
+        os.kill(os.getpid(), 9)
+    return inner(self, *arguments, **named)
+learner.Learner.train_step = train_step
+""",
+    "while a checkpoint is written": """
+import os
+from trainer import checkpoints
+inner = checkpoints._write
+def write(path, content):
+    if path.name == "checkpoint-000000008.npz":
+        path.with_name(path.name + ".partial").write_bytes(content[: len(content) // 2])
+        os.kill(os.getpid(), 9)
+    inner(path, content)
+checkpoints._write = write
+""",
+    "between a checkpoint and its manifest": """
+import os
+from trainer import checkpoints
+inner = checkpoints._write
+def write(path, content):
+    if path.name == "checkpoint-000000010.json":
+        os.kill(os.getpid(), 9)
+    inner(path, content)
+checkpoints._write = write
+""",
+    "between epochs": """
+import os
+from trainer import training
+inner = training.write_history
+def write_history(run_dir, history):
+    if len(history) == 2:
+        os.kill(os.getpid(), 9)
+    inner(run_dir, history)
+training.write_history = write_history
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dummy_dataset_dir, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    (folder / "small.toml").write_text(SMALL)
+    arguments = ["train", str(folder / "small.toml"), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(folder / "run")]
+    code, output = finish(run_tumor(arguments))
+    assert code == 0, output
+    return folder / "run"
+
+
+@pytest.mark.parametrize("moment", list(KILLS))
+def test_a_killed_run_ends_as_an_uninterrupted_one(config, uninterrupted, dummy_dataset_dir, tmp_path, moment):
+    """`checkpoint_minutes` must not differ between the two: it is in the config; so a checkpoint after every step is forced here."""
+    every_step = "from trainer import training\ntraining.SECONDS_PER_MINUTE = 0\n"
+    run_dir = tmp_path / "run"
+    arguments = ["train", str(config), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
+    code, output = finish(run_tumor(arguments, every_step + KILLS[moment]))
+    assert code == -signal.SIGKILL, output
+    assert not (run_dir / FINISHED_FILE).exists()
+    code, output = finish(run_tumor(arguments, every_step))
+    assert code == 0, output
+    assert "Resuming at epoch" in output
+    expected, got = read_history(uninterrupted), read_history(run_dir)
+    assert len(got) == len(expected) == 3
+    for one, other in zip(got, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    assert (run_dir / "artefact" / "metrics.json").read_text() == (uninterrupted / "artefact" / "metrics.json").read_text()
+
+
+def test_sigterm_saves_first(config, uninterrupted, dummy_dataset_dir, tmp_path):
+    """As cloud machines are taken away: the signal comes in the middle of the second epoch."""
+    preempt = KILLS["mid-epoch"].replace("os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)")
+    run_dir = tmp_path / "run"
+    arguments = ["train", str(config), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
+    code, output = finish(run_tumor(arguments, preempt))
+    assert code == PREEMPTED_EXIT_CODE, output
+    assert "the same command goes on from here" in " ".join(output.split())
+    assert (run_dir / "checkpoints" / "checkpoint-000000009.json").exists()
+    code, output = finish(run_tumor(arguments))
+    assert code == 0, output
+    assert "Resuming at epoch 2, step 5." in output
+    for one, other in zip(read_history(run_dir), read_history(uninterrupted), strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+# Several devices
+
+TWO_CPUS = """
+import tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+# Dropout draws its own numbers on every replica, and augmentation is drawn by replica: without both, replicas must agree with one device.
+ALIKE = ["--set", "model.dropout=0.0"] + [
+    argument
+    for name, value in {"flip": "'none'", "rotation": 0, "zoom": 0, "translation": 0, "brightness": 0, "contrast": 0, "gamma": 0}.items()
+    for argument in ("--set", f"augmentation.{name}={value}")
+]
+
+
+@pytest.fixture(scope="module")
+def on_one_device(dummy_dataset_dir, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("one")
+    (folder / "small.toml").write_text(SMALL)
+    arguments = ["train", str(folder / "small.toml"), *ALIKE, "--strategy", "one", "--data-dir", str(dummy_dataset_dir), "--run-dir", str(folder / "run")]
+    code, output = finish(run_tumor(arguments))
+    assert code == 0, output
+    return folder / "run"
+
+
+def test_mirrored_learns_as_one_device(config, on_one_device, dummy_dataset_dir, tmp_path):
+    arguments = ["train", str(config), *ALIKE, "--strategy", "mirrored", "--data-dir", str(dummy_dataset_dir), "--run-dir", str(tmp_path / "run")]
+    code, output = finish(run_tumor(arguments, TWO_CPUS))
+    assert code == 0, output
+    for one, other in zip(read_history(tmp_path / "run"), read_history(on_one_device), strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
+
+
+def find_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for opened in sockets:
+        opened.bind(("127.0.0.1", 0))
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+def start_workers(arguments: list[str]) -> list[subprocess.Popen]:
+    workers = [f"127.0.0.1:{port}" for port in find_ports(2)]
+    clusters = [json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}) for index in range(2)]
+    return [run_tumor(arguments, TF_CONFIG=cluster) for cluster in clusters]
+
+
+def test_two_workers_learn_as_one_process_and_resume_after_one_is_killed(config, on_one_device, dummy_dataset_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = ["train", str(config), *ALIKE, "--strategy", "multiworker", "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
+    first = start_workers(arguments)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not list((run_dir / "checkpoints").glob("*.json")) if run_dir.exists() else True:
+        assert all(process.poll() is None for process in first), [finish(process) for process in first]
         assert time.monotonic() < deadline
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return [int(row["epoch"]) for row in load_history(run_dir)]
-
-
-def test_killed_run_resumes_after_its_last_epoch(dummy_dataset_dir, tmp_path):
-    config = tmp_path / "killed.toml"
-    config.write_text("[data]\nimage_size = 32\nbatch_size = 8\n[optimization]\nepochs = 400\n[model]\npretrained = false\n")
-    arguments, run_dir = [str(config), "--data-dir", str(dummy_dataset_dir)], tmp_path / "run"
-    before = train_and_kill(arguments, run_dir, epochs=2)
-    assert before == list(range(len(before)))
-    after = train_and_kill(arguments, run_dir, epochs=len(before) + 1)
-    assert after[: len(before)] == before
-    # The backup of an epoch is written before its row, so a kill between the two loses a row, never an epoch.
-    assert after[len(before)] in (before[-1] + 1, before[-1] + 2)
+        time.sleep(0.1)
+    first[1].kill()
+    first[1].wait()
+    first[0].kill()  # TensorFlow's own time-out for a lost peer is minutes; a launcher ends the job
+    first[0].wait()
+    second = start_workers(arguments)
+    results = [finish(process) for process in second]
+    assert [code for code, _ in results] == [0, 0], results
+    assert "Resuming at epoch" in results[0][1]
+    assert "Artefact:" in results[0][1]
+    assert "Artefact:" not in results[1][1]
+    for one, other in zip(read_history(run_dir), read_history(on_one_device), strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
