@@ -101,8 +101,8 @@ class TrainingBatches:
 
             def make(element: tf.Tensor, stream: Callable = stream) -> Batch:
                 images, labels, weights = gather(element)
-                counter = tf.stack([tf.constant(epoch, tf.int64), element // self.shares.count])
-                images, labels = stream(images, labels, counter, self.shares.first + element % self.shares.count)
+                moment = (epoch << 32) + element // self.shares.count
+                images, labels = stream(images, labels, moment, self.shares.first + element % self.shares.count)
                 return images, labels, weights
 
             parts.append(tf.data.Dataset.range(start, last, STREAMS).map(make).prefetch(_PREFETCHED))
@@ -134,25 +134,26 @@ class TrainingBatches:
         augmenter = build_augmenter(config, self.seed)
 
         @tf.function
-        def augment(images: tf.Tensor, labels: tf.Tensor, counter: tf.Tensor, replica: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            reseed(augmenter, self.seed, counter, replica)
+        def augment(images: tf.Tensor, labels: tf.Tensor, moment: tf.Tensor, replica: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            reseed(augmenter, self.seed, moment, replica)
             return augment_batch(augmenter, images, labels)
 
         return augment
 
 
-def reseed(augmenter: keras_cv.layers.Augmenter, seed: int, counter: tf.Tensor, replica: tf.Tensor) -> None:
+def reseed(augmenter: keras_cv.layers.Augmenter, seed: int, moment: tf.Tensor, replica: tf.Tensor) -> None:
     """Make the next draws of every layer a function of these numbers alone.
 
     Args:
         augmenter: whose layers draw from their own `tf.random.Generator`.
         seed: of the run.
-        counter: int64 (2,), epoch and step.
+        moment: int64 (), epoch and step in one number.
         replica: int64 (), number of the replica.
     """
     for number, layer in enumerate(augmenter.layers):
         key = tf.cast(replica, tf.int64) + 4096 * (number + 64 * seed)
-        layer._random_generator.reset_from_key_counter(key, counter)  # KerasCV's name for it in every layer; see their base class
+        # KerasCV's name for it in every layer. Draws count up the low word of the counter, so the moment goes into the high one.
+        layer._random_generator.reset_from_key_counter(key, tf.stack([tf.constant(0, tf.int64), moment]))
 
 
 def build_validation(split: Split, classes: int, shares: Shares) -> tf.data.Dataset:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 FLIPS = ("none", "horizontal", "vertical", "horizontal_and_vertical")
 EFFICIENTNET_LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 REFERENCE_VGG = ("reference_vgg", "reference_vgg_batchnorm", "reference_vgg_inception", "reference_vgg_large_kernels", "reference_vgg_separable")
@@ -26,12 +27,17 @@ class DataConfig:
     Attributes:
         dataset: TFDS name with its protocol.
         image_size: side of the model's input, pixels. 192 needs 27 % fewer multiplications than 224.
-        batch_size: images a step.
+        progressive_sizes: smaller sides to begin with, each for an equal share of the epochs (Howard and Gugger 2020, fastai;
+            Tan and Le 2021, arXiv:2104.00298). Off: whether it helps is for experiments to say.
+        batch_size: images a step over all replicas.
+        cache: where the preprocessed training images are kept, `memory` or `file` (in the run folder, for more than fit).
     """
 
     dataset: str = "tumor_ds/official"
     image_size: int = 192
+    progressive_sizes: tuple[int, ...] = ()
     batch_size: int = 32
+    cache: str = "memory"
 
 
 @dataclass(frozen=True)
@@ -111,32 +117,60 @@ class OptimizationConfig:
 
     Attributes:
         epochs: most passes over the training split; the cosine ends there.
-        learning_rate: AdamW's peak, reached after the warm-up.
-        weight_decay: decoupled, not on biases and batch norms.
-        warmup_epochs: linear from zero; pretrained features survive the first steps.
-        ema_momentum: of the averaged weights that are validated and exported (.998: about three epochs at batch 32).
+        optimizer: `adamw` or `adam`; decoupled decay is what pretrained networks are usually fine-tuned with.
+        learning_rate: the peak, reached after the warm-up, at `reference_batch_size` images a step.
+        reference_batch_size: the batch that the learning rate is meant for.
+        batch_scaling: how the rate grows with the batch: `none`, `linear` (Goyal et al. 2017) or `sqrt`. Adam's steps hardly depend on the
+            size of gradients, so the square root is the milder rule.
+        schedule: `cosine` to zero, or `constant`.
+        weight_decay: decoupled, not on biases and batch norms; only for `adamw`.
+        warmup_epochs: linear from near zero; pretrained features survive the first steps.
+        plateau_patience: epochs without improvement after which the rate is lowered; 0: never, as the cosine lowers it already.
+        plateau_factor: what it is multiplied with then.
+        plateau_floor: the rate is not lowered below it.
+        freeze_epochs: epochs in which only the last layers learn, before everything does. 0: the warm-up does the same job.
+        ema_momentum: of the averaged weights that are validated and exported (.998: about three epochs at batch 32); it grows to this value
+            from the start on; 0: the weights themselves.
         label_smoothing: share of the target spread over all classes; a few labels of the collection are wrong.
-        early_stopping_patience: epochs without a lower validation loss before it stops.
+        class_weights: `none`, or `balanced`: rare classes count more; the classes here are nearly even.
+        monitor: `val_loss` or `val_accuracy`, which says what the best epoch is. Loss is finer on a few hundred images.
+        early_stopping_patience: epochs without improvement before it stops; 0: never.
     """
 
     epochs: int = 14
+    optimizer: str = "adamw"
     learning_rate: float = 5e-4
+    reference_batch_size: int = 32
+    batch_scaling: str = "sqrt"
+    schedule: str = "cosine"
     weight_decay: float = 0.02
     warmup_epochs: float = 1.0
+    plateau_patience: int = 0
+    plateau_factor: float = 0.5
+    plateau_floor: float = 1e-5
+    freeze_epochs: int = 0
     ema_momentum: float = 0.998
     label_smoothing: float = 0.05
+    class_weights: str = "none"
+    monitor: str = "val_loss"
     early_stopping_patience: int = 6
 
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Where it is logged.
+    """Where it is logged, and how often it is saved.
 
     Attributes:
         wandb_project: Weights & Biases project.
+        log_every: steps between logged losses.
+        checkpoint_minutes: longest time between two checkpoints within an epoch; one is written after every epoch anyway.
+        tensorboard: also write TensorBoard event files.
     """
 
     wandb_project: str = "brain-tumor-mri"
+    log_every: int = 20
+    checkpoint_minutes: float = 5.0
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,11 +179,12 @@ class Config:
 
     Attributes:
         seed: of initialisation, shuffling and augmentation.
-        precision: Keras dtype policy: `float32`, `mixed_bfloat16` (TPU, recent GPUs) or `mixed_float16` (GPUs).
+        precision: Keras dtype policy: `float32`, `mixed_bfloat16` (TPU, recent GPUs), `mixed_float16` (older GPUs; the loss is scaled), or
+            `auto`, which picks by device.
     """
 
     seed: int = 0
-    precision: str = "float32"
+    precision: str = "auto"
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -157,21 +192,11 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
-        _require(
-            self.precision in ("float32", "mixed_bfloat16", "mixed_float16"), "precision", "float32, mixed_bfloat16 or mixed_float16", self.precision
-        )
-        _require(self.data.image_size >= 32 and self.data.image_size % 32 == 0, "data.image_size", "a positive multiple of 32", self.data.image_size)
-        _require(self.data.batch_size >= 1, "data.batch_size", "at least 1", self.data.batch_size)
+        _check_choice("precision", self.precision, PRECISIONS)
         _check_augmentation(self.augmentation)
+        _check_data(self.data)
         _check_sizes(self.data, self.model.architecture)
-        optimization = self.optimization
-        _require(optimization.epochs >= 1, "optimization.epochs", "at least 1", optimization.epochs)
-        _require(optimization.learning_rate > 0, "optimization.learning_rate", "above 0", optimization.learning_rate)
-        _require(
-            0 <= optimization.warmup_epochs < optimization.epochs, "optimization.warmup_epochs", "from 0 to below epochs", optimization.warmup_epochs
-        )
-        _require(0 <= optimization.ema_momentum < 1, "optimization.ema_momentum", "in [0, 1)", optimization.ema_momentum)
-        _require(0 <= optimization.label_smoothing < 1, "optimization.label_smoothing", "in [0, 1)", optimization.label_smoothing)
+        _check_optimization(self.optimization)
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
@@ -231,7 +256,11 @@ def _build(cls: Any, values: dict[str, Any], prefix: str) -> Any:
     return cls(**built)
 
 
-def _check_type(name: str, value: Any, expected: type) -> Any:
+def _check_type(name: str, value: Any, expected: Any) -> Any:
+    if expected == tuple[int, ...]:
+        if not isinstance(value, list | tuple) or not all(type(item) is int for item in value):
+            raise ConfigError(f"{name}: expected a list of whole numbers, got {value!r}")
+        return tuple(value)
     if expected is float and type(value) is int:
         return float(value)
     if type(value) is not expected:
@@ -252,9 +281,43 @@ def _check_augmentation(augmentation: AugmentationConfig) -> None:
     _require(not (augmentation.mixup and augmentation.cutmix), "augmentation.cutmix", "0 where mixup is on", augmentation.cutmix)
 
 
+def _check_data(data: DataConfig) -> None:
+    for name, size in (("image_size", data.image_size), *(("progressive_sizes", size) for size in data.progressive_sizes)):
+        _require(size >= 32 and size % 32 == 0, f"data.{name}", "a positive multiple of 32", size)
+    _require(data.batch_size >= 1, "data.batch_size", "at least 1", data.batch_size)
+    _check_choice("data.cache", data.cache, ("memory", "file"))
+
+
 def _check_sizes(data: DataConfig, architecture: str) -> None:
     smallest = {"reference_vgg_large_kernels": 96}.get(architecture, 64 if architecture in REFERENCE_VGG else 32)
     _require(data.image_size >= smallest, "data.image_size", f"at least {smallest} for {architecture}", data.image_size)
+    fixed = architecture in REFERENCE_VGG and data.progressive_sizes
+    _require(not fixed, "data.progressive_sizes", f"none for {architecture}, whose dense layer fits one size", list(data.progressive_sizes))
+
+
+def _check_optimization(optimization: OptimizationConfig) -> None:
+    choices = {
+        "optimizer": ("adamw", "adam"),
+        "batch_scaling": ("none", "linear", "sqrt"),
+        "schedule": ("cosine", "constant"),
+        "class_weights": ("none", "balanced"),
+        "monitor": ("val_loss", "val_accuracy"),
+    }
+    for name, allowed in choices.items():
+        _check_choice(f"optimization.{name}", getattr(optimization, name), allowed)
+    for name, least in {"epochs": 1, "reference_batch_size": 1, "plateau_patience": 0, "early_stopping_patience": 0}.items():
+        _require(getattr(optimization, name) >= least, f"optimization.{name}", f"at least {least}", getattr(optimization, name))
+    _require(optimization.learning_rate > 0, "optimization.learning_rate", "above 0", optimization.learning_rate)
+    for name in ("ema_momentum", "label_smoothing"):
+        _require(0 <= getattr(optimization, name) < 1, f"optimization.{name}", "in [0, 1)", getattr(optimization, name))
+    for name in ("warmup_epochs", "freeze_epochs"):
+        value = getattr(optimization, name)
+        _require(0 <= value < optimization.epochs, f"optimization.{name}", "from 0 to below epochs", value)
+    _require(0 < optimization.plateau_factor < 1, "optimization.plateau_factor", "in (0, 1)", optimization.plateau_factor)
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    _require(value in allowed, name, " or ".join(allowed), value)
 
 
 def _require(condition: bool, name: str, expected: str, value: Any) -> None:

@@ -87,6 +87,15 @@ def test_steps_and_epochs_are_varied_differently(split):
     assert len(set(pictures)) > 0.9 * len(pictures)
 
 
+def test_no_draw_of_an_epoch_comes_again_in_another(split):
+    """Brightness alone: what is added to a constant picture is the draw itself."""
+    grey = Split(np.full((21, 32, 32, 1), 128, np.uint8), split.true, split.groups, split.has_train_twin, split.filenames)
+    only = AugmentationConfig(flip="none", rotation=0, zoom=0, translation=0, brightness=0.3, contrast=0, gamma=0)
+    batches = make(grey, only)
+    draws = [float(image[0, 0, 0]) for epoch in range(4) for images, _, _ in gather(batches.start(epoch)) for image in images]
+    assert len(set(draws)) == len(draws) == 4 * 24
+
+
 def test_replicas_share_the_global_batch(split):
     """Two processes with one replica each, and one with two, make the parts of what one replica would see."""
     whole = numbers(gather(make(split).start(0)))

@@ -41,7 +41,7 @@ def test_config_survives_json_round_trip():
         ("data.image_size=100", "multiple of 32"),
         ("data=3", "data is a section"),
         ("seed.deep=3", "seed"),
-        ("precision=float16", "float32, mixed_bfloat16 or mixed_float16"),
+        ("precision=float16", "auto or float32 or mixed_bfloat16 or mixed_float16"),
         ("augmentation.flip=sideways", "horizontal_and_vertical"),
         ("augmentation.zoom=1.5", r"in \[0, 1\)"),
         ("model.architecture=vgg", "efficientnet_lite0"),
