@@ -70,11 +70,12 @@ def audit(
 ) -> None:
     """Show what a collection hides: copies across its splits, conflicting labels, what memory and borders alone can score."""
     require_training_extra()
+    from tumor_ds.archive import find_source
     from tumor_ds.audit import print_audit, run_audit, write_audit
     from tumor_ds.pictures import DatasetError
 
     try:
-        result = run_audit(dataset, console)
+        result = run_audit(find_source(dataset) if dataset.is_dir() else dataset, console)
     except DatasetError as error:
         fail(error)
     print_audit(result, console)
