@@ -47,15 +47,11 @@ class FileFormat(enum.StrEnum):
 
 @app.command()
 def build(
-    config: Annotated[
-        Protocol, typer.Argument(help="Which splits; `folder` takes your own pictures, CLASS/FILE or SPLIT/CLASS/FILE.")
-    ] = Protocol.official,
-    manual_dir: Annotated[Path | None, typer.Option(help="Folder with the zip or the class folders; without it, Kaggle's zip is downloaded.")] = None,
+    config: Annotated[Protocol, typer.Argument(help="Which splits; `folder`: your own CLASS/FILE or SPLIT/CLASS/FILE.")] = Protocol.official,
+    manual_dir: Annotated[Path | None, typer.Option(help="Folder with the zip or class folders; without it, it is downloaded.")] = None,
     data_dir: DataDirOption = None,
     kaggle_version: Annotated[int, typer.Option(min=1, max=2, help="Version of Kaggle's collection; published figures are about 1.")] = 1,
-    file_format: Annotated[
-        FileFormat, typer.Option(help="tfrecord, which training reads; array_record for `tfds.data_source`.")
-    ] = FileFormat.tfrecord,
+    file_format: Annotated[FileFormat, typer.Option(help="tfrecord, which training reads; array_record: `tfds.data_source`.")] = FileFormat.tfrecord,
 ) -> None:
     """Build the dataset tumor_ds/CONFIG, with Croissant metadata beside it."""
     require_training_extra()
@@ -85,11 +81,12 @@ def audit(
 ) -> None:
     """Show what a collection hides: copies across its splits, conflicting labels, what memory and borders alone can score."""
     require_training_extra()
+    from tumor_ds.archive import find_source
     from tumor_ds.audit import print_audit, run_audit, write_audit
     from tumor_ds.pictures import DatasetError
 
     try:
-        result = run_audit(dataset, console)
+        result = run_audit(find_source(dataset) if dataset.is_dir() else dataset, console)
     except DatasetError as error:
         fail(error)
     print_audit(result, console)

@@ -74,9 +74,7 @@ def load_builder(dataset: str, data_dir: Path | None = None) -> tfds.core.Datase
     """
     builder = tfds.builder(dataset, data_dir=data_dir)
     if not builder.is_prepared():
-        raise DatasetMissingError(
-            f"{dataset} is not built in {builder.data_dir}. Build it first: tumor build {builder.builder_config.name}"
-        )
+        raise DatasetMissingError(f"{dataset} is not built in {builder.data_dir}. Build it first: tumor build {builder.builder_config.name}")
     if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
         raise DatasetMissingError(
             f"{dataset} in {builder.data_dir} is stored as {builder.info.file_format.value}, which tf.data cannot read. "

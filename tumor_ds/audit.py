@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,14 +20,18 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from tumor_ds import audit_twins, baselines
+from tumor_ds import audit_groups, audit_twins, baselines
 from tumor_ds.archive import Collection, open_collection, split_and_label
-from tumor_ds.audit_twins import Agreement, Conflicts, GroupCounts, LargeGroup, SplitTwins, TwinPair
-from tumor_ds.baselines import Protocol, Score
+from tumor_ds.audit_groups import Agreement, GroupCounts, LargeGroup
+from tumor_ds.audit_report import print_audit, write_audit
+from tumor_ds.audit_twins import Conflicts, SplitTwins, TwinPair
+from tumor_ds.baselines import Predict, Protocol, Score
 from tumor_ds.duplicates import Duplicates, find_duplicates, match_twins
 from tumor_ds.facts import ImageFacts, load_facts
 from tumor_ds.pictures import DatasetError, Picture, decode_picture, read_grey
 from tumor_ds.versions import VERSION_1_COUNTS, VERSION_2_COUNTS, check_version
+
+__all__ = ["Audit", "Files", "print_audit", "run_audit", "write_audit"]
 
 COMMON_SIZES = 10
 THUMBNAIL_PIXELS, THUMBNAIL_QUALITY = 96, 75
@@ -87,6 +92,7 @@ class Audit:
         conflicts: twins in different class folders.
         agreement: with `groups.csv`; None for all but Kaggle's version 1.
         memorisation: one-nearest-neighbour on raw pixels, by protocol.
+        memorisation_evened: the same after every picture is brought to one brightness and contrast.
         shortcut: a random forest on size and border alone, by protocol.
         notes: sentences on protocols that could not be run, or run as meant.
         largest_groups: the largest ones.
@@ -103,6 +109,7 @@ class Audit:
     conflicts: Conflicts
     agreement: Agreement | None
     memorisation: tuple[Score, ...]
+    memorisation_evened: tuple[Score, ...]
     shortcut: tuple[Score, ...]
     notes: tuple[str, ...]
     largest_groups: tuple[LargeGroup, ...]
@@ -150,31 +157,29 @@ def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit
     with _open_progress(progress) as bar, open_collection(source) as collection:
         scan = _Scan()
         duplicates = find_duplicates(_read_pictures(collection, scan, bar))
-        if not scan.paths:
-            path, reason = scan.unreadable[0]
-            raise DatasetError(f"None of the {len(collection.paths):,} pictures in {source} can be decoded; {path}: {reason}. Replace the files.")
         version = _recognise_version(collection.paths)
         twins = audit_twins.count_twins(duplicates, scan.paths)
         lead = audit_twins.pick_lead(twins)
-        largest = audit_twins.find_largest_groups(duplicates, scan.paths)
+        largest = audit_groups.find_largest_groups(duplicates, scan.paths)
         examples = audit_twins.pick_examples(duplicates, scan.paths, lead.of, lead.among)
-        shown = {path for group in largest for path in group.shown} | {path for pair in examples for path in (pair.picture, pair.twin)}
-        memorisation, shortcut, notes = _measure_floors(scan, duplicates, version == 1, bar)
+        protocols, notes = _build_protocols(scan.paths, duplicates, version == 1)
+        raw, evened, shortcut = _measure_floors(scan, protocols, bar)
         return Audit(
             source=source.resolve().name,
             kaggle_version=version,
             files=_describe_files(scan),
-            groups=audit_twins.count_groups(duplicates, scan.paths),
+            groups=audit_groups.count_groups(duplicates, scan.paths),
             twins=twins,
             lead=lead,
             conflicts=audit_twins.find_conflicts(duplicates, scan.paths),
-            agreement=audit_twins.compare_groups(duplicates, scan.paths) if version == 1 else None,
-            memorisation=memorisation,
+            agreement=audit_groups.compare_groups(duplicates, scan.paths) if version == 1 else None,
+            memorisation=raw,
+            memorisation_evened=evened,
             shortcut=shortcut,
-            notes=notes,
+            notes=tuple(notes),
             largest_groups=largest,
             examples=examples,
-            thumbnails={path: _draw_thumbnail(read_grey(path, collection.read)) for path in sorted(shown)},
+            thumbnails=_draw_thumbnails(collection, largest, examples),
         )
 
 
@@ -185,16 +190,20 @@ def _open_progress(progress: Progress | Console | None) -> AbstractContextManage
 
 
 def _read_pictures(collection: Collection, scan: _Scan, bar: Progress) -> Iterator[np.ndarray]:
-    """Give the pixels of one picture after the other; whatever else is needed of it goes into `scan`."""
+    """Give the pixels of one picture after the other; whatever else is needed of it goes into `scan`. Fails if there is none."""
     for path in bar.track(collection.paths, description="Reading pictures"):
         try:
             picture = decode_picture(path, collection.read)
         except DatasetError as error:
-            reason = str(error).removeprefix(f"Cannot decode {path}: ").removesuffix(". Replace or remove the file.")
-            scan.unreadable.append((path, reason))
+            # The last sentence is the remedy.
+            reason, _, _ = str(error).removeprefix(f"Cannot decode {path}: ").rpartition(". ")
+            scan.unreadable.append((path, reason or str(error)))
         else:
             scan.add(path, picture)
             yield picture.pixels
+    if not scan.paths:
+        path, reason = scan.unreadable[0]
+        raise DatasetError(f"None of the {len(collection.paths):,} pictures can be decoded; {path}: {reason}. Replace the files.")
 
 
 def _recognise_version(paths: Sequence[str]) -> int | None:
@@ -233,25 +242,25 @@ def _describe_files(scan: _Scan) -> Files:
     )
 
 
-def _measure_floors(
-    scan: _Scan, duplicates: Duplicates, is_version_1: bool, bar: Progress
-) -> tuple[tuple[Score, ...], tuple[Score, ...], tuple[str, ...]]:
-    """Score both classifiers under both protocols, as far as the collection has them; with sentences on what it has not."""
+def _measure_floors(scan: _Scan, protocols: Sequence[tuple[Protocol, np.ndarray]], bar: Progress) -> list[tuple[Score, ...]]:
+    """Score the three classifiers under every protocol: nearest picture, the same evened out, border alone."""
     thumbnails = np.frombuffer(scan.thumbnails, np.uint8).reshape(-1, baselines.THUMBNAIL_SIDE, baselines.THUMBNAIL_SIDE)
-    features = {baselines.predict_nearest: thumbnails, baselines.predict_from_border: np.array(scan.borders)}
-    protocols, notes = _build_protocols(scan.paths, duplicates, is_version_1)
-    jobs = [(protocol, unseen, predict) for predict in features for protocol, unseen in protocols]
-    scores = [
-        baselines.score(protocol, predict, features[predict], scan.paths, unseen)
-        for protocol, unseen, predict in bar.track(jobs, description="Measuring what needs no medicine")
+    classifiers: list[tuple[Predict, np.ndarray]] = [
+        (baselines.predict_nearest, thumbnails),
+        (partial(baselines.predict_nearest, evened=True), thumbnails),
+        (baselines.predict_from_border, np.array(scan.borders)),
     ]
-    return tuple(scores[: len(protocols)]), tuple(scores[len(protocols) :]), tuple(notes)
+    return [
+        tuple(baselines.score(protocol, predict, features, scan.paths, unseen) for protocol, unseen in protocols)
+        for predict, features in bar.track(classifiers, description="Measuring what needs no medicine")
+    ]
 
 
 def _build_protocols(paths: Sequence[str], duplicates: Duplicates, is_version_1: bool) -> tuple[list[tuple[Protocol, np.ndarray]], list[str]]:
     """Protocols that the collection allows, each with the pictures that it has not seen; and a sentence for each other one."""
     splits = [split_and_label(path)[0] for path in paths]
-    protocols, notes = [], []
+    protocols: list[tuple[Protocol, np.ndarray]] = []
+    notes: list[str] = []
     own = baselines.build_own_split(splits)
     if own is None:
         notes.append("The collection has no training and test folder (Training or train, Testing or test), so its own split is not scored.")
@@ -277,9 +286,14 @@ def _build_protocols(paths: Sequence[str], duplicates: Duplicates, is_version_1:
     return protocols, notes
 
 
-def _draw_thumbnail(picture: np.ndarray) -> bytes:
-    image = Image.fromarray(picture[..., 0])
-    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
-    return buffer.getvalue()
+def _draw_thumbnails(collection: Collection, groups: Sequence[LargeGroup], pairs: Sequence[TwinPair]) -> dict[str, bytes]:
+    """JPEG of every picture that the page shows; these few are read again, so that no other thumbnail is kept."""
+    shown = {path for group in groups for path in group.shown} | {path for pair in pairs for path in (pair.picture, pair.twin)}
+    thumbnails = {}
+    for path in sorted(shown):
+        image = Image.fromarray(read_grey(path, collection.read)[..., 0])
+        image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.BOX)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+        thumbnails[path] = buffer.getvalue()
+    return thumbnails

@@ -5,7 +5,7 @@ classifiers that know nothing of medicine. A trained model has to beat both; how
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,8 +88,8 @@ def describe_border(picture: np.ndarray) -> np.ndarray:
         float32 (27,): height, width, width / height; mean, standard deviation, minimum, maximum and share of zeros of the upper,
         lower, left and right side; means of the four corners.
     """
-    pixels = picture.reshape(picture.shape[:2])
-    height, width = pixels.shape
+    height, width = picture.shape[:2]
+    pixels = picture.reshape(height, width)
     rows, columns = (max(1, round(FRAME_SHARE * side)) for side in (height, width))
     sides = (pixels[:rows], pixels[-rows:], pixels[:, :columns], pixels[:, -columns:])
     corners = (pixels[:rows, :columns], pixels[:rows, -columns:], pixels[-rows:, :columns], pixels[-rows:, -columns:])
@@ -97,11 +97,12 @@ def describe_border(picture: np.ndarray) -> np.ndarray:
     return np.array([height, width, width / height, *figures, *(corner.mean() for corner in corners)], np.float32)
 
 
-def find_own_split(splits: Sequence[str]) -> tuple[str, str] | None:
+def find_own_split(splits: Iterable[str]) -> tuple[str, str] | None:
     """Names of the collection's own training and test folder, in either case; None where one of them is missing."""
     by_name = {name.lower(): name for name in splits}
-    training, testing = (next((by_name[name] for name in names if name in by_name), None) for names in (TRAINING_NAMES, TESTING_NAMES))
-    return (training, testing) if training is not None and testing is not None else None
+    training = [by_name[name] for name in TRAINING_NAMES if name in by_name]
+    testing = [by_name[name] for name in TESTING_NAMES if name in by_name]
+    return (training[0], testing[0]) if training and testing else None
 
 
 def build_own_split(splits: Sequence[str]) -> Protocol | None:
@@ -138,23 +139,24 @@ def build_folds(facts: Sequence[ImageFacts], name: str) -> Protocol | None:
     return Protocol(name, tuple((np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in names))
 
 
-def predict_nearest(training: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Give each picture the label of the most similar training picture, by Euclidean distance of the raw grey levels.
+def predict_nearest(training: np.ndarray, labels: np.ndarray, asked: np.ndarray, evened: bool = False) -> np.ndarray:
+    """Give each picture the label of the most similar training picture, by Euclidean distance of the grey levels.
 
     Args:
         training: uint8 (n, 56, 56), [0, 255].
         labels: int (n,).
         asked: uint8 (m, 56, 56), [0, 255].
+        evened: bring every picture to mean 0 and standard deviation 1 before, so that brightness and contrast tell nothing.
 
     Returns:
         int (m,).
     """
-    queries = asked.reshape(len(asked), -1).astype(np.float32)
+    queries = _flatten(asked, evened)
     nearest, label = np.full(len(queries), np.inf), np.zeros(len(queries), labels.dtype)
     for start in range(0, len(training), _REFERENCES):
-        references = training[start : start + _REFERENCES].reshape(-1, queries.shape[1]).astype(np.float32)
         there = labels[start : start + _REFERENCES]
-        distance, index = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(references, there).kneighbors(queries)
+        model = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(_flatten(training[start : start + _REFERENCES], evened), there)
+        distance, index = model.kneighbors(queries)
         closer = distance[:, 0] < nearest
         nearest[closer], label[closer] = distance[closer, 0], there[index[closer, 0]]
     return label
@@ -221,3 +223,11 @@ def choose_queries(wanted: np.ndarray, paths: Sequence[str]) -> np.ndarray:
     if len(wanted) <= MAX_QUERIES:
         return wanted
     return np.array(sorted(wanted.tolist(), key=lambda index: hashlib.sha256(f"{SEED}:{paths[index]}".encode()).hexdigest())[:MAX_QUERIES])
+
+
+def _flatten(pictures: np.ndarray, evened: bool) -> np.ndarray:
+    flat = pictures.reshape(len(pictures), -1).astype(np.float32)
+    if evened:
+        flat -= flat.mean(axis=1, keepdims=True)
+        flat /= np.maximum(flat.std(axis=1, keepdims=True), 1e-6)  # a blank picture stays all zero
+    return flat

@@ -147,7 +147,8 @@ def describe(picture: np.ndarray) -> np.ndarray:
         dot product of two is their correlation. All zero for a blank picture.
     """
     grey = Image.fromarray(picture.reshape(picture.shape[:2])).convert("F").resize((SIDE, SIDE), Image.Resampling.BOX)
-    blocks = np.asarray(grey) - np.mean(grey)
+    means = np.asarray(grey)
+    blocks = means - means.mean()
     if blocks.std() < MIN_SPREAD:
         return np.zeros((SIDE, SIDE), np.float32)
     return dctn(blocks / np.linalg.norm(blocks), norm="ortho").astype(np.float32)

@@ -66,6 +66,4 @@ def compute_facts(collection: Collection) -> list[ImageFacts]:
     folder = np.array([split_and_label(path)[0] for path in collection.paths])
     training, testing = (folder == name for name in SPLIT_FOLDERS)
     has_twin = match_twins(duplicates, testing, training).partner >= 0
-    return [
-        ImageFacts(path, int(group), 0, bool(twin)) for path, group, twin in zip(collection.paths, duplicates.groups, has_twin, strict=True)
-    ]
+    return [ImageFacts(path, int(group), 0, bool(twin)) for path, group, twin in zip(collection.paths, duplicates.groups, has_twin, strict=True)]

@@ -103,4 +103,4 @@ def test_audit_prints_the_leak_and_writes_the_report(dummy_data_dir, tmp_path):
 def test_audit_of_nothing_says_what_it_expects(tmp_path):
     result = CliRunner().invoke(app, ["audit", str(tmp_path)])
     assert result.exit_code == 1
-    assert "CLASS/FILE" in result.stderr
+    assert "Expected a zip, or class folders" in result.stderr

@@ -66,5 +66,5 @@ def test_fingerprint_does_not_depend_on_the_folder(builder, build_dataset, dummy
 
 def test_a_dataset_that_tf_data_cannot_read_is_refused(build_dataset, dummy_data_dir, tmp_path):
     build_dataset(dummy_data_dir, tmp_path, file_format="array_record")
-    with pytest.raises(DatasetMissingError, match="stored as array_record.*tumor build official"):
+    with pytest.raises(DatasetMissingError, match=r"stored as array_record.*tumor build official"):
         load_builder("tumor_ds/official", tmp_path)

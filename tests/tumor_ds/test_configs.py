@@ -1,7 +1,6 @@
 """The configs besides `official`, Kaggle's version 2, other file formats, and what TFDS users expect of any dataset."""
 
 import io
-import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tumor_ds import LABELS, Builder, kaggle
+from tumor_ds import LABELS, Builder, kaggle, splits
 from tumor_ds.facts import load_facts
 from tumor_ds.pictures import DatasetError
 
@@ -58,7 +57,7 @@ def own_dataset_dir(own_pictures: Path, build_dataset: BuildDataset, tmp_path_fa
 # Protocols
 
 
-@pytest.mark.parametrize(("config", "names"), [("grouped", ["test", "train", "validation"]), ("patient", [f"fold{number}" for number in range(1, 6)])])
+@pytest.mark.parametrize(("config", "names"), [("grouped", ["test", "train", "validation"]), ("patient", sorted(splits.PATIENT_SHARES))])
 def test_protocols_use_every_picture_and_keep_groups_whole(
     dummy_data_dir: Path, build_dataset: BuildDataset, tmp_path: Path, config: str, names: list[str]
 ):
