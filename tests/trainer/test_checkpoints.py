@@ -119,7 +119,7 @@ def test_a_full_disk_is_an_error_and_keeps_what_is_there(folder, monkeypatch, su
         return write(path, content)
 
     monkeypatch.setattr(gpath, "write_bytes", fill)
-    with pytest.raises(CheckpointError, match="The disk is full.*still there: checkpoint-000000001") as caught:
+    with pytest.raises(CheckpointError, match=r"The disk is full.*still there: checkpoint-000000001") as caught:
         save(folder, 2)
     monkeypatch.undo()
     assert "run the same command again" in str(caught.value)

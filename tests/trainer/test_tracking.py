@@ -1,4 +1,5 @@
 import pytest
+from etils import epath
 
 from trainer import tracking
 from trainer.config import Config
@@ -25,7 +26,7 @@ def opened(monkeypatch, tmp_path):
 
 
 def test_no_key_means_offline_and_one_line(opened, tmp_path, capsys):
-    with tracking.start_wandb(Config(), tmp_path):
+    with tracking.start_wandb(Config(), epath.Path(tmp_path), print):
         pass
     assert opened[0]["mode"] == "offline"
     assert opened[0]["resume"] is None
@@ -34,7 +35,7 @@ def test_no_key_means_offline_and_one_line(opened, tmp_path, capsys):
 
 def test_key_in_the_environment_means_online(opened, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    with tracking.start_wandb(Config(), tmp_path):
+    with tracking.start_wandb(Config(), epath.Path(tmp_path), print):
         pass
     assert opened[0]["mode"] == "online"
     assert opened[0]["resume"] == "allow"
@@ -44,14 +45,14 @@ def test_key_in_the_environment_means_online(opened, tmp_path, monkeypatch, caps
 def test_key_in_netrc_means_online(opened, tmp_path):
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai login user password {'0' * 40}\n")
     (tmp_path / ".netrc").chmod(0o600)
-    with tracking.start_wandb(Config(), tmp_path):
+    with tracking.start_wandb(Config(), epath.Path(tmp_path), print):
         pass
     assert opened[0]["mode"] == "online"
 
 
 def test_explicit_mode_is_honoured(opened, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    with tracking.start_wandb(Config(), tmp_path):
+    with tracking.start_wandb(Config(), epath.Path(tmp_path), print):
         pass
     assert opened[0]["mode"] == "disabled"
     assert opened[0]["resume"] is None
@@ -61,14 +62,14 @@ def test_key_of_a_server_of_ones_own(opened, tmp_path, monkeypatch):
     (tmp_path / ".netrc").write_text(f"machine wandb.example.org login user password {'0' * 40}\n")
     (tmp_path / ".netrc").chmod(0o600)
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
-    with tracking.start_wandb(Config(), tmp_path):
+    with tracking.start_wandb(Config(), epath.Path(tmp_path), print):
         pass
     assert opened[0]["mode"] == "online"
 
 
 def test_a_restart_continues_the_same_run(opened, tmp_path):
     for _ in range(2):
-        with tracking.start_wandb(Config(), tmp_path):
+        with tracking.start_wandb(Config(), epath.Path(tmp_path), print):
             pass
     assert opened[0]["id"] == opened[1]["id"]
     assert opened[0]["config"]["optimization"]["epochs"] == Config().optimization.epochs
@@ -79,6 +80,6 @@ def test_a_later_run_of_the_process_may_have_another_mode(tmp_path, monkeypatch)
         monkeypatch.setenv("WANDB_MODE", mode)
         folder = tmp_path / mode
         folder.mkdir()
-        with tracking.start_wandb(Config(), folder):
+        with tracking.start_wandb(Config(), epath.Path(folder), print):
             pass
         assert bool(list(folder.glob("wandb/offline-run-*"))) == offline

@@ -15,6 +15,7 @@ import pytest
 from etils import epath
 from typer.testing import CliRunner
 
+from tests.wandb_log import read_run
 from trainer.cli import app
 from trainer.config import Config, build_config
 from trainer.input_pipeline import load_builder
@@ -76,13 +77,25 @@ def test_run_folder_is_whole(tiny_run):
     assert [row["epoch"] for row in load_history(epath.Path(tiny_run))] == ["0", "1"]
 
 
-def test_without_a_key_wandb_is_offline_and_says_so(tiny_run):
+def test_without_a_key_wandb_is_offline_and_holds_the_whole_run(tiny_run):
     assert "no key found, so this run is logged offline" in " ".join((tiny_run / "output.txt").read_text().split())
     [folder] = (tiny_run / "wandb").glob("offline-run-*")
     [log] = folder.glob("*.wandb")
-    content = log.read_bytes()
-    for key in (b"epoch/val_accuracy", b"epoch/loss", b"train/learning_rate", b"train/images_per_second", b"validation/confusion", b"label_smoothing"):
-        assert key in content
+    logged = read_run(log)
+    assert logged["project"] == "brain-tumor-mri"
+    assert logged["config"]["optimization"]["label_smoothing"] == 0.05
+    assert logged["config"]["data"]["image_size"] == 64
+    losses = [row["train/loss"] for row in logged["history"]]
+    assert all(row["train/learning_rate"] > 0 and row["train/images_per_second"] > 0 for row in logged["history"])
+    assert len(losses) == 2  # five steps an epoch: the last of each
+    epochs = [{name: row[f"epoch/{name}"] for name in read_history(tiny_run)[0]} for row in logged["history"] if "epoch/loss" in row]
+    assert epochs == [pytest.approx(row) for row in read_history(tiny_run)]
+    best = min(read_history(tiny_run), key=lambda row: row["val_loss"])
+    assert logged["summary"]["best"] == pytest.approx({name: best[name] for name in ("epoch", "val_loss", "val_accuracy")})
+    tables = {path.name.split("_")[0]: json.loads(path.read_text()) for path in (folder / "files" / "media").rglob("*_10_*.table.json")}
+    assert tables["confusion"]["columns"] == ["true", "glioma", "meningioma", "notumor", "pituitary"]
+    assert sum(count for row in tables["confusion"]["data"] for count in row[1:]) == 4  # every validation image once
+    assert [row[0] for row in tables["classes"]["data"]] == ["glioma", "meningioma", "notumor", "pituitary"]
 
 
 def test_finished_run_is_not_trained_again(tiny_run, tiny_overrides, dummy_dataset_dir):
@@ -253,7 +266,8 @@ ALIKE = ["--set", "model.dropout=0.0"] + [
 def on_one_device(dummy_dataset_dir, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     (folder / "small.toml").write_text(SMALL)
-    arguments = ["train", str(folder / "small.toml"), *ALIKE, "--strategy", "one", "--data-dir", str(dummy_dataset_dir), "--run-dir", str(folder / "run")]
+    places = ["--data-dir", str(dummy_dataset_dir), "--run-dir", str(folder / "run")]
+    arguments = ["train", str(folder / "small.toml"), *ALIKE, "--strategy", "one", *places]
     code, output = finish(run_tumor(arguments))
     assert code == 0, output
     return folder / "run"
