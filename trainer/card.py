@@ -19,8 +19,8 @@ DATASET_TITLES = {
 # What was found out about a version of the dataset after models had been trained on it.
 DATASET_FAULTS = {
     "1.0.0": (
-        " Version 1.0.0 of the dataset missed some copies under another contrast: 25 of those images, all notumor, have one in training, "
-        "so the validation figure is a little too high."
+        " Version 1.0.0 of the dataset missed some copies under another contrast: 81 of those images, all notumor, have one in training, "
+        "so the validation figure is too high."
     )
 }
 

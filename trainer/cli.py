@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,26 +53,26 @@ def build(
     data_dir: DataDirOption = None,
     kaggle_version: Annotated[int, typer.Option(min=1, max=2, help="Version of Kaggle's collection; published figures are about 1.")] = 1,
     file_format: Annotated[FileFormat, typer.Option(help="tfrecord, which training reads; array_record: `tfds.data_source`.")] = FileFormat.tfrecord,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the dataset where it is built already, and build it anew.")] = False,
 ) -> None:
     """Build the dataset tumor_ds/CONFIG, with Croissant metadata beside it."""
     require_training_extra()
-    import tensorflow_datasets as tfds
-
     from tumor_ds.archive import find_source
-    from tumor_ds.croissant import write_croissant
     from tumor_ds.pictures import DatasetError
 
     if kaggle_version != 1 and config not in (Protocol.official, Protocol.grouped):
         fail(f"Version {kaggle_version} of Kaggle's collection comes as official or grouped, not as {config}: its patients are not known.")
+    if set("[]*?") & set(str(data_dir or "")):
+        fail(f"--data-dir {data_dir} holds one of [ ] * ?, and TFDS reads them as a pattern of names. Choose another --data-dir.")
     try:
         source = find_source(manual_dir) if manual_dir else None
-        builder = make_builder(config, f"{kaggle_version}.*.*", data_dir, file_format)
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
-        write_croissant(builder, source)
+        builder = make_builder(config, f"{kaggle_version}.*.*", data_dir, file_format, overwrite)
+        is_new = prepare_dataset(builder, manual_dir, source)
     except DatasetError as error:
         fail(error)
-    counts = ", ".join(f"{name} {split.num_examples:,}" for name, split in builder.info.splits.items())
-    say(f"Built {builder.info.full_name} in {builder.data_dir}: {counts}")
+    except OSError as error:
+        fail(f"Building tumor_ds/{config} failed: {str(error).rstrip('.')}. If another build of it runs or ran, wait for its end and run this again.")
+    say_what_is_built(builder, is_new)
 
 
 @app.command()
@@ -86,11 +87,17 @@ def audit(
     from tumor_ds.pictures import DatasetError
 
     try:
-        result = run_audit(find_source(dataset) if dataset.is_dir() else dataset, console)
+        source = find_source(dataset) if dataset.is_dir() else dataset
+        if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+            fail(f"{out} lies inside {dataset}, where its files would count as part of the collection: choose --out elsewhere.")
+        result = run_audit(source, console)
     except DatasetError as error:
         fail(error)
     print_audit(result, console)
-    write_audit(result, out)
+    try:
+        write_audit(result, out)
+    except OSError as error:
+        fail(f"Cannot write the audit into {out}: {error.strerror or error}. Choose another --out.")
     say(f"Written: {out}/audit.html, {out}/audit.json")
 
 
@@ -192,14 +199,45 @@ def evaluate(
     say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
 
 
-def make_builder(config: Protocol, version: str, data_dir: Path | None, file_format: FileFormat) -> Any:
+def make_builder(config: Protocol, version: str, data_dir: Path | None, file_format: FileFormat, overwrite: bool) -> Any:
     """Make the TFDS builder; one data directory holds a dataset in one file format."""
     from tumor_ds import Builder
 
+    built = Builder(config=config.value, version=version, data_dir=data_dir)
+    exists = Path(built.data_dir).is_dir()  # as TFDS asks before it builds; `is_prepared` warns where there is nothing
+    if overwrite and exists:
+        shutil.rmtree(built.data_dir)  # before the builder is made, which would keep the old format and the old classes
+    elif config is Protocol.folder and exists:
+        pictures = sum(split.num_examples for split in built.info.splits.values())
+        fail(
+            f"tumor_ds/folder is already built in {built.data_dir} ({pictures:,} pictures). "
+            "Add --overwrite to build it anew, or choose another --data-dir."
+        )
     try:
         return Builder(config=config.value, version=version, data_dir=data_dir, file_format=file_format.value)
     except ValueError as error:
-        fail(f"{error}. A built dataset keeps its format: choose another --data-dir, or delete the dataset first.")
+        fail(f"{error}. A built dataset keeps its format: choose another --data-dir, or add --overwrite to build it anew.")
+
+
+def prepare_dataset(builder: Any, manual_dir: Path | None, source: Path | None) -> bool:
+    """Build a dataset and its Croissant metadata; False where it was built before, and then metadata is written only if there is none."""
+    import tensorflow_datasets as tfds
+
+    from tumor_ds.croissant import CROISSANT_FILE, write_croissant
+
+    is_new = not Path(builder.data_dir).is_dir()
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    if is_new or not Path(builder.data_dir, CROISSANT_FILE).is_file():
+        write_croissant(builder, source)
+    return is_new
+
+
+def say_what_is_built(builder: Any, is_new: bool) -> None:
+    """Print counts and classes: with CLASS/PATIENT/FILE the patients would stand as the classes."""
+    counts = ", ".join(f"{name} {split.num_examples:,}" for name, split in builder.info.splits.items())
+    labels = builder.info.features["label"].names
+    say(f"{'Built' if is_new else 'Already built'} {builder.info.full_name} in {builder.data_dir}: {counts}")
+    say(f"{len(labels):,} classes: {', '.join(labels[:20])}{', ...' if len(labels) > 20 else ''}")
 
 
 def require_training_extra() -> None:

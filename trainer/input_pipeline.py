@@ -74,11 +74,11 @@ def load_builder(dataset: str, data_dir: Path | None = None) -> tfds.core.Datase
     """
     builder = tfds.builder(dataset, data_dir=data_dir)
     if not builder.is_prepared():
-        raise DatasetMissingError(f"{dataset} is not built in {builder.data_dir}. Build it first: tumor build {builder.builder_config.name}")
+        raise DatasetMissingError(f"{dataset} is not built in {builder.data_dir}. Build it first: {_name_command(builder, data_dir)}")
     if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
         raise DatasetMissingError(
             f"{dataset} in {builder.data_dir} is stored as {builder.info.file_format.value}, which tf.data cannot read. "
-            f"Build it as tfrecord in another place: tumor build {builder.builder_config.name} --data-dir DIR"
+            f"Build it as tfrecord in another place: {_name_command(builder, Path('DIR'))}"
         )
     return builder
 
@@ -152,6 +152,13 @@ def compute_fingerprint(builder: tfds.core.DatasetBuilder) -> str:
             pixels = hashlib.sha256(repr(example.image.shape).encode() + example.image.tobytes()).hexdigest()
             lines.append(f"{split} {example.filename} {example.label} {pixels}\n")
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def _name_command(builder: tfds.core.DatasetBuilder, data_dir: Path | None) -> str:
+    """The command that builds a dataset."""
+    config, version = builder.builder_config.name, int(builder.version.major)
+    words = ["tumor build", config, "--manual-dir DIR" if config == "folder" else "", f"--kaggle-version {version}" if version != 1 else ""]
+    return " ".join(word for word in [*words, f"--data-dir {data_dir}" if data_dir else ""] if word)
 
 
 def _preprocess(image: tf.Tensor, label: tf.Tensor, size: int, classes: int) -> tuple[tf.Tensor, tf.Tensor]:

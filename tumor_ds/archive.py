@@ -56,7 +56,7 @@ def find_source(manual_dir: Path) -> Path:
         The zip by one of `ZIP_NAMES`, else the only zip there, else `manual_dir` itself if a folder in it holds a picture.
 
     Raises:
-        DatasetError: none of these is there, or several zips are and none has a known name.
+        DatasetError: none of these is there; or several zips are, or a zip and pictures in folders, and no zip has a known name.
     """
     for name in ZIP_NAMES:
         if (manual_dir / name).is_file():
@@ -65,10 +65,14 @@ def find_source(manual_dir: Path) -> Path:
     zips = [path for path in entries if path.suffix.lower() == ".zip" and path.is_file()]
     if len(zips) > 1:
         raise DatasetError(f"Expected one zip in {manual_dir}; found {', '.join(_show(path.name) for path in zips)}. Leave only the collection's.")
-    if zips:
-        return zips[0]
-    if entries and any("/" in name and _is_picture(name) for name in _walk(manual_dir)):
-        return manual_dir
+    picture = next((name for name in _walk(manual_dir) if "/" in name and _is_picture(name)), None) if entries else None
+    if zips and picture:
+        raise DatasetError(
+            f"Expected a zip or class folders with pictures in {manual_dir}; found both, {_show(zips[0].name)} and {_show(picture)}. "
+            "Leave only the one that holds the collection."
+        )
+    if zips or picture:
+        return zips[0] if zips else manual_dir
     found = ", ".join(_show(path.name) for path in entries[:5]) + (", ..." if len(entries) > 5 else "")
     raise DatasetError(
         f"Expected a zip, or class folders with pictures ({' '.join(SUFFIXES)}), in {manual_dir}; found {found or 'nothing'}. "
@@ -80,7 +84,7 @@ def find_source(manual_dir: Path) -> Path:
 def open_collection(source: Path) -> Iterator[Collection]:
     """Open a zip or a folder and list its pictures.
 
-    1. Every name must be a plain relative one, with forward slashes and without `..`.
+    1. Every name must be a plain relative one, with forward slashes, without `..`, invisible signs, and blanks around a part of it.
     2. Hidden files and what desktops leave behind (`.DS_Store`, `__MACOSX/`, `Thumbs.db`, `desktop.ini`) are dropped.
     3. A file is a picture by its suffix, one of `SUFFIXES` in either case. All pictures must lie equally deep.
     4. Any other file may lie above them (a README beside the class folders, a table in a split folder), and is then ignored; as deep
@@ -104,7 +108,10 @@ def open_collection(source: Path) -> Iterator[Collection]:
     try:
         opened = zipfile.ZipFile(source)
     except _ZIP_ERRORS as error:
-        raise DatasetError(f"{source} is no readable zip: {error}. Download it again (Kaggle's: {DOWNLOAD_URL}), or zip the folder again.") from error
+        reason = _explain(error)
+        raise DatasetError(
+            f"{source} is no readable zip: {reason}. Download it again (Kaggle's: {DOWNLOAD_URL}), or zip the folder again."
+        ) from error
     with opened as archive:
         # zipfile cuts `filename` at a NUL; `orig_filename` is what the zip holds.
         members = {info.orig_filename: info for info in archive.infolist()}
@@ -166,11 +173,17 @@ def _select_pictures(names: Iterable[str], source: Path) -> dict[str, str]:
 
 
 def _check_name(name: str, source: Path) -> None:
-    """Refuse what could point outside the source, and what no dataset can store (control characters, bytes that are no text)."""
+    """Refuse what could point outside the source, and what no dataset can store or show as it is.
+
+    That is bytes that are no text, control characters, signs that change how the text around them is shown (U+202E), and blanks around
+    a name, which TFDS strips from the names of classes when it loads them.
+    """
     windows = PureWindowsPath(name)
-    if "\\" in name or windows.anchor or ".." in windows.parts or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in name):
+    invisible = any(unicodedata.category(sign) in ("Cc", "Cf", "Cs") for sign in name)
+    if "\\" in name or windows.anchor or ".." in windows.parts or invisible or any(part != part.strip() for part in name.split("/")):
         raise DatasetError(
-            f"{source} holds {_show(name)}, which is not a plain relative path with forward slashes. "
+            f"{source} holds {_show(name)}, which is not a plain relative path with forward slashes, or has invisible signs, or blanks at "
+            "the start or end of a name. "
             "If you trust where it comes from, rename that file and zip the folder again with another program."
         )
 
@@ -219,10 +232,15 @@ def _read_bounded(path: str, open_file: Callable[[], IO[bytes]]) -> bytes:
         with open_file() as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except _ZIP_ERRORS as error:
-        raise DatasetError(f"Cannot decode {path}: {error}. Replace the file.") from error
+        raise DatasetError(f"Cannot decode {path}: {_explain(error)}. Replace the file.") from error
     if len(content) > MAX_FILE_BYTES:
         raise DatasetError(f"Cannot decode {path}: it has more than {MAX_FILE_BYTES:,} bytes. Replace the file.")
     return content
+
+
+def _explain(error: Exception) -> str:
+    """The reason without the path on this machine that an OSError brings along: it stands in pages that are passed on."""
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) and error.filename else str(error)
 
 
 def _is_picture(name: str) -> bool:

@@ -3,11 +3,11 @@
 Goes in: a built dataset, and the zip that it was built from. Comes out, in the folder of the dataset: `records.csv`, a row a picture,
 and `croissant.json`, which describes it and joins it with the pictures in the zip. Both files may be moved together.
 
-    dataset = mlcroissant.Dataset("croissant.json", mapping={"pictures.zip": path})  # without mapping Kaggle's zip is downloaded
+    dataset = mlcroissant.Dataset("croissant.json", mapping={"pictures.zip": path})  # needed; the zip that it was built from
     for record in dataset.records("pictures"):
         print(record["pictures/filename"], record["pictures/label"], record["pictures/image"])
 
-mlcroissant keeps what it unpacks, in `~/.cache/croissant`, by the zip's address alone: after changing a zip of your own, delete that.
+mlcroissant keeps what it unpacks, in `~/.cache/croissant`, by the zip's file name alone: after changing the zip, delete that.
 Source: Croissant 1.0, https://docs.mlcommons.org/croissant/docs/croissant-spec.html, and its RAI extension.
 """
 
@@ -36,7 +36,6 @@ RECORDS_FILE = "records.csv"
 PICTURES_ZIP = "pictures.zip"  # the name to give in `mapping`, whatever the file is called
 PICTURE_FILES = "picture-files"
 
-CONFORMS_TO = ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"]
 ENUMERATION = "https://schema.org/Enumeration"
 SPLIT_URLS = {"train": "cr:TrainingSplit", "validation": "cr:ValidationSplit", "test": "cr:TestSplit"}
 IMAGE_TYPES = dict(zip(SUFFIXES, ("jpeg", "jpeg", "png", "bmp", "tiff", "tiff", "webp"), strict=True))
@@ -96,7 +95,7 @@ def write_croissant(builder: tfds.core.DatasetBuilder, source: Path | None) -> P
         name=f"{builder.name}/{builder.builder_config.name}",
         description=_describe(builder, records, bool(pictures)),
         version=str(builder.version),
-        conforms_to=CONFORMS_TO,
+        conforms_to=["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         distribution=[described, *pictures],
         record_sets=[_list_labels(builder), _list_splits(builder), _join_pictures(builder, records, bool(pictures))],
         data_use_cases=["Research on the classification of pictures, and on splits that leak.", "Not a medical device; not for diagnosis."],
@@ -135,9 +134,7 @@ def _read_records(builder: tfds.core.DatasetBuilder) -> list[Record]:
 
 def _format_table(records: Sequence[Record]) -> bytes:
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(Record._fields)
-    writer.writerows(records)
+    csv.writer(buffer, lineterminator="\n").writerows([Record._fields, *records])
     return buffer.getvalue().encode()
 
 
@@ -207,9 +204,10 @@ def _describe_zip(builder: tfds.core.DatasetBuilder, source: Path, records: Sequ
             f"Expected the zip that {builder.data_dir} was built from; {min(strangers)} is in only one of it and {source} "
             f"({len(strangers)} such). Name the other zip, or delete that folder and build again."
         )
-    url = source.name if _is_own(builder) else build_url(int(builder.version.major))
+    # The checksum is this zip's: Kaggle's address must not stand beside it, because a zip may have been packed anew.
+    kaggle = "" if _is_own(builder) else f" Kaggle's: {build_url(int(builder.version.major))}"
     with source.open("rb") as file:
-        zipped = _describe_file(PICTURES_ZIP, "The zip that the dataset was built from.", url, mlc.EncodingFormat.ZIP, file)
+        zipped = _describe_file(PICTURES_ZIP, f"The zip that the dataset was built from.{kaggle}", source.name, mlc.EncodingFormat.ZIP, file)
     prefix = _find_prefix(source, records[0].filename)
     where = {(str(PurePosixPath(name).parent), PurePosixPath(name).suffix) for name in filenames}
     pictures = mlc.FileSet(
@@ -224,7 +222,7 @@ def _describe_zip(builder: tfds.core.DatasetBuilder, source: Path, records: Sequ
 
 
 def _describe_file(name: str, text: str, url: str, kind: str, file: io.BufferedReader | io.BytesIO) -> mlc.FileObject:
-    sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), f"{file.tell()} B"
+    sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), f"{file.seek(0, io.SEEK_END)} B"
     return mlc.FileObject(id=name, name=name, description=text, content_url=url, content_size=size, encoding_formats=[kind], sha256=sha256)
 
 

@@ -2,7 +2,7 @@
 
 Goes in: grey pictures of any size, one at a time. Comes out: pixel-identical pictures, near twins with the flip or turn that
 joins them, and groups. Two pictures are near twins when their 32x32 block means correlate by at least `MIN_CORRELATION` under
-one of the eight flips and turns of the square.
+one of the eight flips and turns of the square. Groups also join pictures that are alike after histogram equalisation.
 
 Nothing is compared with everything. In the cosine basis a mirror only changes signs and a transposition swaps the two
 frequencies, so the magnitudes, sorted within each swapped pair, are the same for all eight. None of
@@ -12,7 +12,7 @@ with the number of pictures and of candidate pairs.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,11 @@ SIDE = 32
 # On the Kaggle collection every mirrored copy reaches .9995, and the most similar pair of a test and a training picture that
 # are not the same picture stays below .990. JPEG quality 30, a detour over 96 pixels and a fifth more brightness stay above it.
 MIN_CORRELATION = 0.99
+# Of equalised pictures. The most similar ones of two patients in different published folds reach .982; copies of one picture with
+# another contrast, or sharpened, lie above .985.
+MIN_EQUALISED_CORRELATION = 0.985
+# So many twins of each picture are listed at least; a cluster of n copies has n^2 pairs.
+MAX_TWINS = 64
 # Below this many grey levels of spread between blocks a picture is blank: correlation would compare noise.
 MIN_SPREAD = 1.0
 # As in groups.csv; the array operation turns the first picture of a pair into the second.
@@ -35,6 +40,8 @@ _KEY_FREQUENCIES = 12
 # Fewer axes search faster but bring more candidates; measured best from 7,000 to 100,000 pictures.
 _SEARCH_AXES = 20
 _CHUNK = 4096
+_BLOCK = 512
+_MAX_PAIRS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ class Duplicates:
     Attributes:
         identical: int (n,), index of the first picture with the same pixels; its own where there is none before it.
         pairs: near twins among pictures that stand for their pixels (`identical[i] == i`).
-        groups: int (n,), 0, 1, ... in order of first appearance: pictures joined by pixels or by a chain of near twins.
+        groups: int (n,), 0, 1, ... in order of first appearance: pictures joined by pixels, by near twins, or by being the same
+            but for contrast; also by a chain of these.
     """
 
     identical: np.ndarray
@@ -93,18 +101,20 @@ def find_duplicates(pictures: Iterable[np.ndarray]) -> Duplicates:
     """
     seen: dict[bytes, int] = {}
     identical: list[int] = []
-    spectra = bytearray()  # grows in place, where joining a list of arrays would hold everything twice
+    spectra, equalised = bytearray(), bytearray()  # grow in place, where joining a list of arrays would hold everything twice
     for index, picture in enumerate(pictures):
         first = seen.setdefault(_digest(picture), index)
         identical.append(first)
         if first == index:
             spectra += describe(picture).tobytes()
+            equalised += describe(equalise(picture)).tobytes()
     same = np.array(identical, dtype=np.int64)
     kept = np.flatnonzero(same == np.arange(len(same)))
-    pairs = find_pairs(np.frombuffer(spectra, np.float32).reshape(-1, SIDE, SIDE))
-    pairs = Pairs(kept[pairs.first], kept[pairs.second], pairs.transform, pairs.correlation)
-    edges = np.concatenate([np.stack([pairs.first, pairs.second], axis=1), np.stack([same, np.arange(len(same))], axis=1)])
-    return Duplicates(same, pairs, join_groups(edges, len(same)))
+    raw, evened = (np.frombuffer(buffer, np.float32).reshape(-1, SIDE, SIDE) for buffer in (spectra, equalised))
+    twins, contrasts = find_pairs(raw), find_pairs(evened, MIN_EQUALISED_CORRELATION)
+    edges = [np.stack([kept[pairs.first], kept[pairs.second]], axis=1) for pairs in (twins, contrasts)]
+    groups = join_groups(np.concatenate([*edges, np.stack([same, np.arange(len(same))], axis=1)]), len(same))
+    return Duplicates(same, Pairs(kept[twins.first], kept[twins.second], twins.transform, twins.correlation), groups)
 
 
 def match_twins(duplicates: Duplicates, of: np.ndarray, among: np.ndarray) -> Twins:
@@ -154,18 +164,47 @@ def describe(picture: np.ndarray) -> np.ndarray:
     return dctn(blocks / np.linalg.norm(blocks), norm="ortho").astype(np.float32)
 
 
-def find_pairs(spectra: np.ndarray) -> Pairs:
-    """Find near twins among descriptions.
+def equalise(picture: np.ndarray) -> np.ndarray:
+    """Spread the grey values evenly: a picture and a copy with another contrast become alike.
+
+    Args:
+        picture: uint8 (h, w) or (h, w, 1), [0, 255].
+
+    Returns:
+        The same shape and type; each value becomes its share of pixels that are not brighter, times 255. Blank stays blank.
+    """
+    counts = np.bincount(picture.ravel(), minlength=256)
+    if np.count_nonzero(counts) < 2:
+        return picture
+    return (255 * counts.cumsum() / picture.size).astype(np.uint8)[picture]
+
+
+def find_pairs(spectra: np.ndarray, min_correlation: float = MIN_CORRELATION) -> Pairs:
+    """Find pairs of similar pictures among descriptions.
 
     Args:
         spectra: float32 (n, 32, 32) from `describe`.
+        min_correlation: pairs that reach it are found.
 
     Returns:
-        Every pair that reaches `MIN_CORRELATION`, sorted.
+        Sorted pairs: all that reach it, but for pictures with more than `MAX_TWINS` such partners, of which at least so many are
+        there; the pairs always connect every two pictures that a chain of similar ones connects.
     """
     usable = np.flatnonzero(np.abs(spectra).max(axis=(1, 2), initial=0) > 0)
-    candidates = usable[_find_candidates(_invariant_keys(spectra[usable]))]
-    return _join([_compare(spectra, candidates[start : start + _CHUNK]) for start in range(0, len(candidates), _CHUNK)])
+    known, labels, merged = np.zeros(len(spectra), np.int64), np.arange(len(spectra)), 0
+    found: list[Pairs] = []
+    for candidates in _find_candidates(_invariant_keys(spectra[usable]), np.sqrt(2 - 2 * min_correlation)):
+        first, second = usable[candidates].T
+        crowded = np.minimum(known[first], known[second]) >= MAX_TWINS
+        if crowded.any():  # of a dense cluster only what joins two groups is still wanted
+            edges = [np.stack([labels[pairs.first], labels[pairs.second]], axis=1) for pairs in found[merged:]]
+            if edges:
+                labels, merged = join_groups(np.concatenate(edges), len(labels))[labels], len(found)
+            crowded &= labels[first] == labels[second]
+            first, second = first[~crowded], second[~crowded]
+        found.append(_compare(spectra, first, second, min_correlation))
+        np.add.at(known, np.concatenate([found[-1].first, found[-1].second]), 1)
+    return _join(found)
 
 
 def join_groups(edges: np.ndarray, count: int) -> np.ndarray:
@@ -196,31 +235,41 @@ def _invariant_keys(spectra: np.ndarray) -> np.ndarray:
     return np.concatenate([np.maximum(there, swapped), np.minimum(there, swapped)[:, off_diagonal]], axis=1)
 
 
-def _find_candidates(keys: np.ndarray) -> np.ndarray:
-    """Find all pairs within the radius that `MIN_CORRELATION` allows: int (m, 2), the first below the second.
-
-    For vectors of length 1, |a - b|^2 = 2 - 2ab.
-    """
+def _find_candidates(keys: np.ndarray, radius: float) -> Iterator[np.ndarray]:
+    """Find all pairs within a radius, some at a time: int (m, 2), the first below the second."""
     if len(keys) < 2:
-        return np.zeros((0, 2), np.int64)
-    radius = np.sqrt(2 - 2 * MIN_CORRELATION) + 1e-5  # rounding must not lose a pair
+        return
     centred = keys - keys.mean(axis=0)
     axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]  # principal axes, the widest first
     projected = centred @ axes[:, :_SEARCH_AXES]
-    pairs = cKDTree(projected, leafsize=32).query_pairs(radius, output_type="ndarray")
-    near = []
-    for start in range(0, len(pairs), _CHUNK):
-        difference = keys[pairs[start : start + _CHUNK, 0]] - keys[pairs[start : start + _CHUNK, 1]]
-        near.append(np.einsum("ij,ij->i", difference, difference) <= radius**2)
-    return pairs[np.concatenate(near)] if near else pairs
+    radius += 1e-5  # rounding must not lose a pair
+    for pairs in _list_near(projected, radius):
+        for start in range(0, len(pairs), _CHUNK):
+            part = pairs[start : start + _CHUNK]
+            difference = keys[part[:, 0]] - keys[part[:, 1]]
+            inside = np.einsum("ij,ij->i", difference, difference) <= radius**2
+            if inside.any():
+                yield part[inside]
 
 
-def _compare(spectra: np.ndarray, candidates: np.ndarray) -> Pairs:
-    first, second = candidates.T
+def _list_near(points: np.ndarray, radius: float) -> Iterator[np.ndarray]:
+    """Give all pairs within a radius: at once where a sample says that they fit into memory, else a block of points at a time."""
+    tree = cKDTree(points, leafsize=32)
+    sample = points[:: max(1, len(points) // _BLOCK)]
+    if tree.query_ball_point(sample, radius, return_length=True).mean() * len(points) / 2 <= _MAX_PAIRS:
+        yield tree.query_pairs(radius, output_type="ndarray")
+        return
+    for start in range(0, len(points), _BLOCK):
+        near = cKDTree(points[start : start + _BLOCK], leafsize=32).sparse_distance_matrix(tree, radius, output_type="ndarray")
+        pairs = np.stack([near["i"] + start, near["j"]], axis=1)
+        yield pairs[pairs[:, 0] < pairs[:, 1]]
+
+
+def _compare(spectra: np.ndarray, first: np.ndarray, second: np.ndarray, min_correlation: float) -> Pairs:
     correlation = _correlate(spectra[first], spectra[second])
     best = correlation.argmax(axis=1)
     value = correlation[np.arange(len(best)), best]
-    near = value >= MIN_CORRELATION
+    near = value >= min_correlation
     return Pairs(first[near], second[near], best[near], value[near])
 
 
@@ -234,8 +283,8 @@ def _correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     parity = np.zeros((SIDE * SIDE, 4), np.float32)
     parity[np.arange(SIDE * SIDE), (2 * odd[:, None] + odd).ravel()] = 1
     count = len(first)
-    plain = (first * second).reshape(count, -1) @ parity
-    transposed = (first.transpose(0, 2, 1) * second).reshape(count, -1) @ parity
+    plain = (first * second).reshape(count, SIDE * SIDE) @ parity
+    transposed = (first.transpose(0, 2, 1) * second).reshape(count, SIDE * SIDE) @ parity
     # Signs of (even, even), (even, odd), (odd, even), (odd, odd) vertical and horizontal frequencies.
     signs = {"none": (1, 1, 1, 1), "left-right": (1, -1, 1, -1), "up-down": (1, 1, -1, -1), "both": (1, -1, -1, 1)}
     matrix = {name: np.array(values, np.float32) for name, values in signs.items()}

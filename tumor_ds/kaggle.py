@@ -3,7 +3,8 @@
 Goes in: the number of a version. Comes out: the folder with its pictures in kagglehub's cache (`KAGGLEHUB_CACHE`, else
 `~/.cache/kagglehub`; in a Kaggle or Colab notebook the mounted folder). No account is needed, and a second call downloads nothing.
 kagglehub shows the progress, goes on with a broken download and unpacks; here its errors become one kind with a way out, and
-nothing stays in the cache that would fail again or pass for complete.
+no download that failed stays in the cache, where it would fail again or pass for complete. Whether these are the right files is checked by
+`versions`; where they are not, the builder names the folder to delete.
 """
 
 import contextlib
@@ -19,7 +20,9 @@ from kagglehub.cache import Cache, delete_from_cache, get_cached_archive_path, m
 from kagglehub.exceptions import BackendError, CredentialError, DataCorruptionError, NotFoundError
 from kagglehub.handle import DatasetHandle, parse_dataset_handle
 
-from tumor_ds.archive import DOWNLOAD_URL, SPLIT_FOLDERS, ZIP_NAMES, DatasetError
+from tumor_ds.archive import SPLIT_FOLDERS, ZIP_NAMES
+from tumor_ds.pictures import DatasetError
+from tumor_ds.versions import build_url
 
 COLLECTION = "masoudnickparvar/brain-tumor-mri-dataset"
 VERSIONS = (1, 2)  # 7,023 and 7,200 images
@@ -68,10 +71,9 @@ def download_collection(version: int) -> Path:
 
 
 def _build_error(version: int, what: str) -> DatasetError:
-    url = DOWNLOAD_URL.replace("datasetVersionNumber=1", f"datasetVersionNumber={version}")
     return DatasetError(
-        f"{what} By hand: download {url} in a browser or with curl -L, put it as {ZIP_NAMES[0]} in a folder DIR, then run "
-        "tumor build --manual-dir DIR"
+        f"{what} By hand: download {build_url(version)} in a browser or with curl -L, put it as {ZIP_NAMES[0]} in a folder DIR, then run "
+        "the same command with --manual-dir DIR"
     )
 
 

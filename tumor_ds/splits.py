@@ -9,8 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from tumor_ds.archive import DatasetError, split_and_label
+from tumor_ds.archive import split_and_label
 from tumor_ds.facts import ImageFacts
+from tumor_ds.pictures import DatasetError
 
 SEED = 0
 # The last split of each takes what the others leave.

@@ -4,6 +4,7 @@ Goes in: Kaggle's zip, its unzipped folder, or nothing (then it is downloaded); 
 out: records of grey pictures at native size with label, group, patient fold, and whether a test image is a copy of a training image.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,26 @@ SPLITTERS = {
     "patient": splits.split_patient,
     FOLDER: splits.split_grouped,
 }
+HOMEPAGE = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset"
+# README.md and CITATIONS.bib are about version 1.
+VERSION_2_DESCRIPTION = (
+    "7,200 slices of brain MRI in four classes (glioma, meningioma, notumor, pituitary): version 2 of Kaggle's "
+    "`masoudnickparvar/brain-tumor-mri-dataset` (February 2026), among them augmented ones (`-aug-` in their name). The groups of "
+    "near-duplicates and the twins are computed from the pixels; which pictures are of one patient is unknown. "
+    "Published figures are about version 1, and no figure of this package is about version 2."
+)
+VERSION_2_CITATION = """@misc{nickparvar2026brain,
+  title     = {Brain Tumor {MRI} Dataset},
+  author    = {Nickparvar, Msoud},
+  year      = {2026},
+  publisher = {Kaggle},
+  note      = {Version 2},
+  url       = {https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset},
+}"""
+FOLDER_DESCRIPTION = (
+    "Pictures of one's own in class folders, with the groups of near-duplicates that are computed from their pixels; split 70/10/20 in "
+    "whole groups. Where they come from and what may be done with them is as their owner says."
+)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -32,7 +53,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {
         "1.0.0": "Version 1 of the Kaggle collection (7,023 images), with groups, patient folds and twins.",
         "1.1.0": (
-            "Groups also join copies with another contrast (1,043 groups, before 1,089), which moves 14 images between train and validation of "
+            "Groups also join copies with another contrast (993 groups, before 1,089), which exchanges 39 images between train and validation of "
             "`official`; configs `grouped`, `patient` and `folder`."
         ),
         "2.0.0": "Version 2 of the Kaggle collection (7,200 images), with groups and twins computed from the pictures.",
@@ -50,6 +71,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
     EXPECTED_COUNTS = versions.VERSION_1_COUNTS
     EXPECTED_TOTALS = versions.VERSION_2_COUNTS
+    is_manual_dir_named = False
 
     def _info(self) -> tfds.core.DatasetInfo:
         # The classes of a user's folder are known once it is read; TFDS stores them with the dataset.
@@ -62,26 +84,58 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             "patient_fold": tfds.features.Scalar(dtype=np.int64, doc="1..5: patient-disjoint folds of figshare 1512427; 0: unknown"),
             "has_train_twin": tfds.features.Scalar(dtype=np.bool_, doc="test image that is a flipped or turned training image"),
         }
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features),
-            supervised_keys=("image", "label"),
-            homepage="https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset",
-        )
+        about: dict[str, Any] = {"features": tfds.features.FeaturesDict(features), "supervised_keys": ("image", "label")}
+        if self.builder_config.name == FOLDER:
+            return tfds.core.DatasetInfo(builder=self, description=FOLDER_DESCRIPTION, **about)
+        if int(self.version.major) == 1:
+            return self.dataset_info_from_configs(homepage=HOMEPAGE, **about)
+        _, figshare = self.get_metadata().citation.split("\n\n")
+        citation = f"{VERSION_2_CITATION}\n\n{figshare}"
+        return tfds.core.DatasetInfo(builder=self, description=VERSION_2_DESCRIPTION, citation=citation, homepage=HOMEPAGE, **about)
+
+    def download_and_prepare(self, **arguments: Any) -> None:
+        """Build as TFDS does; keeps in mind whether a manual directory was named, which `dl_manager` does not tell."""
+        download_config = arguments.get("download_config")
+        self.is_manual_dir_named = bool(download_config and download_config.manual_dir)
+        super().download_and_prepare(**arguments)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         config = self.builder_config.name
-        source = _find_manual_source(dl_manager)
+        source, remedy = self._find_manual_source(dl_manager), ""
         if source is None and config == FOLDER:
-            raise DatasetError("The config `folder` builds your own pictures: name their zip or folder with --manual_dir DIR.")
+            raise DatasetError(
+                "The config `folder` builds your own pictures: name their zip or folder, "
+                "tumor build folder --manual-dir DIR (with TFDS's own command --manual_dir DIR)."
+            )
         if source is None:
             from tumor_ds.kaggle import download_collection  # kagglehub sets up logging on import
 
             source = download_collection(self.version.major)
-        with archive.open_collection(source) as collection:
+            remedy = f"Delete {source} and run the same command again."
+        with _add_remedy(remedy), archive.open_collection(source) as collection:
             facts = compute_facts(collection) if config == FOLDER else self._load_facts(collection)
         if config == FOLDER:
             self.info.features["label"].names = sorted({row.label for row in facts})
-        return {name: self._generate_examples(source, rows) for name, rows in SPLITTERS[config](facts).items()}
+        else:
+            remedy = remedy or versions.explain_download(self.version.major)
+        return {name: self._generate_examples(source, rows, remedy) for name, rows in SPLITTERS[config](facts).items()}
+
+    def _find_manual_source(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
+        """The zip or folder that the user put into the manual directory; None where none was named and TFDS's own one has no collection."""
+        try:
+            manual_dir = Path(dl_manager.manual_dir)
+        except AssertionError as error:  # TFDS: the folder is missing or empty; the message names it and the instructions
+            if self.is_manual_dir_named:
+                raise DatasetError(str(error)) from error
+            return None
+        if self.is_manual_dir_named or manual_dir != Path(dl_manager.download_dir) / "manual":
+            return archive.find_source(manual_dir)
+        # All datasets share this directory; only what is Kaggle's by its name is taken from it.
+        if self.builder_config.name == FOLDER:
+            return None
+        zips = [manual_dir / name for name in archive.ZIP_NAMES if (manual_dir / name).is_file()]
+        has_folders = all((manual_dir / name).is_dir() for name in archive.SPLIT_FOLDERS)
+        return zips[0] if zips else manual_dir if has_folders else None
 
     def _load_facts(self, collection: archive.Collection) -> list[ImageFacts]:
         version = int(self.version.major)
@@ -95,19 +149,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             raise DatasetError(f"{strangers[0]} is not a file of Kaggle's version 1 ({len(strangers)} such). {remedy}")
         return [facts[path] for path in collection.paths]
 
-    def _generate_examples(self, source: Path, rows: list[ImageFacts]) -> Iterator[tuple[str, dict[str, Any]]]:
-        with archive.open_collection(source) as collection:
+    def _generate_examples(self, source: Path, rows: list[ImageFacts], remedy: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        with _add_remedy(remedy), archive.open_collection(source) as collection:
             for row in rows:
-                try:
-                    image = read_grey(row.path, collection.read)
-                except DatasetError as error:
-                    if self.builder_config.name == FOLDER:
-                        raise
-                    raise DatasetError(f"{error} {versions.explain_download(self.version.major)}") from error
                 yield (
                     row.path,
                     {
-                        "image": image,
+                        "image": read_grey(row.path, collection.read),
                         "label": row.label,
                         "filename": row.path,
                         "group": row.group,
@@ -117,11 +165,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 )
 
 
-def _find_manual_source(dl_manager: tfds.download.DownloadManager) -> Path | None:
-    """The zip or folder that the user put into the manual directory; None where none was named and TFDS's own one is empty."""
+@contextlib.contextmanager
+def _add_remedy(remedy: str) -> Iterator[None]:
+    """Say at the end of an error what to do about it where the pictures come from."""
     try:
-        return archive.find_source(Path(dl_manager.manual_dir))
-    except AssertionError as error:  # TFDS: the folder is missing or empty; the message names it and the instructions
-        if f"{dl_manager.download_dir / 'manual'} " in str(error):
-            return None
-        raise DatasetError(str(error)) from error
+        yield
+    except DatasetError as error:
+        raise DatasetError(f"{error} {remedy}".rstrip()) from error

@@ -6,7 +6,7 @@ among them augmented ones (`Tr-aug-me_*`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tumor_ds.archive import DOWNLOAD_URL, SPLIT_FOLDERS, split_and_label
 from tumor_ds.pictures import DatasetError
@@ -27,7 +27,7 @@ VERSION_2_COUNTS = {"Training": 5600, "Testing": 1600}
 AUGMENTED = "-aug-"
 
 
-def check_version(paths: Iterable[str], version: int, counts: Mapping[tuple[str, str], int], totals: Mapping[str, int]) -> None:
+def check_version(paths: Sequence[str], version: int, counts: Mapping[tuple[str, str], int], totals: Mapping[str, int]) -> None:
     """Check that these are all files of one version.
 
     Args:

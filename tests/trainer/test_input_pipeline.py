@@ -64,6 +64,20 @@ def test_fingerprint_does_not_depend_on_the_folder(builder, build_dataset, dummy
     assert compute_fingerprint(again) == compute_fingerprint(builder)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "command"),
+    [
+        ("official", "tumor build official"),
+        ("grouped:2.0.0", "tumor build grouped --kaggle-version 2"),
+        ("folder", "tumor build folder --manual-dir DIR"),
+    ],
+)
+def test_a_missing_dataset_is_told_with_the_command_that_builds_it(tmp_path, dataset, command):
+    with pytest.raises(DatasetMissingError) as caught:
+        load_builder(f"tumor_ds/{dataset}", tmp_path)
+    assert str(caught.value).endswith(f"Build it first: {command} --data-dir {tmp_path}")
+
+
 def test_a_dataset_that_tf_data_cannot_read_is_refused(build_dataset, dummy_data_dir, tmp_path):
     build_dataset(dummy_data_dir, tmp_path, file_format="array_record")
     with pytest.raises(DatasetMissingError, match=r"stored as array_record.*tumor build official"):

@@ -1,6 +1,8 @@
 """The configs besides `official`, Kaggle's version 2, other file formats, and what TFDS users expect of any dataset."""
 
 import io
+import json
+import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -132,7 +134,13 @@ def test_own_zip_without_splits(own_pictures: Path, own_dataset_dir: Path, build
 
 
 def test_own_pictures_must_be_named(build_dataset: BuildDataset, tmp_path: Path):
-    with pytest.raises(DatasetError, match="--manual_dir"):
+    with pytest.raises(DatasetError, match=r"tumor build folder --manual-dir DIR .* --manual_dir DIR"):
+        build_dataset(None, tmp_path, config="folder")
+
+
+def test_own_pictures_are_not_taken_from_the_directory_of_all_datasets(build_dataset: BuildDataset, own_pictures: Path, tmp_path: Path):
+    shutil.copytree(own_pictures, tmp_path / "downloads" / "manual")
+    with pytest.raises(DatasetError, match="name their zip or folder"):
         build_dataset(None, tmp_path, config="folder")
 
 
@@ -213,7 +221,64 @@ def test_a_named_manual_directory_that_is_empty_is_no_reason_to_download(build_d
     assert downloads == []
 
 
+def test_files_of_other_datasets_in_the_shared_directory_are_left_alone(build_dataset: BuildDataset, downloads: list[int], tmp_path: Path):
+    manual_dir = tmp_path / "downloads" / "manual"
+    save(draw(0), manual_dir / "other" / "ill" / "0.png")
+    for name in ("imagenet.zip", "other.zip"):
+        (manual_dir / name).write_bytes(b"of another dataset")
+    records = read_records(build_dataset(None, tmp_path), "tumor_ds/official")
+    assert downloads == [1]
+    assert sum(map(len, records.values())) == 48
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_kaggles_files_are_taken_from_the_shared_directory(
+    dummy_data_dir: Path, build_dataset: BuildDataset, downloads: list[int], tmp_path: Path, zipped: bool
+):
+    manual_dir = tmp_path / "downloads" / "manual"
+    if zipped:
+        manual_dir.mkdir(parents=True)
+        shutil.make_archive(str(manual_dir / "brain-tumor-mri-dataset"), "zip", dummy_data_dir)
+        (manual_dir / "imagenet.zip").write_bytes(b"of another dataset")
+    else:
+        shutil.copytree(dummy_data_dir, manual_dir)
+    records = read_records(build_dataset(None, tmp_path), "tumor_ds/official")
+    assert downloads == []
+    assert sum(map(len, records.values())) == 48
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_wrong_files_in_the_cache_are_told_with_the_folder_to_delete(
+    dummy_data_dir: Path, build_dataset: BuildDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+):
+    """The client takes its cache for complete for ever: a missing file, and one that cannot be decoded."""
+    cache = Path(shutil.copytree(dummy_data_dir, tmp_path / "cache"))
+    path = min(cache.glob("Testing/glioma/*.jpg"))
+    path.unlink()
+    if content:
+        path.write_bytes(content)
+    monkeypatch.setattr(kaggle, "download_collection", lambda version: cache)
+    with pytest.raises(DatasetError) as caught:
+        build_dataset(None, tmp_path / "built")
+    assert str(caught.value).endswith(f" Delete {cache} and run the same command again.")
+
+
 # What TFDS users expect
+
+
+def test_each_version_and_config_describes_itself(own_dataset_dir: Path, tmp_path: Path):
+    first, second = (Builder(config="official", version=version, data_dir=tmp_path).info for version in ("1.1.0", "2.0.0"))
+    assert (first.description.startswith("7,023 slices"), "2645886" in first.citation) == (True, True)
+    assert "version 2 of Kaggle's" in second.description
+    assert "7,023" not in second.description
+    assert "Version 2" in second.citation
+    assert "1512427" in second.citation
+    assert "2645886" not in second.citation  # the DOI of version 1
+    assert first.homepage == second.homepage
+    stored = json.loads(next(own_dataset_dir.rglob("dataset_info.json")).read_text())
+    del stored["releaseNotes"]  # of the builder
+    assert stored["description"].startswith("Pictures of one's own in class folders")
+    assert "kaggle" not in json.dumps(stored).lower()
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def official(dummy_dataset_dir: Path, tmp_path: Path) -> Builder:
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """mlcroissant unpacks by the address of a zip alone, and the dummy zip has Kaggle's."""
+    """mlcroissant unpacks by the address of a zip alone, and the dummy zips have one file name."""
     monkeypatch.setattr(extract, "EXTRACT_PATH", epath.Path(tmp_path / "cache"))
 
 
@@ -179,9 +179,11 @@ def test_records_csv_counts_as_tfds_does(built: Built):
 def test_files_are_named_with_their_checksums(built: Built):
     table, zipped, pictures = load(built.path, built.source).metadata.distribution
     assert table.sha256 == hashlib.sha256(built.path.with_name("records.csv").read_bytes()).hexdigest()
+    assert table.content_size == f"{built.path.with_name('records.csv').stat().st_size} B"
     assert zipped.sha256 == hashlib.sha256(built.source.read_bytes()).hexdigest()
     assert zipped.content_size == f"{built.source.stat().st_size} B"
-    assert zipped.content_url == ("mine.zip" if built.is_own else build_url(int(built.builder.version.major)))
+    assert zipped.content_url == built.source.name  # not Kaggle's: the checksum is that of this zip
+    assert (build_url(int(built.builder.version.major)) in zipped.description) == (not built.is_own)
     assert pictures.encoding_formats == (["image/jpeg", "image/png", "image/tiff"] if built.is_own else ["image/jpeg"])
 
 

@@ -98,6 +98,39 @@ def test_no_pair_is_lost_by_the_search():
     assert 100 < near.sum() < 500
 
 
+def test_a_copy_with_another_contrast_is_in_the_group_but_no_near_twin():
+    original = draw(1, (128, 128))
+    curve = (255 * (np.arange(256) / 255) ** 3).astype(np.uint8)
+    found = duplicates.find_duplicates([original, draw(2, (128, 128)), np.fliplr(curve[original])])
+    assert found.groups.tolist() == [0, 1, 0]
+    assert len(found.pairs.first) == 0
+
+
+def test_equalising_makes_brightness_a_rank():
+    picture = np.array([[10, 10], [20, 200]], np.uint8)
+    np.testing.assert_array_equal(duplicates.equalise(picture), [[127, 127], [191, 255]])
+    blank = np.full((3, 3), 7, np.uint8)
+    np.testing.assert_array_equal(duplicates.equalise(blank), blank)
+
+
+def test_a_dense_cluster_is_one_group_with_bounded_pairs(monkeypatch):
+    """Every picture a copy of every other: not all pairs are listed, but enough of each, and nothing else is lost."""
+    monkeypatch.setattr(duplicates, "_MAX_PAIRS", 1000)
+    monkeypatch.setattr(duplicates, "_BLOCK", 50)
+    random = np.random.default_rng(0)
+    original = draw(1).astype(float)
+    pictures = [np.clip(original + random.normal(0, 4, original.shape), 0, 255).astype(np.uint8) for _ in range(400)]
+    pictures += [draw(seed) for seed in range(2, 40)] + [np.fliplr(draw(5))]
+    order = random.permutation(len(pictures))
+    found = duplicates.find_duplicates([pictures[index] for index in order])
+    sizes = sorted(np.bincount(found.groups).tolist())
+    assert sizes == [1] * 37 + [2, 400]
+    listed = np.bincount(np.concatenate([found.pairs.first, found.pairs.second]), minlength=len(pictures))
+    dense = np.flatnonzero(found.groups == np.bincount(found.groups).argmax())
+    assert listed[dense].min() >= duplicates.MAX_TWINS
+    assert len(found.pairs.first) < 400 * 399 / 2
+
+
 # What is not merged
 
 

@@ -135,7 +135,7 @@ def assert_refused(cache: Path) -> Callable[..., str]:
         assert "secret" not in message
         url = archive.DOWNLOAD_URL[:-1] + str(version if version in kaggle.VERSIONS else 1)
         steps = f"download {url} in a browser or with curl -L, put it as {archive.ZIP_NAMES[0]} in a folder DIR"
-        assert message.endswith(f" By hand: {steps}, then run tumor build --manual-dir DIR")
+        assert message.endswith(f" By hand: {steps}, then run the same command with --manual-dir DIR")
         assert not get_marker_path(cache).exists()
         return message
 
