@@ -30,14 +30,12 @@ class DataConfig:
         progressive_sizes: smaller sides to begin with, each for an equal share of the epochs (Howard and Gugger 2020, fastai;
             Tan and Le 2021, arXiv:2104.00298). Off: whether it helps is for experiments to say.
         batch_size: images a step over all replicas.
-        cache: where the preprocessed training images are kept, `memory` or `file` (in the run folder, for more than fit).
     """
 
     dataset: str = "tumor_ds/official"
     image_size: int = 192
     progressive_sizes: tuple[int, ...] = ()
     batch_size: int = 32
-    cache: str = "memory"
 
 
 @dataclass(frozen=True)
@@ -285,7 +283,6 @@ def _check_data(data: DataConfig) -> None:
     for name, size in (("image_size", data.image_size), *(("progressive_sizes", size) for size in data.progressive_sizes)):
         _require(size >= 32 and size % 32 == 0, f"data.{name}", "a positive multiple of 32", size)
     _require(data.batch_size >= 1, "data.batch_size", "at least 1", data.batch_size)
-    _check_choice("data.cache", data.cache, ("memory", "file"))
 
 
 def _check_sizes(data: DataConfig, architecture: str) -> None:

@@ -318,3 +318,34 @@ def test_two_workers_learn_as_one_process_and_resume_after_one_is_killed(config,
     assert "Artefact:" not in results[1][1]
     for one, other in zip(read_history(run_dir), read_history(on_one_device), strict=True):
         assert one == pytest.approx(other, abs=1e-3)
+
+
+# Settings
+
+
+def test_every_way_of_training_at_once(dummy_dataset_dir, tmp_path):
+    """Frozen first, small pictures first, balanced classes, plateaus, no averages, TensorBoard."""
+    path = tmp_path / "all.toml"
+    path.write_text(
+        "[data]\nimage_size = 64\nprogressive_sizes = [32]\nbatch_size = 8\n[model]\npretrained = false\n"
+        '[optimization]\nepochs = 4\noptimizer = "adam"\nschedule = "constant"\nwarmup_epochs = 0\nlearning_rate = 1e-3\nfreeze_epochs = 1\n'
+        'class_weights = "balanced"\nplateau_patience = 1\nplateau_factor = 0.1\nplateau_floor = 1e-4\nema_momentum = 0\nmonitor = "val_accuracy"\n'
+        "early_stopping_patience = 2\n[tracking]\ntensorboard = true\n"
+    )
+    run_dir = tmp_path / "run"
+    code, output = finish(run_tumor(["train", str(path), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]))
+    assert code == 0, output
+    history = read_history(run_dir)
+    accuracies = [row["val_accuracy"] for row in history]
+    assert len(history) == 4 or len(history) - 1 - accuracies.index(max(accuracies)) == 2  # out of patience
+    rates = {round(row["learning_rate"], 6) for row in history}
+    assert rates <= {1e-3, 1e-4}
+    assert list((run_dir / "tensorboard").glob("events.*"))
+    assert (run_dir / "artefact" / "model.tflite").exists()
+
+
+def test_sizes_take_equal_shares_of_the_epochs():
+    from trainer.training import choose_size
+
+    config = build_config({"data": {"image_size": 96, "progressive_sizes": [32, 64]}, "optimization": {"epochs": 7}})
+    assert [choose_size(config, epoch) for epoch in range(7)] == [32, 32, 32, 64, 64, 96, 96]
