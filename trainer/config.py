@@ -125,7 +125,7 @@ class OptimizationConfig:
         warmup_epochs: linear from near zero; pretrained features survive the first steps.
         plateau_patience: epochs without improvement after which the rate is lowered; 0: never, as the cosine lowers it already.
         plateau_factor: what it is multiplied with then.
-        plateau_floor: the rate is not lowered below it.
+        plateau_floor: the rate, at `reference_batch_size` images a step, is not lowered below it.
         freeze_epochs: epochs in which only the last layers learn, before everything does. 0: the warm-up does the same job.
         ema_momentum: of the averaged weights that are validated and exported (.998: about three epochs at batch 32); it grows to this value
             from the start on; 0: the weights themselves.

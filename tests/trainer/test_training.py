@@ -339,7 +339,7 @@ def test_every_way_of_training_at_once(dummy_dataset_dir, tmp_path):
     accuracies = [row["val_accuracy"] for row in history]
     assert len(history) == 4 or len(history) - 1 - accuracies.index(max(accuracies)) == 2  # out of patience
     rates = {round(row["learning_rate"], 6) for row in history}
-    assert rates <= {1e-3, 1e-4}
+    assert rates <= {5e-4, 5e-5}  # a quarter of the reference batch halves the rate
     assert list((run_dir / "tensorboard").glob("events.*"))
     assert (run_dir / "artefact" / "model.tflite").exists()
 
