@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,17 @@ DUMMY_DATA = ROOT / "tumor_ds" / "dummy_data"
 DUMMY_COUNTS = {
     (split, label): count for split, count in (("Training", 10), ("Testing", 2)) for label in ("glioma", "meningioma", "notumor", "pituitary")
 }
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+# Without these a browser asks its maker's hosts for updates while a test counts requests.
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 BuildDataset = Callable[..., Path]
 DigestExamples = Callable[[Path], dict[str, list[str]]]
@@ -96,3 +108,15 @@ def real_dataset_dir(real_data_dir: Path, build_dataset: BuildDataset, tmp_path_
     from tumor_ds import Builder
 
     return build_dataset(real_data_dir, tmp_path_factory.mktemp("real_dataset"), Builder.EXPECTED_COUNTS)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium of the system."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium found; install it to run the browser tests (Debian: apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()

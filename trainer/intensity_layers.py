@@ -6,6 +6,7 @@ KerasCV 0.9 has nothing of the kind but a RandomGaussianBlur, without a seed and
 Each layer draws a strength for every image of its own and leaves a share of 1 - `rate` of the images as they are, bit for bit.
 """
 
+import abc
 import math
 from typing import Any
 
@@ -30,7 +31,7 @@ JPEG_TABLE = np.array(
 )
 
 
-class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
+class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer, abc.ABC):
     """Base of the layers here: who is changed, how strongly, and that range and type stay.
 
     A layer says in `change` what a drawn strength does. Only the chosen images are computed, so half the rate is half the cost.
@@ -60,9 +61,9 @@ class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         """Draw the numbers of a batch, one row of each an image; `strength` is uniform over the range, float32 (n, 1, 1, 1)."""
         return {"strength": self._random_generator.uniform((count, 1, 1, 1), self.low, self.high)}
 
+    @abc.abstractmethod
     def change(self, images: tf.Tensor, draws: dict[str, tf.Tensor]) -> tf.Tensor:
         """Change images float32 (n, h, w, 1), [0, 255] by their draws; the result is clipped to that range afterwards."""
-        raise NotImplementedError
 
     def get_random_transformation_batch(self, batch_size: tf.Tensor, **kwargs: Any) -> dict[str, tf.Tensor]:
         """Draw for every image whether it is changed, and the numbers of `draw`."""

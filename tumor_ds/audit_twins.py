@@ -15,7 +15,7 @@ import numpy as np
 from tumor_ds.archive import split_and_label
 from tumor_ds.audit_groups import take_in_turn
 from tumor_ds.baselines import find_own_split
-from tumor_ds.duplicates import TRANSFORMS, Duplicates, Twins, match_twins
+from tumor_ds.duplicates import INVERSE, TRANSFORMS, Duplicates, Twins, match_twins
 
 # Above it the pairs of splits are too many to read, and each split is compared with all others together.
 MAX_SPLITS = 8
@@ -117,8 +117,8 @@ def match_inside(duplicates: Duplicates, members: np.ndarray) -> Twins:
     pairs = duplicates.pairs
     held = (lowest[pairs.first] >= 0) & (lowest[pairs.second] >= 0)
     first, second, transform = pairs.first[held], pairs.second[held], pairs.transform[held]
-    back = np.where((transform == 1) | (transform == 3), 4 - transform, transform)  # quarter turns the other way round
-    here, there, turns = np.concatenate([first, second]), np.concatenate([second, first]), np.concatenate([back, transform])
+    here, there = np.concatenate([first, second]), np.concatenate([second, first])
+    turns = np.concatenate([INVERSE[transform], transform])
     order = np.lexsort((-lowest[there], np.tile(pairs.correlation[held], 2)))
     best, best_turn = np.full(len(members), -1), np.full(len(members), -1)
     best[here[order]], best_turn[here[order]] = lowest[there[order]], turns[order]  # the last, most similar one stays

@@ -35,7 +35,7 @@ MAX_TWINS = 64
 MIN_SPREAD = 1.0
 # As in groups.csv; the array operation turns the first picture of a pair into the second.
 TRANSFORMS = ("none", "turned 90", "turned 180", "turned 270", "left-right", "up-down", "transposed", "anti-transposed")
-_INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])  # of the transforms
+INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])  # of `TRANSFORMS`: quarter turns go the other way round
 _KEY_FREQUENCIES = 12
 # Fewer axes search faster but bring more candidates; measured best from 7,000 to 100,000 pictures.
 _SEARCH_AXES = 20
@@ -136,7 +136,7 @@ def match_twins(duplicates: Duplicates, of: np.ndarray, among: np.ndarray) -> Tw
     first_there[duplicates.identical[members]] = members
     pairs = duplicates.pairs
     here, there = np.concatenate([pairs.first, pairs.second]), np.concatenate([pairs.second, pairs.first])
-    turns = np.concatenate([_INVERSE[pairs.transform], pairs.transform])
+    turns = np.concatenate([INVERSE[pairs.transform], pairs.transform])
     usable = first_there[there] >= 0
     order = np.lexsort((-first_there[there], np.tile(pairs.correlation, 2), usable))[np.count_nonzero(~usable) :]
     partner[here[order]], transform[here[order]] = first_there[there[order]], turns[order]  # the last, most similar one stays
@@ -190,7 +190,7 @@ def find_pairs(spectra: np.ndarray, min_correlation: float = MIN_CORRELATION) ->
         Sorted pairs: all that reach it, but for pictures with more than `MAX_TWINS` such partners, of which at least so many are
         there; the pairs always connect every two pictures that a chain of similar ones connects.
     """
-    usable = np.flatnonzero(np.abs(spectra).max(axis=(1, 2), initial=0) > 0)
+    usable = np.flatnonzero(spectra.any(axis=(1, 2)))
     known, labels, merged = np.zeros(len(spectra), np.int64), np.arange(len(spectra)), 0
     found: list[Pairs] = []
     for candidates in _find_candidates(_invariant_keys(spectra[usable]), np.sqrt(2 - 2 * min_correlation)):

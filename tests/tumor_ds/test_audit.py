@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import re
-import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,16 +21,6 @@ from tumor_ds.audit_groups import GroupCounts
 from tumor_ds.pictures import DatasetError
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-# Without these a browser asks its maker's hosts for updates while a test counts requests.
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 HOSTILE = ("<script>document.title='x'<script>.png", "\"><img src=x onerror=document.title='x'>.png", "{{ 7 * 7 }}[red]&amp;.png")
 
 
@@ -351,18 +340,6 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files |= {f"Training/{long}/{long}.png": encode(draw(0)), f"Testing/{long}/{HOSTILE[0]}": b"", f"Testing/{long}/{long}.jpg": encode(draw(9))}
     write_audit(run_audit(write_collection(folder / "<i>in", files)), folder)
     return folder / "audit.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium of the system."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found; install it to run the browser tests (Debian: apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
