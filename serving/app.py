@@ -47,7 +47,8 @@ def build_app(classifier: Classifier) -> gr.Blocks:
         grey, prediction = _classify(classifier, path)
         if not prediction.in_domain:
             return REFUSAL.format(distance=prediction.domain_distance, limit=classifier.config.guard.threshold), None, None
-        return _describe(prediction, classifier.config.coverage), prediction.probabilities, overlay_heatmap(grey, prediction.heatmap)
+        overlay = overlay_heatmap(grey, prediction.heatmap, classifier.config.image_fit)
+        return _describe(prediction, classifier.config.coverage), prediction.probabilities, overlay
 
     def answer(path: str | None) -> dict[str, Any]:
         if path is None:

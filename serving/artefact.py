@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from serving.preprocess import FITS
+
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
@@ -57,6 +59,7 @@ class ArtefactConfig:
     Attributes:
         labels: in the order of the logits.
         image_size: side of the model's input, pixels.
+        image_fit: how a picture is made square, one of `serving.preprocess.FITS`.
         architecture: name of the network.
         temperature: divides the logits before the softmax.
         prediction_set_threshold: labels with at least this probability cannot be ruled out.
@@ -67,6 +70,7 @@ class ArtefactConfig:
 
     labels: tuple[str, ...]
     image_size: int
+    image_fit: str
     architecture: str
     temperature: float
     prediction_set_threshold: float
@@ -163,16 +167,19 @@ def encode_directions(directions: np.ndarray) -> dict[str, Any]:
 
 
 def _parse(raw: dict[str, Any]) -> ArtefactConfig:
-    guard, calibration, labels, size = raw["guard"], raw["calibration"], raw["labels"], raw["image"]["size"]
+    guard, calibration, labels, size, fit = raw["guard"], raw["calibration"], raw["labels"], raw["image"]["size"], raw["image"]["fit"]
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) or not 2 <= len(labels) == len(set(labels)):
         raise ValueError(f"labels should be a list of two or more different names, got {labels!r}")
     if not isinstance(size, int) or not 1 <= size <= 4096:
         raise ValueError(f"image.size should be a whole number of pixels from 1 to 4096, got {size!r}")
+    if fit not in FITS:
+        raise ValueError(f"image.fit should be {' or '.join(FITS)}, got {fit!r}")
     if not isinstance(raw["sha256"][LITERT_FILE], str):
         raise ValueError(f"sha256 of {LITERT_FILE} should be text, got {raw['sha256'][LITERT_FILE]!r}")
     return ArtefactConfig(
         labels=tuple(labels),
         image_size=size,
+        image_fit=fit,
         architecture=raw["architecture"],
         temperature=_parse_number(calibration, "temperature", 1e-3, 1e3),
         prediction_set_threshold=_parse_number(calibration, "prediction_set_threshold", 0.0, 1.0),

@@ -33,7 +33,7 @@ class Prediction:
         prediction_set: the labels that cannot be ruled out, most probable first; empty where the picture is refused.
         in_domain: False where the picture does not look like a brain MRI slice.
         domain_distance: from the training data, [0, 1]; see `serving.guard`.
-        heatmap: float32 (size, size), [0, 1]: where the evidence for the most probable label lies, over the squared picture.
+        heatmap: float32 (size, size), [0, 1]: where the evidence for the most probable label lies, over the picture made square.
     """
 
     label: str | None
@@ -89,7 +89,7 @@ class Classifier:
         """Classify several pictures in one go; see `predict`."""
         if not sources:
             return []
-        images = np.stack([preprocess(source, self.config.image_size) for source in sources])
+        images = np.stack([preprocess(source, self.config.image_size, self.config.image_fit) for source in sources])
         return self.interpret(self.run(images))
 
     def run(self, images: np.ndarray) -> Outputs:

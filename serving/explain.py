@@ -34,17 +34,18 @@ def compute_heatmap(cams: np.ndarray, label_index: int, size: int) -> np.ndarray
     return np.clip(np.asarray(scaled.resize((size, size), Image.Resampling.BICUBIC)), 0.0, 1.0)
 
 
-def overlay_heatmap(grey: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+def overlay_heatmap(grey: np.ndarray, heatmap: np.ndarray, fit: str = "pad") -> np.ndarray:
     """Lay a heat map over a slice; where there is no evidence the slice shows unchanged.
 
     Args:
         grey: uint8 (h, w), [0, 255], the slice at native size.
-        heatmap: float32 (size, size), [0, 1], over the slice padded to a square.
+        heatmap: float32 (size, size), [0, 1], over the slice made square.
+        fit: how the model's input is made square, one of `serving.preprocess.FITS`.
 
     Returns:
         uint8 (OVERLAY_SIDE, OVERLAY_SIDE, 3), [0, 255].
     """
-    base = fit_to_square(grey, OVERLAY_SIDE).astype(np.float32)
+    base = fit_to_square(grey, OVERLAY_SIDE, fit).astype(np.float32)
     resized = Image.fromarray(heatmap).resize((OVERLAY_SIDE, OVERLAY_SIDE), Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(resized), 0.0, 1.0)
     stops = np.linspace(0.0, 1.0, len(_INFERNO))

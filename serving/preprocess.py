@@ -5,7 +5,7 @@ It exists once because a model that is trained on one resize and served on anoth
 
 Two steps, each usable alone:
     1. `decode_grey` turns whatever was stored into uint8 (h, w) at native size.
-    2. `fit_to_square` pads with black to a square and resizes with antialiasing.
+    2. `fit_to_square` pads with black to a square, or stretches, and resizes with antialiasing.
 """
 
 import io
@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
+FITS = ("pad", "stretch")
 # Scanners leave a few hot pixels; the window of 16-bit and float data ignores half a percent at either end.
 WINDOW_PERCENTILES = (0.5, 99.5)
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
@@ -30,12 +31,13 @@ class ImageError(ValueError):
     """A picture that cannot be read; the message is fit for the person who sent it and names no server path."""
 
 
-def preprocess(source: ImageSource, size: int) -> np.ndarray:
+def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:
     """Decode a picture and bring it to the model's input size.
 
     Args:
         source: path, file content, PIL image, or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4).
         size: side of the square that the model takes, in pixels.
+        fit: one of `FITS`, as the artefact says.
 
     Returns:
         uint8 (size, size, 1), grey, [0, 255].
@@ -43,7 +45,7 @@ def preprocess(source: ImageSource, size: int) -> np.ndarray:
     Raises:
         ImageError: the picture is empty, damaged, too large, or of no known format.
     """
-    return fit_to_square(decode_grey(source), size)
+    return fit_to_square(decode_grey(source), size, fit)
 
 
 def decode_grey(source: ImageSource) -> np.ndarray:
@@ -73,24 +75,27 @@ def decode_grey(source: ImageSource) -> np.ndarray:
         raise ImageError(f"{name} is damaged or cut short ({image.format or image.mode}). Export it again as PNG or JPEG.") from error
 
 
-def fit_to_square(grey: np.ndarray, size: int) -> np.ndarray:
-    """Pad with black to a centred square, then resize with antialiasing.
+def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:
+    """Make a square and resize it with antialiasing (bicubic).
 
     Args:
         grey: uint8 (h, w), [0, 255].
         size: side of the result, in pixels.
+        fit: `pad`: black is put around the shorter sides, so proportions stay; `stretch`: they do not.
 
     Returns:
         uint8 (size, size, 1), [0, 255].
     """
     height, width = grey.shape
-    side = max(height, width)
-    square = np.zeros((side, side), np.uint8)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = grey
-    if side != size:
-        square = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BICUBIC))
-    return square[..., None]
+    if fit == "pad":
+        side = max(height, width)
+        square = np.zeros((side, side), np.uint8)
+        top, left = (side - height) // 2, (side - width) // 2
+        square[top : top + height, left : left + width] = grey
+        grey = square
+    if grey.shape != (size, size):
+        grey = np.asarray(Image.fromarray(grey).resize((size, size), Image.Resampling.BICUBIC))
+    return grey[..., None]
 
 
 def _open(source: ImageSource) -> tuple[Image.Image, str]:

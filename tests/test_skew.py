@@ -10,29 +10,27 @@ from serving import from_pretrained
 from serving.artefact import BUNDLED, KERAS_FILE
 from serving.calibration import compute_probabilities
 from serving.preprocess import preprocess
-from trainer.config import build_config
-from trainer.input_pipeline import build_split, iterate_examples, load_builder
+from trainer.input_pipeline import load_builder, load_split
 
 pytestmark = pytest.mark.real_data
 
 
 @pytest.fixture(scope="module")
 def served(real_data_dir, real_dataset_dir):
-    """(app's tensors, training pipeline's tensors) of 20 real JPEGs, float32 (20, size, size, 1)."""
+    """(app's tensors, training pipeline's tensors) of 20 real JPEGs, uint8 (20, size, size, 1)."""
     classifier = from_pretrained()
-    config = build_config(classifier.config.raw["training"])
-    builder = load_builder("tumor_ds/official", real_dataset_dir)
-    names = [example.filename for example in iterate_examples(builder, "validation")][::29][:20]
-    pipeline = np.concatenate([images for images, _ in build_split(builder, "validation", config, training=False).as_numpy_iterator()])
+    size, fit = classifier.config.image_size, classifier.config.image_fit
+    split = load_split(load_builder("tumor_ds/official", real_dataset_dir), "validation", size, fit)
+    names = split.filenames[::29][:20]
     with zipfile.ZipFile(real_data_dir / "brain-tumor-mri-dataset.zip") as archive:
-        app = np.stack([preprocess(archive.read(name), classifier.config.image_size) for name in names])
+        app = np.stack([preprocess(archive.read(name), size, fit) for name in names])
     assert len(names) == 20
-    return app, pipeline[::29][:20]
+    return app, split.images[::29][:20]
 
 
 def test_tensors_are_identical(served):
     app, pipeline = served
-    np.testing.assert_array_equal(app.astype(np.float32), pipeline)
+    np.testing.assert_array_equal(app, pipeline)
 
 
 def test_keras_and_litert_give_equal_probabilities(served):

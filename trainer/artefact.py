@@ -25,7 +25,7 @@ from trainer import calibration, evaluation
 from trainer.card import write_card
 from trainer.config import Config, build_config
 from trainer.export import load_best_model, save_keras, save_litert
-from trainer.input_pipeline import compute_fingerprint, load_split
+from trainer.input_pipeline import compute_fingerprint, load_learning_split
 from trainer.training import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
@@ -104,11 +104,11 @@ def load_run_config(run_dir: epath.Path) -> Config:
 def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: Config) -> dict[str, Any]:
     """Fit what serving needs with the exported graph; the `calibration` and `guard` sections of `config.json`."""
     model, size = LiteRTModel(litert), config.data.image_size
-    validation = load_split(builder, "validation", size)
+    validation = load_learning_split(builder, "validation", config.data, size)
     outputs = model.run(validation.images)
     temperature = calibration.fit_temperature(outputs.logits, validation.true)
     probs = compute_probabilities(outputs.logits, temperature)
-    training_embeddings = model.run(load_split(builder, "train", size).images).embeddings
+    training_embeddings = model.run(load_learning_split(builder, "train", config.data, size).images).embeddings
     directions, guard_threshold = calibration.fit_guard(training_embeddings, outputs.embeddings)
     return {
         "calibration": {
@@ -130,7 +130,7 @@ def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder
             "size": config.data.image_size,
             "channels": 1,
             "value_range": [0, 255],
-            "fit": "pad to square with black, bicubic with antialiasing",
+            "fit": config.data.fit,
         },
         "architecture": config.model.architecture,
         **fitted,

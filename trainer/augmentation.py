@@ -46,7 +46,7 @@ def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Au
     geometry = {"flip": config.flip, "rotation": config.rotation, "translation": config.translation, "zoom": config.zoom}
     rate = config.intensity_rate
     with tf.device("CPU"):
-        add(geometry != {"flip": "none", "rotation": 0, "translation": 0, "zoom": 0}, RandomAffine, **geometry)
+        add(geometry != {"flip": "none", "rotation": 0, "translation": 0, "zoom": 0}, RandomAffine, **geometry, fill=config.fill)
         add(config.bias_field, RandomBiasField, factor=config.bias_field, rate=rate)
         add(config.blur, RandomBlur, factor=config.blur, rate=rate)
         add(config.noise, RandomNoise, factor=config.noise, rate=rate)

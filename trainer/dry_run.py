@@ -14,7 +14,7 @@ from rich.console import Console
 
 from trainer.batches import TrainingBatches, compute_class_weights
 from trainer.config import Config
-from trainer.input_pipeline import load_split
+from trainer.input_pipeline import load_learning_split
 from trainer.learner import Learner
 from trainer.training import choose_size, share_out
 
@@ -36,7 +36,7 @@ def describe_run(config: Config, builder: tfds.core.DatasetBuilder, strategy: tf
     classes = builder.info.features["label"].num_classes
     learner = Learner(config, strategy, classes)
     learner.model.summary(print_fn=lambda text, line_break=True: console.print(text, markup=False, highlight=False))
-    split = load_split(builder, "train", choose_size(config, config.optimization.epochs - 1))
+    split = load_learning_split(builder, "train", config.data, choose_size(config, config.optimization.epochs - 1))
     weights = compute_class_weights(split.true, classes, config.optimization.class_weights)
     batches = TrainingBatches(split, classes, config.augmentation, config.seed, share_out(config.data.batch_size, strategy), weights)
     seconds = _time_steps(learner, batches, strategy)

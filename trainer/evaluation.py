@@ -72,7 +72,7 @@ def evaluate(classifier: Classifier, builder: tfds.core.DatasetBuilder, split: s
     if names != classifier.labels:
         raise ValueError(f"The model knows {classifier.labels}, the dataset {names}. Evaluate on the dataset the model was trained for.")
     config = classifier.config
-    data = load_split(builder, split, config.image_size)
+    data = load_split(builder, split, config.image_size, config.image_fit)
     outputs = classifier.run(data.images)
     probs = compute_probabilities(outputs.logits, config.temperature)
     return Evaluation(

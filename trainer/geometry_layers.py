@@ -10,30 +10,40 @@ from typing import Any
 import keras_cv
 import tensorflow as tf
 
-from trainer.config import FLIPS
+from trainer.config import FILLS, FLIPS
 
 
 class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
     """RandomFlip, RandomRotation, RandomTranslation and RandomZoom of KerasCV, in that order, with one bilinear interpolation.
 
-    Height and width are shifted and zoomed independently. What comes from outside the picture is black.
+    Height and width are shifted and zoomed independently.
 
     Args:
         flip: one of `trainer.config.FLIPS`; each direction with probability one half.
         rotation: largest turn, share of a full turn.
         translation: largest shift, share of the side.
         zoom: largest change of scale, share.
+        fill: what comes from outside the picture, one of `trainer.config.FILLS`.
         seed: of the random numbers, not zero; without one (None, or zero as in all of KerasCV) they differ from run to run.
         **kwargs: of `keras.layers.Layer`. The type is float32 under every global policy.
     """
 
     def __init__(
-        self, flip: str = "none", rotation: float = 0.0, translation: float = 0.0, zoom: float = 0.0, seed: int | None = None, **kwargs: Any
+        self,
+        flip: str = "none",
+        rotation: float = 0.0,
+        translation: float = 0.0,
+        zoom: float = 0.0,
+        fill: str = "black",
+        seed: int | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(seed=seed, **{"dtype": "float32", **kwargs})
         if flip not in FLIPS:
             raise ValueError(f"RandomAffine: flip expected as one of {', '.join(FLIPS)}, got {flip}")
-        self.flip, self.rotation, self.translation, self.zoom, self.seed = flip, rotation, translation, zoom, seed
+        if fill not in FILLS:
+            raise ValueError(f"RandomAffine: fill expected as one of {', '.join(FILLS)}, got {fill}")
+        self.flip, self.rotation, self.translation, self.zoom, self.fill, self.seed = flip, rotation, translation, zoom, fill, seed
 
     def get_random_transformation_batch(self, batch_size: tf.Tensor, **kwargs: Any) -> dict[str, tf.Tensor]:
         """Draw signs, scales and shifts (width, height), float32 (n, 2), and angles in radians, float32 (n,)."""
@@ -55,7 +65,7 @@ class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
             output_shape=size,
             fill_value=0.0,
             interpolation="BILINEAR",
-            fill_mode="CONSTANT",
+            fill_mode={"black": "CONSTANT", "nearest": "NEAREST"}[self.fill],
         )
         return tf.ensure_shape(changed, images.shape)
 
@@ -65,7 +75,7 @@ class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Describe the layer for `from_config`."""
-        own = {name: getattr(self, name) for name in ("flip", "rotation", "translation", "zoom", "seed")}
+        own = {name: getattr(self, name) for name in ("flip", "rotation", "translation", "zoom", "fill", "seed")}
         return {**super().get_config(), **own}
 
 

@@ -1,27 +1,33 @@
-"""From TFDS records to batches: preprocessed once, cached, shuffled, augmented.
+"""From TFDS records to whole splits, preprocessed once and kept as uint8, in memory or in a file.
 
-Goes in: a dataset built by `tfds build tumor_ds`. Comes out: `tf.data` of images float32 (n, size, size, 1), [0, 255], and
-one-hot labels float32 (n, classes); or whole splits as numpy arrays for evaluation.
+Goes in: a dataset built by `tfds build tumor_ds`. Comes out: splits as numpy arrays, for `trainer.batches` and for evaluation.
 """
 
-import functools
 import hashlib
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
+from etils import epath
 
 import tumor_ds  # noqa: F401  registers the builder with TFDS
 from serving.preprocess import fit_to_square
-from trainer.augmentation import augment_batch, build_augmenter
-from trainer.config import Config
+from trainer.config import DataConfig
+
+# Of the published CNN: 856 of the 5,712 training images. Which ones cannot be told from its description.
+BY_IMAGE_SHARE, BY_IMAGE_SEED = 0.15, 42
 
 
 class DatasetMissingError(FileNotFoundError):
     """The dataset has not been built yet; the message says how."""
+
+
+class CacheError(OSError):
+    """Preprocessed images cannot be kept; the message says where, why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +50,21 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Record:
+    """What an `Example` says without its image."""
+
+    filename: str
+    label: int
+    group: int
+    has_train_twin: bool
+
+
+@dataclass(frozen=True)
 class Split:
-    """A whole split in memory, sorted by filename.
+    """A whole split, sorted by filename.
 
     Attributes:
-        images: uint8 (n, size, size, 1), [0, 255].
+        images: in memory or in a mapped file, uint8 (n, size, size, 1), [0, 255].
         true: int (n,), indices into the builder's label names.
         groups: int (n,).
         has_train_twin: bool (n,).
@@ -95,49 +111,39 @@ def iterate_examples(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[
         )
 
 
-def load_split(builder: tfds.core.DatasetBuilder, split: str, size: int) -> Split:
-    """Read and preprocess a whole split, every image exactly once, for evaluation.
+def load_split(builder: tfds.core.DatasetBuilder, split: str, size: int, fit: str = "pad") -> Split:
+    """Read and preprocess a whole split into memory, every image exactly once.
 
     Args:
         builder: a prepared builder.
         split: `train`, `validation` or `test`.
         size: side of the model's input, pixels.
+        fit: one of `serving.preprocess.FITS`.
     """
-    examples = sorted(iterate_examples(builder, split), key=lambda example: example.filename)
-    return Split(
-        images=np.stack([fit_to_square(example.image[..., 0], size) for example in examples]),
-        true=np.array([example.label for example in examples]),
-        groups=np.array([example.group for example in examples]),
-        has_train_twin=np.array([example.has_train_twin for example in examples]),
-        filenames=tuple(example.filename for example in examples),
-    )
+    return _load_images(builder, split, _list_records(builder, split), DataConfig(fit=fit), size)
 
 
-def build_split(builder: tfds.core.DatasetBuilder, split: str, config: Config, training: bool) -> tf.data.Dataset:
-    """Build the batches of one split.
+def load_learning_split(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig, size: int) -> Split:
+    """Read and preprocess what a run learns from, or is validated on.
 
     Args:
         builder: a prepared builder.
-        split: `train`, `validation` or `test`.
-        config: sizes, augmentation and seed.
-        training: shuffle and augment.
-
-    Returns:
-        Dataset of (images float32 (n, size, size, 1), [0, 255]; labels float32 (n, classes)). The last batch may be smaller: no
-        image is dropped.
+        split: `train` or `validation`.
+        data: how a picture is made square, how validation is drawn, where images are kept.
+        size: side of the images, pixels.
     """
-    size, classes = config.data.image_size, builder.info.features["label"].num_classes
-    read = tfds.ReadConfig(interleave_cycle_length=1)
-    dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=read, as_supervised=True)
-    dataset = dataset.map(functools.partial(_preprocess, size=size, classes=classes), num_parallel_calls=tf.data.AUTOTUNE).cache()
-    if training:
-        dataset = dataset.shuffle(builder.info.splits[split].num_examples, seed=config.seed)
-    dataset = dataset.batch(config.data.batch_size)
-    dataset = dataset.map(lambda images, labels: (tf.cast(images, tf.float32), labels), num_parallel_calls=tf.data.AUTOTUNE)
-    if training:
-        augmenter = build_augmenter(config.augmentation, config.seed)
-        dataset = dataset.map(functools.partial(augment_batch, augmenter), num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    source = split if data.validation == "by_group" else "train+validation"
+    records = _list_records(builder, source)
+    if data.validation == "by_image":
+        order = np.random.default_rng(BY_IMAGE_SEED).permutation(len(records))
+        held_out = int(BY_IMAGE_SHARE * len(order))
+        records = [records[row] for row in np.sort(order[:held_out] if split == "validation" else order[held_out:])]
+    return _load_images(builder, source, records, data, size)
+
+
+def find_cache_dir() -> Path:
+    """Where preprocessed images are kept between runs: `$XDG_CACHE_HOME/brain-tumor-mri`, or the same in `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brain-tumor-mri"
 
 
 def compute_fingerprint(builder: tfds.core.DatasetBuilder) -> str:
@@ -154,13 +160,66 @@ def compute_fingerprint(builder: tfds.core.DatasetBuilder) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
+def _list_records(builder: tfds.core.DatasetBuilder, split: str) -> list[Record]:
+    """What is known of the images of a split, sorted by filename; no picture is decoded."""
+    dataset = builder.as_dataset(split=split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()})
+    rows = tfds.as_numpy(dataset.map(lambda record: {name: record[name] for name in ("filename", "label", "group", "has_train_twin")}))
+    records = [Record(row["filename"].decode(), int(row["label"]), int(row["group"]), bool(row["has_train_twin"])) for row in rows]
+    return sorted(records, key=lambda record: record.filename)
+
+
+def _load_images(builder: tfds.core.DatasetBuilder, source: str, records: list[Record], data: DataConfig, size: int) -> Split:
+    rank = {record.filename: number for number, record in enumerate(records)}
+
+    def preprocess_all() -> Iterator[tuple[int, np.ndarray]]:
+        for example in iterate_examples(builder, source):
+            if example.filename in rank:
+                yield rank[example.filename], fit_to_square(example.image[..., 0], size, data.fit)
+
+    shape = (len(records), size, size, 1)
+    if data.cache == "file":
+        images = _map_file(_name_cache_file(builder, records, data, size), shape, preprocess_all())
+    else:
+        images = np.empty(shape, np.uint8)
+        for number, image in preprocess_all():
+            images[number] = image
+    return Split(
+        images=images,
+        true=np.array([record.label for record in records]),
+        groups=np.array([record.group for record in records]),
+        has_train_twin=np.array([record.has_train_twin for record in records]),
+        filenames=tuple(rank),
+    )
+
+
+def _name_cache_file(builder: tfds.core.DatasetBuilder, records: list[Record], data: DataConfig, size: int) -> Path:
+    """One name for one content: a dataset that is built anew has another time."""
+    built = (epath.Path(builder.data_dir) / "dataset_info.json").stat().mtime
+    names = "\n".join(record.filename for record in records)
+    key = hashlib.sha256(f"{builder.data_dir} {built} {size} {data.fit}\n{names}".encode()).hexdigest()
+    return find_cache_dir() / f"{key[:32]}.uint8"
+
+
+def _map_file(path: Path, shape: tuple[int, ...], images: Iterator[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Map a file of raw pixels, written first where there is none; plain writes, since a full disk kills who writes through a map."""
+    if not path.exists() or path.stat().st_size != math.prod(shape):
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                for number, image in images:
+                    file.seek(number * image.nbytes)
+                    file.write(image.tobytes())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            reason = error.strerror or error
+            raise CacheError(f"Cannot keep images in {path.parent}: {reason}. Set XDG_CACHE_HOME to another place, or data.cache=memory.") from error
+    return np.memmap(path, np.uint8, "r", shape=shape)
+
+
 def _name_command(builder: tfds.core.DatasetBuilder, data_dir: Path | None) -> str:
     """The command that builds a dataset."""
     config, version = builder.builder_config.name, int(builder.version.major)
     words = ["tumor build", config, "--manual-dir DIR" if config == "folder" else "", f"--kaggle-version {version}" if version != 1 else ""]
     return " ".join(word for word in [*words, f"--data-dir {data_dir}" if data_dir else ""] if word)
-
-
-def _preprocess(image: tf.Tensor, label: tf.Tensor, size: int, classes: int) -> tuple[tf.Tensor, tf.Tensor]:
-    fitted = tf.numpy_function(lambda grey: fit_to_square(grey[..., 0], size), [image], tf.uint8, stateful=False)
-    return tf.ensure_shape(fitted, (size, size, 1)), tf.one_hot(label, classes)

@@ -41,44 +41,53 @@ class Judge:
     """What the validations so far say: which epoch is best, whether to lower the rate, whether to stop.
 
     Attributes:
-        best: the best monitored value so far.
+        best: the best monitored value so far, smaller is better: the loss, or the accuracy with a minus.
         best_epoch: its epoch, -1 before the first validation.
         since_best: validations since then.
-        since_drop: validations without improvement since the rate was last lowered.
+        lowest_loss: the lowest validation loss so far.
+        since_drop: validations since then, or since the rate was last lowered.
         factor: what plateaus have left of the learning rate.
     """
 
     best: float = math.inf
     best_epoch: int = -1
     since_best: int = 0
+    lowest_loss: float = math.inf
     since_drop: int = 0
     factor: float = 1.0
 
-    def observe(self, epoch: int, value: float, config: OptimizationConfig) -> bool:
+    def observe(self, epoch: int, loss: float, accuracy: float, config: OptimizationConfig) -> bool:
         """Take in one validation.
 
         Args:
             epoch: counted from 0.
-            value: monitored figure, smaller is better; NaN never counts as better.
-            config: plateau and patience settings.
+            loss: of the validation; NaN never counts as better.
+            accuracy: of the validation.
+            config: which of the two is monitored, plateau and patience settings.
 
         Returns:
             Whether this epoch is the best so far.
         """
-        improved = value < self.best
-        if improved:
-            self.best, self.best_epoch, self.since_best, self.since_drop = value, epoch, 0, 0
+        self._lower_rate_on_plateau(loss, config)
+        value = loss if config.monitor == "val_loss" else -accuracy
+        if value < self.best:
+            self.best, self.best_epoch, self.since_best = value, epoch, 0
             return True
         self.since_best += 1
-        self.since_drop += 1
-        if config.plateau_patience and self.since_drop >= config.plateau_patience:
-            self.factor = max(self.factor * config.plateau_factor, config.plateau_floor / config.learning_rate)
-            self.since_drop = 0
         return False
 
     def wants_to_stop(self, config: OptimizationConfig) -> bool:
         """Whether patience is used up."""
         return bool(config.early_stopping_patience) and self.since_best >= config.early_stopping_patience
+
+    def _lower_rate_on_plateau(self, loss: float, config: OptimizationConfig) -> None:
+        if loss < self.lowest_loss:
+            self.lowest_loss, self.since_drop = loss, 0
+            return
+        self.since_drop += 1
+        if config.plateau_patience and self.since_drop >= config.plateau_patience:
+            self.factor = max(self.factor * config.plateau_factor, config.plateau_floor / config.learning_rate)
+            self.since_drop = 0
 
     def to_dict(self) -> dict[str, float]:
         """JSON-able state; infinity before the first validation is left out."""

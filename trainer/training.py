@@ -30,7 +30,7 @@ from etils import epath
 from trainer.batches import Shares, TrainingBatches, build_validation, compute_class_weights
 from trainer.checkpoints import load_checkpoint, save_checkpoint
 from trainer.config import Config
-from trainer.input_pipeline import Split, load_split
+from trainer.input_pipeline import Split, load_learning_split
 from trainer.learner import Learner, Scores
 from trainer.observer import Silence
 from trainer.schedules import Judge, compute_learning_rate
@@ -142,7 +142,8 @@ class Run:
     def train(self, builder: tfds.core.DatasetBuilder, classes: int) -> None:
         """Run the epochs that are left."""
         optimization = self.config.optimization
-        validation = build_validation(load_split(builder, "validation", self.config.data.image_size), classes, self.shares)
+        data = self.config.data
+        validation = build_validation(load_learning_split(builder, "validation", data, data.image_size), classes, self.shares)
         split: Split | None = None
         with catch_sigterm() as told_to_stop:
             for epoch in range(self.position.epoch, optimization.epochs):
@@ -150,7 +151,7 @@ class Run:
                     break
                 size = choose_size(self.config, epoch)
                 if split is None or split.images.shape[1] != size:
-                    split = load_split(builder, "train", size)
+                    split = load_learning_split(builder, "train", data, size)
                     weights = compute_class_weights(split.true, classes, optimization.class_weights)
                     batches = TrainingBatches(split, classes, self.config.augmentation, self.config.seed, self.shares, weights)
                     self.steps_per_epoch = batches.steps
@@ -196,8 +197,7 @@ class Run:
         position, optimization = self.position, self.config.optimization
         self.learner.swap_averages()
         scores = self.learner.validate(self.strategy.distribute_datasets_from_function(lambda _: validation))
-        monitored = scores.loss if optimization.monitor == "val_loss" else -scores.accuracy
-        best = position.judge.observe(position.epoch, monitored, optimization)
+        best = position.judge.observe(position.epoch, scores.loss, scores.accuracy, optimization)
         if best and is_chief(self.strategy):
             self._save_best()
         self.learner.swap_averages()

@@ -12,6 +12,7 @@ REQUIRED = [
     "labels",
     "image",
     "image.size",
+    "image.fit",
     "architecture",
     "calibration",
     "calibration.temperature",
@@ -31,6 +32,7 @@ MALFORMED = {
     "labels": [None, "glioma", [], ["glioma"], ["glioma", "glioma"], ["glioma", 2], {"glioma": 0}],
     "image": [None, 224, []],
     "image.size": ["224", 0, -1, 224.5, 10**9, None],
+    "image.fit": ["crop", None, ["pad"]],
     "calibration": [None, [], "sharp"],
     "calibration.temperature": [0, 5e-324, -1.0, float("nan"), float("inf"), "1", None],
     "calibration.prediction_set_threshold": [-0.1, 1.1, None],
@@ -72,7 +74,7 @@ def write_config(folder: Path, content: object) -> Path:
 def test_good_config_is_read(artefact_dir, config):
     found = load_config(artefact_dir)
     assert list(found.labels) == config["labels"]
-    assert found.image_size == config["image"]["size"]
+    assert (found.image_size, found.image_fit) == (config["image"]["size"], config["image"]["fit"])
     assert found.temperature == config["calibration"]["temperature"]
     assert found.guard.threshold == config["guard"]["threshold"]
     assert found.guard.directions.shape == tuple(config["guard"]["directions"]["shape"])

@@ -28,6 +28,11 @@ def test_overlay_leaves_the_slice_alone_where_there_is_no_evidence():
     np.testing.assert_array_equal(overlay_heatmap(grey, np.zeros((192, 192), np.float32)), np.full((OVERLAY_SIDE, OVERLAY_SIDE, 3), 120))
 
 
+def test_overlay_of_a_stretched_slice_is_stretched():
+    overlay = overlay_heatmap(np.full((50, 100), 200, np.uint8), np.zeros((100, 100), np.float32), "stretch")
+    assert (overlay == 200).all()
+
+
 def test_overlay_of_a_wide_slice_is_aligned_with_the_padded_square():
     grey = np.full((50, 100), 200, np.uint8)
     heatmap = np.zeros((100, 100), np.float32)

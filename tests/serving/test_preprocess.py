@@ -93,6 +93,14 @@ def test_padding_centres_and_keeps_the_aspect():
     assert (square[:, 30:] == 0).all()
 
 
+def test_stretching_fills_the_square():
+    halves = np.repeat(np.array([50, 200], np.uint8), 10)[:, np.newaxis].repeat(40, axis=1)
+    square = fit_to_square(halves, 40, "stretch")[..., 0]
+    assert square.shape == (40, 40)
+    assert (square[:16] == 50).all()
+    assert (square[24:] == 200).all()
+
+
 def test_native_size_is_not_resampled(ramp):
     square = fit_to_square(ramp, 30)[..., 0]
     np.testing.assert_array_equal(square[5:25], ramp)

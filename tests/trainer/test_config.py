@@ -46,6 +46,10 @@ def test_config_survives_json_round_trip():
         ("augmentation.zoom=1.5", r"in \[0, 1\)"),
         ("model.architecture=vgg", "efficientnet_lite0"),
         ("optimization.warmup_epochs=99", "below epochs"),
+        ("augmentation.fill=white", "black or nearest"),
+        ("data.fit=crop", "pad or stretch"),
+        ("data.validation=by_luck", "by_group or by_image"),
+        ("data.cache=disk", "memory or file"),
         ("nonsense", "Expected --set key=value"),
     ],
 )
@@ -54,6 +58,29 @@ def test_bad_values_say_what_was_expected(tmp_path, override, message):
     path.write_text("")
     with pytest.raises(ConfigError, match=message):
         load_config(path, [override])
+
+
+def test_a_config_extends_another_section_by_section(tmp_path):
+    (tmp_path / "base.toml").write_text("seed = 3\n[data]\nimage_size = 64\nbatch_size = 4\n")
+    (tmp_path / "run.toml").write_text('extends = "base.toml"\n[data]\nbatch_size = 8\n')
+    config = load_config(tmp_path / "run.toml", ["seed=5"])
+    assert (config.seed, config.data.image_size, config.data.batch_size) == (5, 64, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("'run.toml'", "extends itself"), ("'gone.toml'", "Cannot read the config"), ("3", "extends: expected str")]
+)
+def test_a_config_that_extends_nothing_is_refused(tmp_path, name, message):
+    (tmp_path / "run.toml").write_text(f"extends = {name}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "run.toml")
+
+
+@pytest.mark.parametrize("variant", ["batchnorm", "inception", "large_kernels", "separable"])
+def test_variants_of_the_published_cnn_differ_in_the_architecture_alone(variant):
+    published, varied = (load_config(CONFIGS[0].parent / name) for name in ("reference_vgg.toml", f"reference_vgg_{variant}.toml"))
+    assert varied.model.architecture == f"reference_vgg_{variant}"
+    assert dataclasses.replace(varied, model=published.model) == published
 
 
 def test_missing_and_broken_files(tmp_path):

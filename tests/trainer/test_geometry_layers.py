@@ -83,6 +83,12 @@ def test_outside_is_black():
     assert corners.max() <= 255
 
 
+def test_outside_is_the_nearest_pixel_where_asked_for(images):
+    drawn = {name: tf.repeat(tf.constant(value, tf.float32), len(images), axis=0) for name, value in {**STILL, "shifts": [[0.25, 0]]}.items()}
+    moved = RandomAffine(fill="nearest").augment_images(tf.constant(images), drawn).numpy()
+    np.testing.assert_allclose(moved, shift(images, (0, 0, 12, 0), order=0, mode="nearest"), atol=1e-3)
+
+
 def test_draws_fill_their_ranges_and_flips_are_fair():
     layer = RandomAffine("horizontal_and_vertical", rotation=0.04, translation=0.06, zoom=0.12, seed=5)
     draws = {name: drawn.numpy() for name, drawn in layer.get_random_transformation_batch(4000).items()}
@@ -130,3 +136,8 @@ def test_one_seed_one_sequence_and_config_round_trip(images):
 def test_unknown_flip():
     with pytest.raises(ValueError, match=r"flip expected as one of none, horizontal, .* got sideways"):
         RandomAffine("sideways")
+
+
+def test_unknown_fill():
+    with pytest.raises(ValueError, match=r"fill expected as one of black, nearest, got white"):
+        RandomAffine(fill="white")

@@ -1,16 +1,22 @@
+import errno
 import io
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from serving.preprocess import decode_grey, fit_to_square
-from trainer.config import AugmentationConfig, Config, DataConfig
-from trainer.input_pipeline import DatasetMissingError, build_split, compute_fingerprint, iterate_examples, load_builder, load_split
+from serving.preprocess import FITS, decode_grey, fit_to_square
+from trainer.config import DataConfig
+from trainer.input_pipeline import (
+    CacheError,
+    DatasetMissingError,
+    compute_fingerprint,
+    iterate_examples,
+    load_builder,
+    load_learning_split,
+    load_split,
+)
 from tumor_ds.pictures import read_grey
-
-NOTHING = AugmentationConfig(flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0, gamma=0)
-CONFIG = Config(data=DataConfig(image_size=64, batch_size=7), augmentation=NOTHING)
 
 
 @pytest.fixture(scope="module")
@@ -18,33 +24,71 @@ def builder(dummy_dataset_dir):
     return load_builder("tumor_ds/official", dummy_dataset_dir)
 
 
-def gather(dataset) -> tuple[np.ndarray, np.ndarray]:
-    batches = list(dataset.as_numpy_iterator())
-    return np.concatenate([images for images, _ in batches]), np.concatenate([labels for _, labels in batches])
-
-
-def test_batches_hold_every_image_once_in_order(builder):
-    images, labels = gather(build_split(builder, "train", CONFIG, training=False))
-    examples = list(iterate_examples(builder, "train"))
-    assert images.dtype == labels.dtype == np.float32
-    assert len(images) == 36  # not a multiple of the batch size
-    np.testing.assert_array_equal(images, [fit_to_square(example.image[..., 0], 64) for example in examples])
-    np.testing.assert_array_equal(labels.argmax(axis=1), [example.label for example in examples])
-
-
-def test_training_batches_are_shuffled_anew_but_complete(builder):
-    dataset = build_split(builder, "train", CONFIG, training=True)
-    first, second = gather(dataset)[0], gather(dataset)[0]
-    assert not np.array_equal(first, second)
-    assert sorted(map(bytes, first)) == sorted(map(bytes, second))
-
-
-def test_load_split_is_sorted_and_equal_to_the_batches(builder):
-    split = load_split(builder, "validation", 64)
-    images, _ = gather(build_split(builder, "validation", CONFIG, training=False))
-    assert list(split.filenames) == sorted(split.filenames)
-    assert sorted(map(bytes, split.images)) == sorted(map(bytes, images.astype(np.uint8)))
+@pytest.mark.parametrize("fit", FITS)
+def test_a_split_holds_every_image_once_sorted_by_name(builder, fit):
+    split = load_split(builder, "train", 64, fit)
+    examples = sorted(iterate_examples(builder, "train"), key=lambda example: example.filename)
+    assert len(split.filenames) == 36
+    assert list(split.filenames) == [example.filename for example in examples]
+    np.testing.assert_array_equal(split.images, [fit_to_square(example.image[..., 0], 64, fit) for example in examples])
+    np.testing.assert_array_equal(split.true, [example.label for example in examples])
+    np.testing.assert_array_equal(split.groups, [example.group for example in examples])
     assert not split.has_train_twin.any()
+
+
+def test_validation_by_group_is_the_split_of_the_dataset(builder):
+    split = load_learning_split(builder, "validation", DataConfig(), 64)
+    assert split.filenames == load_split(builder, "validation", 64).filenames
+
+
+def test_validation_by_image_is_15_percent_of_both_splits(builder):
+    data = DataConfig(validation="by_image")
+    train, validation = (load_learning_split(builder, name, data, 64) for name in ("train", "validation"))
+    both = load_split(builder, "train+validation", 64)
+    assert len(validation.filenames) == 6  # 15 % of 40
+    assert sorted(train.filenames + validation.filenames) == list(both.filenames)
+    rows = [both.filenames.index(name) for name in validation.filenames]
+    np.testing.assert_array_equal(validation.images, both.images[rows])
+    np.testing.assert_array_equal(validation.true, both.true[rows])
+    again = load_learning_split(builder, "validation", data, 64)
+    assert again.filenames == validation.filenames
+
+
+def test_a_cached_file_holds_what_memory_holds_and_is_made_once(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = DataConfig(cache="file")
+    split = load_learning_split(builder, "train", data, 64)
+    np.testing.assert_array_equal(split.images, load_split(builder, "train", 64).images)
+    assert isinstance(split.images, np.memmap)
+    assert not split.images.flags.writeable
+    [file] = (tmp_path / "brain-tumor-mri").iterdir()
+    before = file.stat().st_mtime_ns
+    load_learning_split(builder, "train", data, 64)
+    assert file.stat().st_mtime_ns == before
+    load_learning_split(builder, "train", DataConfig(cache="file", fit="stretch"), 64)
+    load_learning_split(builder, "train", data, 96)
+    assert len(list((tmp_path / "brain-tumor-mri").iterdir())) == 3
+
+
+def test_a_cached_file_cut_short_is_made_anew(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load_learning_split(builder, "validation", DataConfig(cache="file"), 64)
+    [file] = (tmp_path / "brain-tumor-mri").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    again = load_learning_split(builder, "validation", DataConfig(cache="file"), 64)
+    np.testing.assert_array_equal(again.images, load_split(builder, "validation", 64).images)
+
+
+def test_a_full_disk_leaves_no_half_written_cache(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trainer.input_pipeline.fit_to_square", fail)
+    with pytest.raises(CacheError, match=r"No space left on device\. Set XDG_CACHE_HOME"):
+        load_learning_split(builder, "validation", DataConfig(cache="file"), 64)
+    assert not list((tmp_path / "brain-tumor-mri").iterdir())
 
 
 @pytest.mark.parametrize(("mode", "orientation"), [("L", 1), ("L", 6), ("RGB", 3), ("CMYK", 1)])

@@ -47,7 +47,7 @@ def test_plateaus_scale_it():
 
 
 def observe(judge: Judge, config: OptimizationConfig, *values: float) -> list[bool]:
-    return [judge.observe(epoch, value, config) for epoch, value in enumerate(values, start=judge.best_epoch + judge.since_best + 1)]
+    return [judge.observe(epoch, value, 0.5, config) for epoch, value in enumerate(values, start=judge.best_epoch + judge.since_best + 1)]
 
 
 def test_only_better_is_best_and_nan_never_is():
@@ -72,9 +72,17 @@ def test_plateaus_lower_the_rate_down_to_the_floor():
     judge = Judge()
     factors = []
     for epoch, value in enumerate([0.5, 0.6, 0.6, 0.6, 0.6, 0.4, 0.6, 0.6, 0.6, 0.6]):
-        judge.observe(epoch, value, config)
+        judge.observe(epoch, value, 0.5, config)
         factors.append(judge.factor)
     assert factors == pytest.approx([1, 1, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3])
+
+
+def test_accuracy_chooses_the_epoch_while_the_loss_lowers_the_rate():
+    config = dataclasses.replace(CONFIG, monitor="val_accuracy", plateau_patience=2, early_stopping_patience=3)
+    judge = Judge()
+    seen = [judge.observe(epoch, loss, accuracy, config) for epoch, (loss, accuracy) in enumerate([(0.5, 0.7), (0.6, 0.8), (0.7, 0.9), (0.4, 0.9)])]
+    assert seen == [True, True, True, False]
+    assert (judge.best, judge.best_epoch, judge.since_best, judge.factor) == (-0.9, 2, 1, 0.5)
 
 
 def test_state_survives_json():
