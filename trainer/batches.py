@@ -184,6 +184,19 @@ def build_validation(split: Split, classes: int, shares: Shares) -> tf.data.Data
     return tf.data.Dataset.from_generator(iterate, output_signature=signature).prefetch(_PREFETCHED)
 
 
+def choose_for_statistics(split: Split, images: int, batch_size: int) -> Split:
+    """Choose training images for the statistics of batch norms: as many as asked for, or all, in whole batches.
+
+    Args:
+        split: the training images.
+        images: how many are wanted.
+        batch_size: images a step over all replicas.
+    """
+    order = np.random.default_rng(0).permutation(len(split.true))
+    steps = max(1, min(images, len(order)) // batch_size)
+    return split.take(np.resize(order, steps * batch_size))
+
+
 def compute_class_weights(true: np.ndarray, classes: int, kind: str) -> np.ndarray:
     """Weigh images by their label.
 

@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from serving.artefact import CARD_FILE, CONFIG_FILE, METRICS_FILE
+from trainer.config import EFFICIENTNET_LITE, KERAS_CV_PREFIX, ModelConfig, build_config
 
 MODEL_NAME = "brain-tumor-mri-classifier"
 DATASET_TITLES = {
@@ -54,7 +55,7 @@ The official test split of this collection leaks: it holds mirrored and turned c
 rewards memory. The second line counts only images without such a twin; few of them show no tumour, so it says little about
 false alarms. Patients are not kept apart in either: most of those images share a group, a run of slices or a picture under flips and
 turns, with a training image. Accuracy on unseen patients has not been measured for this artefact and must be expected to be lower.
-On validation, whole groups that it was not trained on but by which its best epoch was chosen, `tumor export` found
+On validation, {{ validation_kind }}, `tumor export` found
 {{ validation_accuracy }} (`config.json`).
 
 ## What it has not been shown to do
@@ -66,9 +67,9 @@ On validation, whole groups that it was not trained on but by which its best epo
 
 ## How it was made
 
-{{ architecture }} at {{ size }} x {{ size }} pixels, ImageNet weights, fine-tuned on {{ train_count }} images of
+{{ architecture }} at {{ size }} x {{ size }} pixels, {{ start }} {{ train_count }} images of
 `{{ dataset }}` {{ version }}; the best epoch, the temperature ({{ temperature }}) and the prediction-set threshold were chosen on
-{{ validation_count }} validation images that share no group with training.{{ dataset_fault }}
+{{ validation_count }} validation images {{ validation_tie }}.{{ dataset_fault }}
 The test split chose no epoch, weight, temperature or threshold. The guard's threshold is fitted on validation; its number of
 directions and the share it may refuse were picked from a sweep on pictures that are no brain MRI and slices of another hospital,
 with the share of refused test images in view. `config.json` holds the whole recipe, the fingerprint of the data and the sha256 of
@@ -77,8 +78,18 @@ the weights.
 ## Sources
 
 Pictures: Kaggle `masoudnickparvar/brain-tumor-mri-dataset` version 1, which merges figshare 1512427 (Jun Cheng, CC BY 4.0), SARTAJ and
-Br35H. Initial weights: EfficientNet-Lite0, Apache-2.0.
+Br35H.{{ weights_source }}
 """
+VALIDATION_KINDS = {
+    "by_group": (
+        "whole groups that it was not trained on but by which its best epoch was chosen",
+        "that share no group with training",
+    ),
+    "by_image": (
+        "drawn by image, so that most of its images have a copy in training and the figure is too high",
+        "drawn by image: most of them have a copy in training, so all that was chosen on them is too sure of itself",
+    ),
+}
 
 
 def write_card(folder: Path) -> None:
@@ -93,7 +104,10 @@ def write_card(folder: Path) -> None:
         tags=["medical", "mri", "brain-tumor", "litert", "calibrated"],
         eval_results=[result for summary in metrics.values() for result in _build_eval_results(summary)],
     )
-    counts = config["dataset"]["counts"]
+    counts, fitted_on = config["dataset"]["counts"], config["calibration"]["fitted_on"]
+    training = build_config(config["training"])
+    validation_kind, validation_tie = VALIDATION_KINDS[training.data.validation]
+    start, weights_source = describe_start(training.model)
     card = ModelCard.from_template(
         card_data,
         template_str=TEMPLATE,
@@ -101,15 +115,30 @@ def write_card(folder: Path) -> None:
         table=_build_table(metrics),
         architecture=config["architecture"],
         size=config["image"]["size"],
-        train_count=f"{counts['train']:,}",
-        validation_count=counts["validation"],
+        start=start,
+        weights_source=weights_source,
+        train_count=f"{counts['train'] + counts['validation'] - fitted_on['count']:,}",
+        validation_kind=validation_kind,
+        validation_tie=validation_tie,
+        validation_count=fitted_on["count"],
         dataset=config["dataset"]["name"],
         version=config["dataset"]["version"],
         dataset_fault=DATASET_FAULTS.get(config["dataset"]["version"], ""),
-        validation_accuracy=f"{config['calibration']['fitted_on']['accuracy']:.2%} of {counts['validation']}",
+        validation_accuracy=f"{fitted_on['accuracy']:.2%} of {fitted_on['count']}",
         temperature=f"{config['calibration']['temperature']:.3f}",
     )
     (folder / CARD_FILE).write_text(str(card).rstrip() + "\n", encoding="utf-8")
+
+
+def describe_start(model: ModelConfig) -> tuple[str, str]:
+    """Say what training began with, and where those weights come from."""
+    if not model.pretrained:
+        return "trained from scratch on", ""
+    if model.architecture in EFFICIENTNET_LITE:
+        name = model.architecture.replace("efficientnet_lite", "EfficientNet-Lite")
+        return "ImageNet weights, fine-tuned on", f" Initial weights: {name}, Apache-2.0."
+    preset = model.architecture.removeprefix(KERAS_CV_PREFIX)
+    return "pretrained weights, fine-tuned on", f" Initial weights: the KerasCV preset `{preset}`; its own licence applies."
 
 
 def _build_eval_results(summary: dict[str, Any]) -> list[EvalResult]:

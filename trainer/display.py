@@ -5,11 +5,46 @@ line an epoch where the output is no terminal.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 
+from etils import epath
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from trainer.learner import Scores
+
+RUN_FILES = {
+    "artefact": "model, metrics and card",
+    "history.csv": "figures by epoch",
+    "learning_curves.png": "learning curves",
+    "predictions.csv": "predictions on the test split",
+    "best.weights.h5": "best weights",
+    "checkpoints": "last states",
+    "config.json": "resolved config",
+    "wandb": "Weights & Biases files",
+    "tensorboard": "TensorBoard files",
+}
+
+
+def print_run_summary(console: Console, run_dir: epath.Path, history: Sequence[Mapping[str, float]], best_epoch: int) -> None:
+    """Print how a run ended and where everything lies.
+
+    Args:
+        console: where to.
+        run_dir: the run folder; what it does not hold is left out.
+        history: a row an epoch, as in `history.csv`.
+        best_epoch: counted from 0.
+    """
+    best = history[best_epoch]
+    figures = f"val_loss {best['val_loss']:.4f}, val_accuracy {best['val_accuracy']:.2%}"
+    console.print(f"{len(history)} epochs; best: epoch {best_epoch + 1}, {figures}", highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, meaning in RUN_FILES.items():
+        if (run_dir / name).exists():
+            table.add_row(meaning, Text(str(run_dir / name), overflow="fold"))
+    console.print(table)
 
 
 class Display:

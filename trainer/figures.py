@@ -1,12 +1,40 @@
-"""Figures as PNG, from the same numbers that `metrics.json` holds."""
+"""Figures as PNG, from the same numbers that `metrics.json` and `history.csv` hold."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+# Okabe and Ito's palette, told apart by colour-blind readers; https://jfly.uni-koeln.de/color/
+TRAINING_COLOUR, VALIDATION_COLOUR, BEST_COLOUR = "#0072B2", "#D55E00", "#555555"
 SUBSETS = {"all": "all test images", "unseen": "without a twin in Training"}
+
+
+def plot_learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int, path: Path) -> None:
+    """Draw loss, accuracy and learning rate by epoch; training solid, validation dashed, the best epoch as a line.
+
+    Args:
+        history: a row an epoch, at least one, as in `history.csv`.
+        best_epoch: counted from 0.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(11, 3.4), dpi=120, layout="constrained")
+    epochs = [row["epoch"] + 1 for row in history]
+    for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "learning_rate"), strict=True):
+        axes.plot(epochs, [row[name] for row in history], "o-", color=TRAINING_COLOUR, markersize=3, label="training")
+        if f"val_{name}" in history[0]:
+            axes.plot(epochs, [row[f"val_{name}"] for row in history], "s--", color=VALIDATION_COLOUR, markersize=3, label="validation")
+            axes.axvline(best_epoch + 1, color=BEST_COLOUR, linestyle=":", label=f"best epoch: {best_epoch + 1}")
+            axes.legend(frameon=False)
+        axes.set_title(name.replace("_", " "))
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_ylim(bottom=0 if name != "accuracy" else None)
+        axes.grid(alpha=0.3)
+    figure.savefig(path)
 
 
 def plot_confusion_matrix(summary: dict[str, Any], labels: tuple[str, ...], path: Path) -> None:

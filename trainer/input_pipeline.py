@@ -77,6 +77,11 @@ class Split:
     has_train_twin: np.ndarray
     filenames: tuple[str, ...]
 
+    def take(self, rows: np.ndarray) -> "Split":
+        """Some of the images, int (m,), in the order given."""
+        names = tuple(self.filenames[row] for row in rows)
+        return Split(self.images[rows], self.true[rows], self.groups[rows], self.has_train_twin[rows], names)
+
 
 def load_builder(dataset: str, data_dir: Path | None = None) -> tfds.core.DatasetBuilder:
     """Find a built dataset.

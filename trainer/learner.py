@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import keras
+import keras_cv
 import numpy as np
 import tensorflow as tf
 
@@ -51,6 +52,7 @@ class Learner:
             self.averages = [tf.Variable(tf.convert_to_tensor(weight.value), trainable=False) for weight in self._averaged_weights()]
         self._steps: dict[tuple[int, bool], Callable] = {}
         self._validate = tf.function(self._validation_step)
+        self._observe: Callable | None = None
 
     def train_step(self, batch: Batch, learning_rate: float, momentum: float, frozen: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Learn from one batch on every replica.
@@ -80,6 +82,26 @@ class Learner:
             total += float(loss), float(count)
             confusion += table.numpy().astype(np.int64)
         return Scores(total[0] / total[1], float(np.trace(confusion) / total[1]), confusion)
+
+    def refresh_batch_norms(self, batches: Iterable[Batch]) -> None:
+        """Compute the statistics of batch norms anew from whole batches, without dropout; without batch norms nothing happens.
+
+        Each layer takes the mean of its inputs and their variance over all batches: the mean variance within a batch and the variance of
+        the batches' means. Source: "precise" batch norm, Wu and Johnson 2021 (arXiv:2105.07576), section 3.
+        """
+        layers = [layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        if not layers:
+            return
+        if self._observe is None:
+            self._observe = tf.function(self._build_observation(layers))
+        means, variances = [], []
+        for batch in batches:
+            self._observe(batch[0])
+            means.append([layer.moving_mean.numpy() for layer in layers])
+            variances.append([layer.moving_variance.numpy() for layer in layers])
+        for layer, mean, variance in zip(layers, zip(*means, strict=True), zip(*variances, strict=True), strict=True):
+            layer.moving_mean.assign(np.mean(mean, axis=0))
+            layer.moving_variance.assign(np.mean(variance, axis=0) + np.var(mean, axis=0))
 
     def swap_averages(self) -> None:
         """Put the averages in the place of the weights, and the weights in theirs; a second call undoes it."""
@@ -146,6 +168,20 @@ class Learner:
 
         return step
 
+    def _build_observation(self, layers: list[keras.layers.BatchNormalization]) -> Callable:
+        """A step after which the moving statistics are those of its batch."""
+        model = remove_dropout(self.model)
+
+        def observe(images: tf.Tensor) -> None:
+            momenta = [layer.momentum for layer in layers]
+            for layer in layers:
+                layer.momentum = 0.0  # read while the step is traced
+            self.strategy.run(lambda pictures: model(pictures, training=True), (images,))
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+
+        return observe
+
     def _validation_step(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         def replica_step(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             logits = self.model(images, training=False)
@@ -184,6 +220,15 @@ def resize_model(model: keras.Model, size: int) -> keras.Model:
     if model.input_shape[1] == size:
         return model
     return keras.models.clone_model(model, input_tensors=keras.Input((size, size, model.input_shape[-1])), clone_function=lambda layer: layer)
+
+
+def remove_dropout(model: keras.Model) -> keras.Model:
+    """View a functional model without dropout, which would add to the variances; both share every weight."""
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return keras.layers.Identity(name=layer.name) if isinstance(layer, keras.layers.Dropout | keras_cv.layers.DropPath) else layer
+
+    return keras.models.clone_model(model, clone_function=clone)
 
 
 def _synchronise_batch_norms(model: keras.Model) -> None:

@@ -5,6 +5,7 @@ Goes in: a `Config`, a built dataset, a run folder. Comes out, in the run folder
     checkpoints/            the newest two states; the same command goes on from there, at the very step
     best.weights.h5         averaged weights of the best epoch by validation
     history.csv             a row an epoch
+    learning_curves.png     the same, drawn
     wandb/                  Weights & Biases files
 """
 
@@ -27,9 +28,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
-from trainer.batches import Shares, TrainingBatches, build_validation, compute_class_weights
+from trainer.batches import Shares, TrainingBatches, build_validation, choose_for_statistics, compute_class_weights
 from trainer.checkpoints import load_checkpoint, save_checkpoint
 from trainer.config import Config
+from trainer.figures import plot_learning_curves
 from trainer.input_pipeline import Split, load_learning_split
 from trainer.learner import Learner, Scores
 from trainer.observer import Silence
@@ -39,6 +41,7 @@ from trainer.strategies import is_chief
 CONFIG_FILE = "config.json"
 BEST_WEIGHTS_FILE = "best.weights.h5"
 HISTORY_FILE = "history.csv"
+CURVES_FILE = "learning_curves.png"
 FINISHED_FILE = "finished"
 CHECKPOINTS = "checkpoints"
 PREEMPTED_EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports it
@@ -145,6 +148,12 @@ class Run:
         data = self.config.data
         validation = build_validation(load_learning_split(builder, "validation", data, data.image_size), classes, self.shares)
         split: Split | None = None
+        plain: tf.data.Dataset | None = None
+        if optimization.batch_norm_images:
+            everything = load_learning_split(builder, "train", data, data.image_size)
+            chosen = choose_for_statistics(everything, optimization.batch_norm_images, data.batch_size)
+            plain = build_validation(chosen, classes, self.shares)
+            del everything
         with catch_sigterm() as told_to_stop:
             for epoch in range(self.position.epoch, optimization.epochs):
                 if self.position.judge.wants_to_stop(optimization):
@@ -156,7 +165,7 @@ class Run:
                     batches = TrainingBatches(split, classes, self.config.augmentation, self.config.seed, self.shares, weights)
                     self.steps_per_epoch = batches.steps
                 self._train_epoch(batches, told_to_stop)
-                self._end_epoch(validation)
+                self._end_epoch(validation, plain)
 
     def _train_epoch(self, batches: TrainingBatches, told_to_stop: "list[int]") -> None:
         position, optimization = self.position, self.config.optimization
@@ -193,9 +202,12 @@ class Run:
             self.observer.take_step(position.epoch, step, value, rate)
         pending.clear()
 
-    def _end_epoch(self, validation: tf.data.Dataset) -> None:
+    def _end_epoch(self, validation: tf.data.Dataset, plain: tf.data.Dataset | None) -> None:
         position, optimization = self.position, self.config.optimization
         self.learner.swap_averages()
+        # While all but the head is frozen, batch norms keep the statistics of the pretrained weights.
+        if plain is not None and position.epoch >= optimization.freeze_epochs:
+            self.learner.refresh_batch_norms(self.strategy.distribute_datasets_from_function(lambda _: plain))
         scores = self.learner.validate(self.strategy.distribute_datasets_from_function(lambda _: validation))
         best = position.judge.observe(position.epoch, scores.loss, scores.accuracy, optimization)
         if best and is_chief(self.strategy):
@@ -207,6 +219,7 @@ class Run:
         self._save()
         if is_chief(self.strategy):
             write_history(self.run_dir, position.history)
+            write_curves(self.run_dir, position.history, position.judge.best_epoch)
 
     def _close_row(self, scores: Scores) -> dict[str, float]:
         position, steps = self.position, self.steps_per_epoch
@@ -235,9 +248,7 @@ class Run:
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / BEST_WEIGHTS_FILE
             self.learner.model.save_weights(local)
-            partial = self.run_dir / f"{BEST_WEIGHTS_FILE}.partial"
-            partial.write_bytes(local.read_bytes())
-            partial.replace(self.run_dir / BEST_WEIGHTS_FILE)
+            _publish(self.run_dir / BEST_WEIGHTS_FILE, local.read_bytes())
 
 
 def claim_run_dir(config: Config, run_dir: epath.Path) -> None:
@@ -299,9 +310,22 @@ def write_history(run_dir: epath.Path, history: list[dict[str, float]]) -> None:
     writer = csv.DictWriter(buffer, fieldnames=list(history[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    partial = run_dir / f"{HISTORY_FILE}.partial"
-    partial.write_text(buffer.getvalue())
-    partial.replace(run_dir / HISTORY_FILE)
+    _publish(run_dir / HISTORY_FILE, buffer.getvalue().encode())
+
+
+def write_curves(run_dir: epath.Path, history: list[dict[str, float]], best_epoch: int) -> None:
+    """Draw `learning_curves.png`, whole, under a temporary name first."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / CURVES_FILE
+        plot_learning_curves(history, best_epoch, local)
+        _publish(run_dir / CURVES_FILE, local.read_bytes())
+
+
+def _publish(path: epath.Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it; also on `gs://`."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
 
 
 def load_history(run_dir: epath.Path) -> list[dict[str, str]]:

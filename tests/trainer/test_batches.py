@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from trainer import batches as batches_module
-from trainer.batches import Shares, TrainingBatches, build_validation, compute_class_weights, plan_epoch
+from trainer.batches import Shares, TrainingBatches, build_validation, choose_for_statistics, compute_class_weights, plan_epoch
 from trainer.config import AugmentationConfig
 from trainer.input_pipeline import Split
 
@@ -136,6 +136,16 @@ def test_validation_counts_every_image_once(split, shares, count):
         if weight
     ]
     assert seen == list(range(count))
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(8, 8), (10, 8), (1024, 20), (2, 4)])
+def test_images_for_statistics_come_in_whole_batches_and_once_where_there_are_enough(split, wanted, expected):
+    chosen = choose_for_statistics(split, wanted, 4)
+    assert len(chosen.filenames) == len(set(chosen.filenames)) == expected
+    rows = [int(name.removesuffix(".jpg")) for name in chosen.filenames]
+    np.testing.assert_array_equal(chosen.images, split.images[rows])
+    np.testing.assert_array_equal(chosen.true, split.true[rows])
+    assert len(choose_for_statistics(split, 8, 32).filenames) == 32  # fewer images than a batch: some twice
 
 
 def test_class_weights_are_those_of_scikit_learn():

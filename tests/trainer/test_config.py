@@ -46,6 +46,7 @@ def test_config_survives_json_round_trip():
         ("augmentation.zoom=1.5", r"in \[0, 1\)"),
         ("model.architecture=vgg", "efficientnet_lite0"),
         ("optimization.warmup_epochs=99", "below epochs"),
+        ("optimization.batch_norm_images=-1", "at least 0"),
         ("augmentation.fill=white", "black or nearest"),
         ("data.fit=crop", "pad or stretch"),
         ("data.validation=by_luck", "by_group or by_image"),

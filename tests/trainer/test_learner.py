@@ -6,11 +6,9 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import Config, build_config
-from trainer.learner import Learner, resize_model
+from trainer.learner import Learner, remove_dropout, resize_model
 from trainer.models import build_model, head_layer_names
 from trainer.strategies import build_strategy
-
-SMALL = {"architecture": "reference_vgg", "pretrained": False}
 
 
 @pytest.fixture(autouse=True)
@@ -20,8 +18,9 @@ def keep_policy():
     keras.config.set_dtype_policy(before)
 
 
-def make(precision: str = "float32", **optimization) -> tuple[Config, Learner]:
-    config = build_config({"precision": precision, "data": {"image_size": 64, "batch_size": 4}, "model": SMALL, "optimization": optimization})
+def make(precision: str = "float32", architecture: str = "reference_vgg", **optimization) -> tuple[Config, Learner]:
+    model = {"architecture": architecture, "pretrained": False}
+    config = build_config({"precision": precision, "data": {"image_size": 64, "batch_size": 4}, "model": model, "optimization": optimization})
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(precision)
     return config, Learner(config, build_strategy("one"), 4)
@@ -121,6 +120,38 @@ def test_validation_counts_by_weight(batch):
     assert scores.loss == pytest.approx(expected, rel=1e-5)
     assert scores.accuracy == (logits.argmax(axis=1) == np.arange(4)).mean()
     assert scores.confusion.sum() == 4
+
+
+def test_refreshed_statistics_are_those_of_all_batches_together(batch):
+    _, learner = make(architecture="reference_vgg_batchnorm")
+    images, labels, weights = batch
+    other = images * 0.3 + 40
+    before = copy_weights(learner)
+    learner.refresh_batch_norms([(images, labels, weights), (other, labels, weights)])
+    inputs = keras.Model(learner.model.input, learner.model.get_layer("block1_conv").output)(tf.concat([images, other], axis=0)).numpy()
+    refreshed = learner.model.get_layer("block1_bn")
+    np.testing.assert_allclose(refreshed.moving_mean.numpy(), inputs.mean(axis=(0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(refreshed.moving_variance.numpy(), inputs.var(axis=(0, 1, 2)), rtol=1e-4)
+    assert refreshed.momentum == 0.99
+    after = copy_weights(learner)
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert moved == {f"block{block}_bn/{number}" for block in range(1, 5) for number in (2, 3)}  # not dropout's random state
+
+
+def test_without_batch_norms_there_is_nothing_to_refresh(batch):
+    _, learner = make()
+    before = copy_weights(learner)
+    learner.refresh_batch_norms([batch])
+    assert changed_layers(before, copy_weights(learner)) == set()
+
+
+def test_a_model_without_dropout_shares_its_weights():
+    model = build_model(build_config({"model": {"pretrained": False}}).model, 64, 4)
+    view = remove_dropout(model)
+    assert not any(isinstance(layer, keras.layers.Dropout) for layer in view.layers)
+    assert [id(weight) for weight in view.trainable_weights] == [id(weight) for weight in model.trainable_weights]
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 1)).astype(np.float32)
+    np.testing.assert_array_equal(view(images, training=False), model(images, training=False))
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

@@ -72,7 +72,17 @@ def read_history(run_dir: Path) -> list[dict[str, float]]:
 
 def test_run_folder_is_whole(tiny_run):
     names = {path.name for path in tiny_run.iterdir()}
-    assert {"config.json", "history.csv", "checkpoints", BEST_WEIGHTS_FILE, FINISHED_FILE, "artefact", "predictions.csv", "wandb"} <= names
+    assert {
+        "config.json",
+        "history.csv",
+        "checkpoints",
+        BEST_WEIGHTS_FILE,
+        FINISHED_FILE,
+        "artefact",
+        "predictions.csv",
+        "wandb",
+        "learning_curves.png",
+    } <= names
     assert not any("partial" in path.name for path in tiny_run.rglob("*"))
     assert [row["epoch"] for row in load_history(epath.Path(tiny_run))] == ["0", "1"]
 
@@ -255,11 +265,34 @@ import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 """
 # Dropout draws its own numbers on every replica, and augmentation is drawn by replica: without both, replicas must agree with one device.
-ALIKE = ["--set", "model.dropout=0.0"] + [
+# Ten epochs of five steps, each of whose losses is logged. At a low rate: Adam makes steps of a size that rounding can turn round.
+ALIKE = [
+    "--set",
+    "model.dropout=0.0",
+    "--set",
+    "optimization.epochs=10",
+    "--set",
+    "optimization.learning_rate=2e-4",
+    "--set",
+    "tracking.log_every=1",
+] + [
     argument
     for name, value in {"flip": "'none'", "rotation": 0, "zoom": 0, "translation": 0, "brightness": 0, "contrast": 0, "gamma": 0}.items()
     for argument in ("--set", f"augmentation.{name}={value}")
 ]
+
+
+# Resident memory in KiB at the end of every epoch.
+NOTE_MEMORY = """
+import re
+from trainer import training
+inner = training.write_history
+def write_history(run_dir, history):
+    inner(run_dir, history)
+    with open(run_dir / "resident.txt", "a") as file:
+        print(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1], file=file)
+training.write_history = write_history
+"""
 
 
 @pytest.fixture(scope="module")
@@ -268,17 +301,33 @@ def on_one_device(dummy_dataset_dir, tmp_path_factory) -> Path:
     (folder / "small.toml").write_text(SMALL)
     places = ["--data-dir", str(dummy_dataset_dir), "--run-dir", str(folder / "run")]
     arguments = ["train", str(folder / "small.toml"), *ALIKE, "--strategy", "one", *places]
-    code, output = finish(run_tumor(arguments))
+    code, output = finish(run_tumor(arguments, NOTE_MEMORY, WANDB_MODE="offline"))
     assert code == 0, output
     return folder / "run"
+
+
+def read_losses(run_dir: Path) -> list[float]:
+    """The loss of every step, as W&B has it."""
+    [log] = run_dir.glob("wandb/offline-run-*/*.wandb")
+    return [row["train/loss"] for row in read_run(log)["history"] if "train/loss" in row]
+
+
+def read_epoch_losses(run_dir: Path) -> list[float]:
+    """Losses of training and validation; one image more or less would be a jump in accuracy."""
+    return [row[name] for row in read_history(run_dir) for name in ("loss", "val_loss")]
+
+
+def test_memory_stays_flat(on_one_device):
+    resident = [int(line) for line in (on_one_device / "resident.txt").read_text().split()]
+    assert len(resident) == 10
+    assert resident[9] <= 1.05 * resident[1]
 
 
 def test_mirrored_learns_as_one_device(config, on_one_device, dummy_dataset_dir, tmp_path):
     arguments = ["train", str(config), *ALIKE, "--strategy", "mirrored", "--data-dir", str(dummy_dataset_dir), "--run-dir", str(tmp_path / "run")]
     code, output = finish(run_tumor(arguments, TWO_CPUS))
     assert code == 0, output
-    for one, other in zip(read_history(tmp_path / "run"), read_history(on_one_device), strict=True):
-        assert one == pytest.approx(other, abs=1e-3)
+    assert read_epoch_losses(tmp_path / "run") == pytest.approx(read_epoch_losses(on_one_device), abs=1e-3)
 
 
 def find_ports(count: int) -> list[int]:
@@ -291,13 +340,24 @@ def find_ports(count: int) -> list[int]:
     return ports
 
 
-def start_workers(arguments: list[str]) -> list[subprocess.Popen]:
+def start_workers(arguments: list[str], **environment: str) -> list[subprocess.Popen]:
     workers = [f"127.0.0.1:{port}" for port in find_ports(2)]
     clusters = [json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}) for index in range(2)]
-    return [run_tumor(arguments, TF_CONFIG=cluster) for cluster in clusters]
+    return [run_tumor(arguments, TF_CONFIG=cluster, **environment) for cluster in clusters]
 
 
-def test_two_workers_learn_as_one_process_and_resume_after_one_is_killed(config, on_one_device, dummy_dataset_dir, tmp_path):
+def test_two_workers_have_the_losses_of_one_process_for_50_steps(config, on_one_device, dummy_dataset_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = ["train", str(config), *ALIKE, "--strategy", "multiworker", "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
+    results = [finish(process) for process in start_workers(arguments, WANDB_MODE="offline")]
+    assert [code for code, _ in results] == [0, 0], results
+    losses = read_losses(run_dir)
+    assert len(losses) == 50
+    assert losses == pytest.approx(read_losses(on_one_device), abs=1e-3)
+    assert losses[0] - losses[-1] > 0.1  # they have learnt something
+
+
+def test_two_workers_resume_after_one_is_killed(config, on_one_device, dummy_dataset_dir, tmp_path):
     run_dir = tmp_path / "run"
     arguments = ["train", str(config), *ALIKE, "--strategy", "multiworker", "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
     first = start_workers(arguments)
@@ -316,8 +376,7 @@ def test_two_workers_learn_as_one_process_and_resume_after_one_is_killed(config,
     assert "Resuming at epoch" in results[0][1]
     assert "Artefact:" in results[0][1]
     assert "Artefact:" not in results[1][1]
-    for one, other in zip(read_history(run_dir), read_history(on_one_device), strict=True):
-        assert one == pytest.approx(other, abs=1e-3)
+    assert read_epoch_losses(run_dir) == pytest.approx(read_epoch_losses(on_one_device), abs=1e-3)
 
 
 # Settings
