@@ -46,6 +46,7 @@ FINISHED_FILE = "finished"
 CHECKPOINTS = "checkpoints"
 PREEMPTED_EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports it
 SECONDS_PER_MINUTE = 60
+SIZE_STEP = 32  # pixels; the networks halve the picture five times
 
 
 class RunError(RuntimeError):
@@ -289,7 +290,8 @@ def share_out(batch_size: int, strategy: tf.distribute.Strategy) -> Shares:
 
 def choose_size(config: Config, epoch: int) -> int:
     """Side of the training images in an epoch, pixels: the smaller ones first, each for an equal share of the epochs."""
-    sizes = (*config.data.progressive_sizes, config.data.image_size)
+    size = config.data.image_size
+    sizes = [max(SIZE_STEP, SIZE_STEP * round(scale * size / SIZE_STEP)) for scale in config.data.progressive_scales] + [size]
     return sizes[min(len(sizes) - 1, epoch * len(sizes) // config.optimization.epochs)]
 
 

@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-TINY = ["data.image_size=64", "data.batch_size=8", "optimization.epochs=2", "optimization.warmup_epochs=0.5", "optimization.ema_momentum=0.5"]
+TINY = [
+    "data.image_size=64",
+    "data.progressive_scales=[]",
+    "data.batch_size=8",
+    "optimization.epochs=2",
+    "optimization.warmup_epochs=0.5",
+    "optimization.ema_momentum=0.5",
+]
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,9 @@ def keep_policy():
 
 def make(precision: str = "float32", architecture: str = "reference_vgg", **optimization) -> tuple[Config, Learner]:
     model = {"architecture": architecture, "pretrained": False}
-    config = build_config({"precision": precision, "data": {"image_size": 64, "batch_size": 4}, "model": model, "optimization": optimization})
+    config = build_config(
+        {"precision": precision, "data": {"image_size": 64, "progressive_scales": [], "batch_size": 4}, "model": model, "optimization": optimization}
+    )
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(precision)
     return config, Learner(config, build_strategy("one"), 4)
