@@ -8,6 +8,7 @@ import json
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from rich.console import Console
@@ -40,12 +41,14 @@ def describe_run(config: Config, builder: tfds.core.DatasetBuilder, strategy: tf
     weights = compute_class_weights(split.true, classes, config.optimization.class_weights)
     batches = TrainingBatches(split, classes, config.augmentation, config.seed, share_out(config.data.batch_size, strategy), weights)
     seconds = _time_steps(learner, batches, strategy)
-    steps = batches.steps * config.optimization.epochs
+    sizes = np.array([choose_size(config, epoch) for epoch in range(config.optimization.epochs)])
+    steps, area = batches.steps * len(sizes), np.mean((sizes / sizes[-1]) ** 2)
     console.print(
         f"{strategy.num_replicas_in_sync} replicas, {config.precision}, {len(split.true):,} training images, {batches.steps:,} steps an epoch of "
         f"{config.data.batch_size} images, {config.optimization.epochs} epochs at most: {steps:,} steps.\n"
-        f"{TIMED_STEPS} steps took {seconds * TIMED_STEPS:.1f} s, {config.data.batch_size / seconds:.0f} images/s; "
-        f"all epochs would take about {_format_minutes(seconds * steps)}, validation and export not counted.",
+        f"{TIMED_STEPS} steps at {sizes[-1]} pixels took {seconds * TIMED_STEPS:.1f} s, {config.data.batch_size / seconds:.0f} images/s; "
+        f"all epochs would take about {_format_minutes(seconds * steps * area)}, smaller pictures counted by their area, "
+        "validation and export not counted.",
         highlight=False,
     )
 

@@ -126,7 +126,7 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(config, dummy_dataset
     assert '"architecture": "reference_vgg"' in text
     assert "Total params" in text
     assert "36 training images, 5 steps an epoch of 8 images, 3 epochs at most: 15 steps." in text
-    assert re.search(r"10 steps took [\d.]+ s, \d+ images/s; all epochs would take about \d+ min", text)
+    assert re.search(r"10 steps at 64 pixels took [\d.]+ s, \d+ images/s; all epochs would take about \d+ min", text)
     assert not (tmp_path / "run").exists()
 
 
