@@ -1,7 +1,7 @@
 """How much CPU time a config needs until validation reaches the published accuracy.
 
     python tests/benchmarks/benchmark_time_to_accuracy.py configs/reference_vgg.toml --data-dir DIR --out reference.json
-    python tests/benchmarks/benchmark_time_to_accuracy.py CONFIG --data-dir DIR --out default.json
+    python tests/benchmarks/benchmark_time_to_accuracy.py configs/default.toml --data-dir DIR --out default.json
 
 Validation is drawn by image, as the published CNN had it: it leaks as the official test split does, so that it can tell when that split's
 98.17 % is reached without looking at it. The test split is scored once, after the last epoch, by `tumor train` itself.
@@ -40,7 +40,8 @@ def main() -> None:
     epochs = watch(process, run_dir / "history.csv")
     reached = next((row for row in epochs if row["val_accuracy"] >= arguments.target), None)
     result = {
-        "command": ["tumor", *command[3:]],
+        "config": arguments.config.name,
+        "settings": ["data.validation=by_image"],
         "target": arguments.target,
         "reached_at_epoch": reached and reached["epoch"],
         "cpu_minutes_to_target": reached and reached["cpu_minutes"],
