@@ -26,7 +26,7 @@ from trainer.card import write_card
 from trainer.config import Config, build_config
 from trainer.export import load_best_model, save_keras, save_litert
 from trainer.input_pipeline import compute_fingerprint, load_learning_split
-from trainer.training import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
+from trainer.run_folder import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
 

@@ -3,7 +3,6 @@
 import dataclasses
 import enum
 import importlib.util
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,8 @@ app.command()(predict)
 app.command()(serve)
 
 console = Console()
-DataDirOption = Annotated[Path | None, typer.Option(help="Where TFDS keeps datasets; ~/tensorflow_datasets by default.")]
+# Text, since a `Path` would make gs:/bucket of gs://bucket.
+DataDirOption = Annotated[str | None, typer.Option(help="Where TFDS keeps datasets, also gs://; ~/tensorflow_datasets by default.")]
 
 
 class Protocol(enum.StrEnum):
@@ -62,7 +62,7 @@ def build(
 
     if kaggle_version != 1 and config not in (Protocol.official, Protocol.grouped):
         fail(f"Version {kaggle_version} of Kaggle's collection comes as official or grouped, not as {config}: its patients are not known.")
-    if set("[]*?") & set(str(data_dir or "")):
+    if set("[]*?") & set(data_dir or ""):
         fail(f"--data-dir {data_dir} holds one of [ ] * ?, and TFDS reads them as a pattern of names. Choose another --data-dir.")
     try:
         source = find_source(manual_dir) if manual_dir else None
@@ -109,21 +109,21 @@ def train(
     data_dir: DataDirOption = None,
     strategy: Annotated[StrategyName, typer.Option(help="Where it runs; auto takes all workers in TF_CONFIG, else all GPUs.")] = StrategyName.auto,
     tpu: Annotated[str, typer.Option(help="Name or address of the TPU; the one attached to this machine by default.")] = "",
+    artefact: Annotated[bool, typer.Option(help="Export, calibrate and score on the test split at the end; a sweep does not.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print config, model, steps and an estimate of the time; write nothing.")] = False,
 ) -> None:
     """Train a model and write its artefact."""
     require_training_extra()
     from etils import epath
 
-    from trainer.artefact import build_artefact
     from trainer.checkpoints import CheckpointError
     from trainer.config import ConfigError, load_config
     from trainer.dry_run import describe_run
-    from trainer.input_pipeline import DatasetMissingError, load_builder
-    from trainer.observer import Observer, Silence
-    from trainer.strategies import StrategyError, build_strategy, is_chief
-    from trainer.training import PREEMPTED_EXIT_CODE, Preempted, RunError, claim_run_dir, resolve_precision
-    from trainer.training import train as run_training
+    from trainer.input_pipeline import CacheError, DatasetMissingError, load_builder
+    from trainer.run_folder import RunError
+    from trainer.runs import complete_run
+    from trainer.strategies import StrategyError, build_strategy
+    from trainer.training import PREEMPTED_EXIT_CODE, Preempted, resolve_precision
 
     folder = epath.Path(run_dir or Path("runs") / config.stem)
     try:
@@ -133,21 +133,14 @@ def train(
         builder = load_builder(resolved.data.dataset, data_dir)
         if dry_run:
             return describe_run(resolved, builder, devices, console)
-        chief = is_chief(devices)
-        labels = builder.info.features["label"].names
-        if chief:
-            claim_run_dir(resolved, folder)
-        with Observer(resolved, folder, labels, console) if chief else Silence() as observer:
-            run_training(resolved, builder, folder, devices, observer)
-        if not chief:
-            return None
-        artefact = build_artefact(folder, builder, console)
+        built = complete_run(resolved, builder, folder, devices, console, artefact)
     except Preempted as error:
         say(str(error))
         raise typer.Exit(PREEMPTED_EXIT_CODE) from error
-    except (ConfigError, DatasetMissingError, StrategyError, RunError, CheckpointError) as error:
+    except (ConfigError, DatasetMissingError, CacheError, StrategyError, RunError, CheckpointError) as error:
         fail(error)
-    say(f"Artefact: {artefact}\nTry it:   tumor serve --model {artefact}")
+    if built is not None:
+        say(f"Artefact: {built}\nTry it:   tumor serve --model {built}")
     return None
 
 
@@ -163,7 +156,7 @@ def export(
     from trainer.artefact import build_artefact, load_run_config
     from trainer.config import ConfigError
     from trainer.input_pipeline import DatasetMissingError, load_builder
-    from trainer.training import RunError
+    from trainer.run_folder import RunError
 
     try:
         run_dir = epath.Path(run)
@@ -199,14 +192,16 @@ def evaluate(
     say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
 
 
-def make_builder(config: Protocol, version: str, data_dir: Path | None, file_format: FileFormat, overwrite: bool) -> Any:
+def make_builder(config: Protocol, version: str, data_dir: str | None, file_format: FileFormat, overwrite: bool) -> Any:
     """Make the TFDS builder; one data directory holds a dataset in one file format."""
+    from etils import epath
+
     from tumor_ds import Builder
 
     built = Builder(config=config.value, version=version, data_dir=data_dir)
-    exists = Path(built.data_dir).is_dir()  # as TFDS asks before it builds; `is_prepared` warns where there is nothing
+    exists = epath.Path(built.data_dir).is_dir()  # as TFDS asks before it builds; `is_prepared` warns where there is nothing
     if overwrite and exists:
-        shutil.rmtree(built.data_dir)  # before the builder is made, which would keep the old format and the old classes
+        epath.Path(built.data_dir).rmtree()  # before the builder is made, which would keep the old format and the old classes
     elif config is Protocol.folder and exists:
         pictures = sum(split.num_examples for split in built.info.splits.values())
         fail(
@@ -222,12 +217,14 @@ def make_builder(config: Protocol, version: str, data_dir: Path | None, file_for
 def prepare_dataset(builder: Any, manual_dir: Path | None, source: Path | None) -> bool:
     """Build a dataset and its Croissant metadata; False where it was built before, and then metadata is written only if there is none."""
     import tensorflow_datasets as tfds
+    from etils import epath
 
     from tumor_ds.croissant import CROISSANT_FILE, write_croissant
 
-    is_new = not Path(builder.data_dir).is_dir()
+    folder = epath.Path(builder.data_dir)
+    is_new = not folder.is_dir()
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
-    if is_new or not Path(builder.data_dir, CROISSANT_FILE).is_file():
+    if is_new or not (folder / CROISSANT_FILE).is_file():
         write_croissant(builder, source)
     return is_new
 

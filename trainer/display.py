@@ -14,15 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.learner import Scores
+from trainer.run_folder import BEST_WEIGHTS_FILE, CHECKPOINTS, CONFIG_FILE, CURVES_FILE, HISTORY_FILE
 
 RUN_FILES = {
     "artefact": "model, metrics and card",
-    "history.csv": "figures by epoch",
-    "learning_curves.png": "learning curves",
+    HISTORY_FILE: "figures by epoch",
+    CURVES_FILE: "learning curves",
     "predictions.csv": "predictions on the test split",
-    "best.weights.h5": "best weights",
-    "checkpoints": "last states",
-    "config.json": "resolved config",
+    BEST_WEIGHTS_FILE: "best weights",
+    CHECKPOINTS: "last states",
+    CONFIG_FILE: "resolved config",
     "wandb": "Weights & Biases files",
     "tensorboard": "TensorBoard files",
 }

@@ -83,12 +83,12 @@ class Split:
         return Split(self.images[rows], self.true[rows], self.groups[rows], self.has_train_twin[rows], names)
 
 
-def load_builder(dataset: str, data_dir: Path | None = None) -> tfds.core.DatasetBuilder:
+def load_builder(dataset: str, data_dir: str | Path | None = None) -> tfds.core.DatasetBuilder:
     """Find a built dataset.
 
     Args:
         dataset: TFDS name, such as `tumor_ds/official`.
-        data_dir: where TFDS keeps datasets; None: its own default.
+        data_dir: where TFDS keeps datasets, also `gs://`; None: its own default.
 
     Raises:
         DatasetMissingError: it has not been built there, or in a format that tf.data cannot read.
@@ -99,7 +99,7 @@ def load_builder(dataset: str, data_dir: Path | None = None) -> tfds.core.Datase
     if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
         raise DatasetMissingError(
             f"{dataset} in {builder.data_dir} is stored as {builder.info.file_format.value}, which tf.data cannot read. "
-            f"Build it as tfrecord in another place: {_name_command(builder, Path('DIR'))}"
+            f"Build it as tfrecord in another place: {_name_command(builder, 'DIR')}"
         )
     return builder
 
@@ -223,7 +223,7 @@ def _map_file(path: Path, shape: tuple[int, ...], images: Iterator[tuple[int, np
     return np.memmap(path, np.uint8, "r", shape=shape)
 
 
-def _name_command(builder: tfds.core.DatasetBuilder, data_dir: Path | None) -> str:
+def _name_command(builder: tfds.core.DatasetBuilder, data_dir: str | Path | None) -> str:
     """The command that builds a dataset."""
     config, version = builder.builder_config.name, int(builder.version.major)
     words = ["tumor build", config, "--manual-dir DIR" if config == "folder" else "", f"--kaggle-version {version}" if version != 1 else ""]

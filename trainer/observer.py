@@ -8,14 +8,13 @@ import time
 from collections.abc import Sequence
 
 import tensorflow as tf
-import wandb
 from etils import epath
 from rich.console import Console
 
 from trainer.config import Config
 from trainer.display import Display
 from trainer.learner import Scores
-from trainer.tracking import log_validation, start_wandb
+from trainer.tracking import Tracker, log_validation
 
 
 class Silence:
@@ -48,17 +47,17 @@ class Observer(Silence):
         run_dir: its folder.
         labels: names of the classes.
         console: where the progress is shown.
+        tracker: of the run; it stays open when the progress is closed.
     """
 
-    def __init__(self, config: Config, run_dir: epath.Path, labels: Sequence[str], console: Console) -> None:
-        self.config, self.run_dir, self.labels = config, run_dir, labels
+    def __init__(self, config: Config, run_dir: epath.Path, labels: Sequence[str], console: Console, tracker: Tracker) -> None:
+        self.config, self.run_dir, self.labels, self.tracker = config, run_dir, labels, tracker
         self.display = Display(console, config.data.batch_size)
         self._open = contextlib.ExitStack()
         self._steps, self._since, self._counted = 0, time.monotonic(), 0
         self._board: tf.summary.SummaryWriter | None = None
 
     def __enter__(self) -> "Observer":
-        self.run: wandb.Run = self._open.enter_context(start_wandb(self.config, self.run_dir, self.display.say))
         if self.config.tracking.tensorboard:
             self._board = tf.summary.create_file_writer(str(self.run_dir / "tensorboard"))
         self._open.enter_context(self.display)
@@ -83,20 +82,22 @@ class Observer(Silence):
         if (step + 1) % self.config.tracking.log_every and step + 1 != self._steps:
             return
         speed = self._counted * self.config.data.batch_size / max(1e-9, time.monotonic() - self._since)
+        done = epoch * self._steps + step + 1
         values = {"train/loss": loss, "train/learning_rate": learning_rate, "train/images_per_second": speed, "train/epoch": epoch}
-        self._log(values, epoch * self._steps + step + 1)
+        self._log({**values, "train/step": done}, done)
 
     def end_epoch(self, row: dict[str, float], scores: Scores, best: bool) -> None:
         """An epoch is validated."""
         self.display.end_epoch(row, scores, best)
         done = (int(row["epoch"]) + 1) * self._steps
-        log_validation(self.run, row, scores, self.labels, done)
+        log_validation(self.tracker, row, scores, self.labels, done)
         if best:
-            self.run.summary["best"] = {name: row[name] for name in ("epoch", "val_loss", "val_accuracy")}
+            figures = {name: row[name] for name in ("epoch", "val_loss", "val_accuracy")}
+            self.tracker.submit(lambda run: run.summary.update({"best": figures}))
         self._write_board({f"epoch/{name}": value for name, value in row.items()}, done)
 
     def _log(self, values: dict[str, float], step: int) -> None:
-        self.run.log(values, step=step)
+        self.tracker.log(values, step)
         self._write_board(values, step)
 
     def _write_board(self, values: dict[str, float], step: int) -> None:

@@ -1,18 +1,9 @@
 """Training: from a config to the best weights by validation, on any strategy, restartable after any interruption.
 
-Goes in: a `Config`, a built dataset, a run folder. Comes out, in the run folder:
-    config.json             the resolved config; the same run continues only with the same config
-    checkpoints/            the newest two states; the same command goes on from there, at the very step
-    best.weights.h5         averaged weights of the best epoch by validation
-    history.csv             a row an epoch
-    learning_curves.png     the same, drawn
-    wandb/                  Weights & Biases files
+Goes in: a `Config`, a built dataset, a run folder. Comes out: a run folder with what `trainer.run_folder` names.
 """
 
-import csv
 import dataclasses
-import io
-import json
 import math
 import signal
 import tempfile
@@ -31,26 +22,16 @@ from etils import epath
 from trainer.batches import Shares, TrainingBatches, build_validation, choose_for_statistics, compute_class_weights
 from trainer.checkpoints import load_checkpoint, save_checkpoint
 from trainer.config import Config
-from trainer.figures import plot_learning_curves
 from trainer.input_pipeline import Split, load_learning_split
 from trainer.learner import Learner, Scores
 from trainer.observer import Silence
+from trainer.run_folder import BEST_WEIGHTS_FILE, CHECKPOINTS, FINISHED_FILE, RunError, publish, write_curves, write_history
 from trainer.schedules import Judge, compute_learning_rate
 from trainer.strategies import is_chief
 
-CONFIG_FILE = "config.json"
-BEST_WEIGHTS_FILE = "best.weights.h5"
-HISTORY_FILE = "history.csv"
-CURVES_FILE = "learning_curves.png"
-FINISHED_FILE = "finished"
-CHECKPOINTS = "checkpoints"
 PREEMPTED_EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports it
 SECONDS_PER_MINUTE = 60
 SIZE_STEP = 32  # pixels; the networks halve the picture five times
-
-
-class RunError(RuntimeError):
-    """A run folder that cannot be used, or a run that cannot go on; the message says why and what to do."""
 
 
 class Preempted(RunError):
@@ -249,25 +230,7 @@ class Run:
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / BEST_WEIGHTS_FILE
             self.learner.model.save_weights(local)
-            _publish(self.run_dir / BEST_WEIGHTS_FILE, local.read_bytes())
-
-
-def claim_run_dir(config: Config, run_dir: epath.Path) -> None:
-    """Write the config into a new run folder, or check that an old one has the same.
-
-    Raises:
-        RunError: another config lies there.
-    """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    path = run_dir / CONFIG_FILE
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
-    if path.exists():
-        if json.loads(path.read_text()) != wanted:
-            raise RunError(f"{run_dir} holds a run with another config. Choose another folder with --run-dir, or delete that one.")
-        return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(wanted, indent=2) + "\n")
-    temporary.replace(path)
+            publish(self.run_dir / BEST_WEIGHTS_FILE, local.read_bytes())
 
 
 def share_out(batch_size: int, strategy: tf.distribute.Strategy) -> Shares:
@@ -304,36 +267,6 @@ def catch_sigterm() -> Iterator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def write_history(run_dir: epath.Path, history: list[dict[str, float]]) -> None:
-    """Write `history.csv`, whole, under a temporary name first."""
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, fieldnames=list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    _publish(run_dir / HISTORY_FILE, buffer.getvalue().encode())
-
-
-def write_curves(run_dir: epath.Path, history: list[dict[str, float]], best_epoch: int) -> None:
-    """Draw `learning_curves.png`, whole, under a temporary name first."""
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / CURVES_FILE
-        plot_learning_curves(history, best_epoch, local)
-        _publish(run_dir / CURVES_FILE, local.read_bytes())
-
-
-def _publish(path: epath.Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it; also on `gs://`."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
-
-
-def load_history(run_dir: epath.Path) -> list[dict[str, str]]:
-    """Rows of `history.csv`, one an epoch; none at the start."""
-    path = run_dir / HISTORY_FILE
-    return list(csv.DictReader(io.StringIO(path.read_text()))) if path.exists() else []
 
 
 def resolve_precision(precision: str, strategy: tf.distribute.Strategy) -> str:

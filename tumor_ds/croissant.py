@@ -17,7 +17,6 @@ import hashlib
 import io
 import json
 import re
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 
 import mlcroissant as mlc
 import tensorflow_datasets as tfds
+from etils import epath
 
 from tumor_ds.archive import SUFFIXES, open_collection
 from tumor_ds.pictures import DatasetError
@@ -70,7 +70,7 @@ class Record(NamedTuple):
     has_train_twin: bool
 
 
-def write_croissant(builder: tfds.core.DatasetBuilder, source: Path | None) -> Path:
+def write_croissant(builder: tfds.core.DatasetBuilder, source: Path | None) -> epath.Path:
     """Write `records.csv` and `croissant.json` into the folder of a built dataset, each whole or not at all.
 
     Croissant asks for a checksum of every file, so it holds the pictures only where they come from a zip; else only their facts.
@@ -107,7 +107,7 @@ def write_croissant(builder: tfds.core.DatasetBuilder, source: Path | None) -> P
     if not _is_own(builder):
         document["datePublished"] = DATES_PUBLISHED[int(builder.version.major)]  # mlcroissant would add a day to a month
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    return _write_files(Path(builder.data_dir), {RECORDS_FILE: table, CROISSANT_FILE: f"{text}\n".encode()})
+    return _write_files(epath.Path(builder.data_dir), {RECORDS_FILE: table, CROISSANT_FILE: f"{text}\n".encode()})
 
 
 def _is_own(builder: tfds.core.DatasetBuilder) -> bool:
@@ -289,11 +289,15 @@ def _describe_field(name: str, data_type: Any, description: str, source: mlc.Sou
     return mlc.Field(id=f"pictures/{name}", name=name, description=description, data_types=[data_type], source=source, references=references)
 
 
-def _write_files(folder: Path, contents: dict[str, bytes]) -> Path:
-    """Write all files, then put them in their places in order; gives the path of the last."""
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+def _write_files(folder: epath.Path, contents: dict[str, bytes]) -> epath.Path:
+    """Write all files, also to `gs://`, then put them in their places in order; gives the path of the last."""
+    partials = {name: folder / f"{name}.partial" for name in contents}
+    try:
         for name, content in contents.items():
-            Path(scratch, name).write_bytes(content)
-        for name in contents:
-            Path(scratch, name).replace(folder / name)
+            partials[name].write_bytes(content)
+        for name, partial in partials.items():
+            partial.replace(folder / name)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
     return folder / name

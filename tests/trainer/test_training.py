@@ -20,8 +20,9 @@ from trainer.cli import app
 from trainer.config import Config, build_config
 from trainer.input_pipeline import load_builder
 from trainer.observer import Silence
+from trainer.run_folder import BEST_WEIGHTS_FILE, FINISHED_FILE, RunError, claim_run_dir, find_best_epoch, load_history
 from trainer.strategies import build_strategy
-from trainer.training import BEST_WEIGHTS_FILE, FINISHED_FILE, PREEMPTED_EXIT_CODE, RunError, claim_run_dir, load_history, train
+from trainer.training import PREEMPTED_EXIT_CODE, train
 
 ROOT = Path(__file__).resolve().parents[2]
 # The published CNN at 64 px: traced in a second, with dropout, so that its random state counts.
@@ -85,7 +86,34 @@ def test_run_folder_is_whole(tiny_run):
         "learning_curves.png",
     } <= names
     assert not any("partial" in path.name for path in tiny_run.rglob("*"))
-    assert [row["epoch"] for row in load_history(epath.Path(tiny_run))] == ["0", "1"]
+    assert [row["epoch"] for row in load_history(epath.Path(tiny_run))] == [0, 1]
+
+
+def test_the_end_says_where_everything_lies(tiny_run):
+    output = " ".join((tiny_run / "output.txt").read_text().split())
+    history = read_history(tiny_run)
+    best = min(history, key=lambda row: row["val_loss"])
+    assert f"2 epochs; best: epoch {best['epoch'] + 1:.0f}, val_loss {best['val_loss']:.4f}" in output
+    for name in ("history.csv", "learning_curves.png", "artefact"):
+        assert name in output
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "best"),
+    [("val_loss", [0.5, 0.4, 0.4], 1), ("val_accuracy", [0.5, 0.9, 0.9, 0.8], 1), ("val_loss", [float("nan"), 0.7], 1)],
+)
+def test_the_best_epoch_is_the_first_of_the_best(monitor, values, best):
+    assert find_best_epoch([{monitor: value} for value in values], monitor) == best
+
+
+def test_without_an_artefact_the_test_split_is_not_scored(config, dummy_dataset_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = ["train", str(config), "--no-artefact", "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
+    code, output = finish(run_tumor(arguments))
+    assert code == 0, output
+    assert (run_dir / FINISHED_FILE).exists()
+    assert not (run_dir / "artefact").exists()
+    assert not (run_dir / "predictions.csv").exists()
 
 
 def test_without_a_key_wandb_is_offline_and_holds_the_whole_run(tiny_run):

@@ -1,0 +1,89 @@
+"""The run folder: what lies in it, and how it is written, also on `gs://`.
+
+config.json             the resolved config; the same run continues only with the same config
+checkpoints/            the newest two states; the same command goes on from there, at the very step
+best.weights.h5         averaged weights of the best epoch by validation
+history.csv             a row an epoch
+learning_curves.png     the same, drawn
+finished                is there once all epochs are done
+artefact/               the model as `serving` loads it, with its metrics and card
+predictions.csv         of the artefact on the test split
+wandb/, tensorboard/    Weights & Biases and TensorBoard files
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import tempfile
+from pathlib import Path
+
+from etils import epath
+
+from trainer.config import Config
+from trainer.figures import plot_learning_curves
+
+CONFIG_FILE = "config.json"
+CHECKPOINTS = "checkpoints"
+BEST_WEIGHTS_FILE = "best.weights.h5"
+HISTORY_FILE = "history.csv"
+CURVES_FILE = "learning_curves.png"
+FINISHED_FILE = "finished"
+
+
+class RunError(RuntimeError):
+    """A run folder that cannot be used, or a run that cannot go on; the message says why and what to do."""
+
+
+def claim_run_dir(config: Config, run_dir: epath.Path) -> None:
+    """Write the config into a new run folder, or check that an old one has the same.
+
+    Raises:
+        RunError: another config lies there.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / CONFIG_FILE
+    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    if path.exists():
+        if json.loads(path.read_text()) != wanted:
+            raise RunError(f"{run_dir} holds a run with another config. Choose another folder with --run-dir, or delete that one.")
+        return
+    publish(path, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+def write_history(run_dir: epath.Path, history: list[dict[str, float]]) -> None:
+    """Write `history.csv`, whole, under a temporary name first."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    publish(run_dir / HISTORY_FILE, buffer.getvalue().encode())
+
+
+def write_curves(run_dir: epath.Path, history: list[dict[str, float]], best_epoch: int) -> None:
+    """Draw `learning_curves.png`, whole, under a temporary name first."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / CURVES_FILE
+        plot_learning_curves(history, best_epoch, local)
+        publish(run_dir / CURVES_FILE, local.read_bytes())
+
+
+def publish(path: epath.Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it; also on `gs://`."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def load_history(run_dir: epath.Path) -> list[dict[str, float]]:
+    """Rows of `history.csv`, one an epoch; none at the start."""
+    path = run_dir / HISTORY_FILE
+    rows = csv.DictReader(io.StringIO(path.read_text())) if path.exists() else []
+    return [{name: float(value) for name, value in row.items()} for row in rows]
+
+
+def find_best_epoch(history: list[dict[str, float]], monitor: str) -> int:
+    """The first epoch, counted from 0, with the lowest `val_loss` or the highest `val_accuracy`; NaN is never best."""
+    sign = 1 if monitor == "val_loss" else -1
+    return min(range(len(history)), key=lambda epoch: (math.isnan(history[epoch][monitor]), sign * history[epoch][monitor]))
