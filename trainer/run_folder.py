@@ -1,14 +1,17 @@
 """The run folder: what lies in it, and how it is written, also on `gs://`.
 
-config.json             the resolved config; the same run continues only with the same config
-checkpoints/            the newest two states; the same command goes on from there, at the very step
-best.weights.h5         averaged weights of the best epoch by validation
-history.csv             a row an epoch
-learning_curves.png     the same, drawn
-finished                is there once all epochs are done
-artefact/               the model as `serving` loads it, with its metrics and card
-predictions.csv         of the artefact on the test split
-wandb/, tensorboard/    Weights & Biases and TensorBoard files
+Goes in: what a run has to keep. Comes out, in the run folder:
+    config.json             the resolved config; the same run continues only with the same config
+    checkpoints/            the newest two states; the same command goes on from there, at the very step
+    best.weights.h5         averaged weights of the best epoch by validation
+    history.csv             a row an epoch
+    learning_curves.png     the same, drawn
+    finished                is there once all epochs are done
+    artefact/               the model as `serving` loads it, with its metrics and card
+    predictions.csv         of the artefact on the test split
+    wandb/, tensorboard/    Weights & Biases and TensorBoard files
+    wandb_run_id            of the W&B run, which a restart continues
+    wandb_logged            is there once W&B has all of a finished run
 """
 
 import csv
