@@ -93,9 +93,7 @@ class Predictions:
         wrong = (np.abs(self.probs.sum(axis=1) - 1) > SUM_TOLERANCE) | (self.probs < 0).any(axis=1)
         if wrong.any():
             row = int(wrong.argmax())
-            raise PredictionsError(
-                f"Expected probabilities from 0 that sum to 1, got {self.probs[row].tolist()} for {self.filenames[row]}. The file is damaged. {REMEDY}"
-            )
+            raise PredictionsError(f"Expected probabilities from 0 that sum to 1, got {self.probs[row].tolist()} for {self.filenames[row]}. {REMEDY}")
 
 
 def save_predictions(predictions: Predictions, path: Path) -> None:
@@ -138,7 +136,7 @@ def load_predictions(path: Path, labels: Sequence[str] | None = None, protocol: 
     if protocol is not None and predictions.protocol != protocol:
         raise PredictionsError(f"{path} is about {predictions.protocol}, expected {protocol}. Name the file of that dataset.")
     if count is not None and len(rows) != count:
-        raise PredictionsError(f"{path} has {len(rows):,} images, expected {count:,} of {predictions.protocol}. It is cut short, or of another dataset.")
+        raise PredictionsError(f"{path} has {len(rows):,} images, expected {count:,}. It is cut short, or of another dataset. {REMEDY}")
     return predictions
 
 

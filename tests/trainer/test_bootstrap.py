@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score, recall_score, roc_auc_score
 
-from trainer.bootstrap import GroupBootstrap, compute_interval, compute_macro_f, compute_recalls
-
 from tests.trainer.make_predictions import simulate_predictions
+from trainer.bootstrap import GroupBootstrap, compute_interval, compute_macro_f, compute_recalls
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,8 @@ def test_small_blocks_give_the_same(predictions, bootstrap, monkeypatch):
 
 def test_interval_is_wider_when_images_share_groups():
     correct = np.repeat([True, False], 50)
-    alone, grouped = (compute_interval(GroupBootstrap(groups).compute_ratios(correct, np.ones(100))) for groups in (np.arange(100), np.arange(100) // 10))
+    of_images, of_tens = GroupBootstrap(np.arange(100)), GroupBootstrap(np.arange(100) // 10)
+    alone, grouped = (compute_interval(bootstrap.compute_ratios(correct, np.ones(100))) for bootstrap in (of_images, of_tens))
     assert alone[0] < 0.5 < alone[1]
     assert grouped[1] - grouped[0] > 2 * (alone[1] - alone[0])
 

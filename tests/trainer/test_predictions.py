@@ -6,11 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.predictions import PREDICTIONS_FILE, Predictions, PredictionsError, load_predictions, save_predictions
-
 from tests.trainer.make_predictions import LABELS, make_predictions, simulate_predictions
-
-ROOT = Path(__file__).resolve().parents[2]
+from trainer.predictions import PREDICTIONS_FILE, Predictions, PredictionsError, load_predictions, save_predictions
 
 
 @pytest.fixture
@@ -74,7 +71,7 @@ def test_a_damaged_file_is_named_with_the_fault(saved, edit, message):
         ({"labels": ("a", "b")}, "another dataset"),
         ({"labels": LABELS[::-1]}, "expected .'pituitary'"),
         ({"protocol": "grouped"}, "is about official, expected grouped"),
-        ({"count": 1311}, "has 40 images, expected 1,311 of official"),
+        ({"count": 1311}, "has 40 images, expected 1,311"),
     ],
 )
 def test_a_file_of_another_dataset_is_refused(saved, expected, message):
@@ -86,7 +83,7 @@ def test_a_file_of_another_dataset_is_refused(saved, expected, message):
 def test_a_file_that_cannot_be_read(tmp_path, content):
     if content is not None:
         (tmp_path / "file.csv").write_bytes(content)
-    with pytest.raises(PredictionsError, match="file.csv cannot be read as predictions"):
+    with pytest.raises(PredictionsError, match=r"file\.csv cannot be read as predictions"):
         load_predictions(tmp_path / "file.csv")
 
 
