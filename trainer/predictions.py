@@ -111,14 +111,13 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
     temporary.replace(path)
 
 
-def load_predictions(path: Path, labels: Sequence[str] | None = None, protocol: str | None = None, count: int | None = None) -> Predictions:
+def load_predictions(path: Path, labels: Sequence[str] | None = None, protocol: str | None = None) -> Predictions:
     """Read and check `predictions.csv`.
 
     Args:
         path: the file.
         labels: names in the order expected; None: as the file has them.
         protocol: the protocol expected; None: whichever.
-        count: number of images expected; None: any.
 
     Raises:
         PredictionsError: the file is missing, damaged, or about another dataset.
@@ -135,8 +134,6 @@ def load_predictions(path: Path, labels: Sequence[str] | None = None, protocol: 
     predictions = _parse(path, found, header, rows)
     if protocol is not None and predictions.protocol != protocol:
         raise PredictionsError(f"{path} is about {predictions.protocol}, expected {protocol}. Name the file of that dataset.")
-    if count is not None and len(rows) != count:
-        raise PredictionsError(f"{path} has {len(rows):,} images, expected {count:,}. It is cut short, or of another dataset. {REMEDY}")
     return predictions
 
 
