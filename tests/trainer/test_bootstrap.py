@@ -61,3 +61,10 @@ def test_what_no_sample_has_gets_no_interval():
     assert compute_interval(bootstrap.compute_auroc(nothing, np.arange(5.0))) is None
     # One image of a class: samples without it are left out.
     assert compute_interval(bootstrap.compute_ratios(np.arange(5) == 0, np.arange(5) == 0)) == [1.0, 1.0]
+
+
+def test_a_class_that_a_sample_lacks_takes_no_part_in_its_mean():
+    # Two of a found, one of two b taken for c; there is no c.
+    confusion = np.array([[[2.0, 0, 0], [0, 1, 1], [0, 0, 0]]])
+    assert compute_macro_f(confusion, 1.0) == pytest.approx([(1 + 2 / 3) / 2])
+    np.testing.assert_array_equal(compute_recalls(confusion), [[1, 1 / 2, np.nan]])

@@ -112,6 +112,7 @@ def test_a_class_without_images_has_no_figures_and_is_left_out_of_means():
     assert [absent[name] for name in ("precision", "recall", "f1", "f2", "auroc", "average_precision")] == [None] * 6
     assert (absent["support"], absent["specificity"]) == (0, 2 / 3)
     assert figures["macro"]["recall"] == pytest.approx((1 / 2 + 1) / 2)
+    assert figures["macro"]["specificity"] == 1.0  # of a and b, whose images no other class was taken for
     assert figures["intervals"]["recall"]["c"] is None
     json.dumps(figures, allow_nan=False)
 
