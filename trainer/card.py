@@ -68,7 +68,7 @@ On validation, {{ validation_kind }}, `tumor export` found
 
 Probabilities, sets of labels that cannot be ruled out, and an alarm for any tumour, on the same images. The thresholds of both were
 fitted on validation; the most probable label always belongs to a set, so sets hold the label more often than asked where the network
-is right more often than that.
+is right more often than that. Specificity rests on the images without tumour alone: {{ healthy_counts }}.
 
 {{ uncertainty }}
 
@@ -85,9 +85,10 @@ is right more often than that.
 `{{ dataset }}` {{ version }}; the best epoch and the temperature ({{ temperature }}) were chosen on
 {{ validation_count }} validation images {{ validation_tie }}.{{ dataset_fault }}
 Prediction sets are split-conformal (score 1 - p(label); Sadinle et al. 2019), with one image of each of {{ threshold_groups }}
-groups among {{ threshold_count }} validation images{{ threshold_tie }}; 99 % needs 99 groups, and with
-fewer no label is ruled out at 99 %. Those images also chose the epoch and the temperature, and groups are no sure patients, so the
-coverage is a target and no guarantee. The alarm's thresholds are those that the tumours among the same images reach as often as asked.
+groups among {{ threshold_count }} validation images{{ threshold_tie }}.
+99 % needs 99 groups; with fewer no label is ruled out at 99 %. Those images also chose the epoch and the temperature, and groups are
+no sure patients, so the coverage is a target and no guarantee. The alarm's thresholds are those that the tumours among the same images
+reach as often as asked.
 The test split chose no epoch, weight, temperature or threshold. The guard's threshold is fitted on validation; its number of
 directions and the share it may refuse were picked from a sweep on pictures that are no brain MRI and slices of another hospital,
 with the share of refused test images in view. `config.json` holds the whole recipe, the fingerprint of the data and the sha256 of
@@ -135,6 +136,7 @@ def write_card(folder: Path) -> None:
         leak=LEAK if any("with_train_twin" in summary for summary in metrics.values()) else NO_LEAK,
         comparison=_build_comparison_table(metrics),
         uncertainty=_build_uncertainty_table(metrics),
+        healthy_counts=_count_healthy(metrics),
         threshold_groups=thresholds_on["groups"],
         threshold_count=thresholds_on["count"],
         threshold_tie=REST_OF_VALIDATION if thresholds_on["count"] < fitted_on["count"] else "",
@@ -220,6 +222,17 @@ def _build_uncertainty_table(metrics: dict[str, Any]) -> str:
             told += [f"{_percent(point['sensitivity'])}, {_percent(point['specificity'])}" for point in points]
             rows.append([f"{protocol}, {name}", *(f"{number:.4f}" for number in numbers), *told])
     return _to_markdown(header, rows)
+
+
+def _count_healthy(metrics: dict[str, Any]) -> str:
+    """Images without tumour of each subset; in words where the classes know no such question."""
+    counts = [
+        f"{figures['any_tumour']['no_tumour']:,} ({protocol}, {name})"
+        for protocol, summary in metrics.items()
+        for name, figures in summary.items()
+        if figures["any_tumour"]
+    ]
+    return ", ".join(counts) or "there are none"
 
 
 def _to_markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -4,7 +4,8 @@ Goes in: one protocol's section of `metrics.json`. Comes out: text. On the offic
 the published network and what memory alone reaches.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich import box
@@ -26,7 +27,6 @@ CLASS_COLUMNS = {
     "f2": "F2",
     "auroc": "AUROC",
 }
-LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 
 
 @dataclass(frozen=True)
@@ -37,39 +37,48 @@ class Reference:
         name: for the table.
         accuracy: on all 1,311 images, [0, 1].
         unseen_accuracy: on the 319 without a twin in Training; None where unknown.
-        recall: by class, in the order of `LABELS`; None where unknown.
+        recall: by class; empty where unknown.
     """
 
     name: str
     accuracy: float
     unseen_accuracy: float | None = None
-    recall: tuple[float, ...] | None = None
+    recall: Mapping[str, float] = field(default_factory=dict)
 
 
 # The first two as published with the reference CNN (`configs/reference_vgg.toml`), of two runs; the others, by `tumor audit`, stand in
 # tumor_ds/README.md: on 56x56 pixels, as they are and with brightness and contrast evened.
 REFERENCES = (
-    Reference("reference CNN", 0.9817, None, (0.9733, 0.9641, 0.9951, 0.9900)),
+    Reference("reference CNN", 0.9817, None, {"glioma": 0.9733, "meningioma": 0.9641, "notumor": 0.9951, "pituitary": 0.9900}),
     Reference("reference CNN, later", 0.9832),
-    Reference("nearest neighbour", 0.976, 0.956, (0.97, 0.94, 0.99, 1.00)),
-    Reference("the same, evened", 0.960, 0.915, (0.91, 0.92, 1.00, 1.00)),
-    Reference("the largest class", 0.309, None, (0.0, 0.0, 1.0, 0.0)),
+    Reference("nearest neighbour", 0.976, 0.956, {"glioma": 0.97, "meningioma": 0.94, "notumor": 0.99, "pituitary": 1.00}),
+    Reference("the same, evened", 0.960, 0.915, {"glioma": 0.91, "meningioma": 0.92, "notumor": 1.00, "pituitary": 1.00}),
+    Reference("the largest class", 0.309, None, {"glioma": 0.0, "meningioma": 0.0, "notumor": 1.0, "pituitary": 0.0}),
 )
 
 
 def build_comparison(summary: dict[str, Any]) -> list[list[str]]:
-    """Put the model beside the references: a header and a row each, accuracy on both subsets and recall by class; `-` where unknown."""
-    per_class = summary["all"]["per_class"]
-    unseen = summary["unseen"]
-    header = ["accuracy and recall", "all", "unseen", *per_class]
-    own = Reference("this model", summary["all"]["accuracy"], unseen["accuracy"], tuple(figures["recall"] for figures in per_class.values()))
-    rows = [[row.name, row.accuracy, row.unseen_accuracy, *(row.recall or [None] * len(per_class))] for row in (own, *REFERENCES)]
-    return [header, *([str(name), *map(_percent, figures)] for name, *figures in rows)]
+    """Put the model beside the references, and both beside the number of images; a header and rows, `-` where a figure is unknown.
+
+    Accuracy on all and on the unseen test images, then recall by class, on all images unless the row says unseen.
+    """
+    whole, unseen = summary["all"], summary["unseen"]
+    labels = list(whole["per_class"])
+    own = [_recalls(part, labels) for part in (whole, unseen)]
+    rows = [
+        ["images", f"{whole['count']:,}", f"{unseen['count']:,}", *(f"{whole['per_class'][label]['support']:,}" for label in labels)],
+        ["unseen images", "-", f"{unseen['count']:,}", *(f"{unseen['per_class'][label]['support']:,}" for label in labels)],
+        ["this model", _percent(whole["accuracy"]), _percent(unseen["accuracy"]), *own[0]],
+        ["this model, unseen", "-", _percent(unseen["accuracy"]), *own[1]],
+    ]
+    for other in REFERENCES:
+        rows.append([other.name, _percent(other.accuracy), _percent(other.unseen_accuracy), *(_percent(other.recall.get(label)) for label in labels)])
+    return [["accuracy and recall", "all", "unseen", *labels], *rows]
 
 
 def has_comparison(protocol: str, summary: dict[str, Any]) -> bool:
     """Whether these are the figures that others publish: the whole official test split of the four classes."""
-    return protocol == OFFICIAL and "unseen" in summary and tuple(summary["all"]["per_class"]) == LABELS
+    return protocol == OFFICIAL and "unseen" in summary and set(summary["all"]["per_class"]) == set(REFERENCES[0].recall)
 
 
 def print_summary(protocol: str, summary: dict[str, Any], console: Console) -> None:
@@ -78,7 +87,7 @@ def print_summary(protocol: str, summary: dict[str, Any], console: Console) -> N
         _print_classes(f"{protocol}: {SUBSET_TITLES[name] if len(summary) > 1 else 'all images'}", figures, console)
     if has_comparison(protocol, summary):
         header, *rows = build_comparison(summary)
-        table = _start_table(f"all {summary['all']['count']:,} test images, and the {summary['unseen']['count']:,} unseen ones", header)
+        table = _start_table("official: beside others; unseen: without a twin in Training", header)
         for row in rows:
             table.add_row(*row)
         console.print(table)
@@ -133,6 +142,10 @@ def _describe_alarms(any_tumour: dict[str, Any] | None) -> list[str]:
     return [
         f"any tumour {name}: sensitivity {_percent(rule['sensitivity'])}, specificity {_percent(rule['specificity'])}" for name, rule in rules.items()
     ]
+
+
+def _recalls(figures: dict[str, Any], labels: list[str]) -> list[str]:
+    return [_percent(figures["per_class"][label]["recall"]) for label in labels]
 
 
 def _percent(value: float | None) -> str:

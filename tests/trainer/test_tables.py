@@ -20,21 +20,25 @@ def test_references_are_what_their_source_says():
         row = next(line for line in text.splitlines() if line.startswith(start))
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[1:3] == [f"{reference.accuracy:.1%}".replace("%", " %"), f"{reference.unseen_accuracy:.1%}".replace("%", " %")]
-        assert [int(number) / 100 for number in re.findall(r"\d+", cells[4])] == list(reference.recall)
+        assert [int(number) / 100 for number in re.findall(r"\d+", cells[4])] == list(reference.recall.values())
     # Recall and counts of the published network give its accuracy.
     counts = (300, 306, 405, 300)
     published = REFERENCES[0]
-    assert round(sum(recall * count for recall, count in zip(published.recall, counts, strict=True)) / 1311, 4) == published.accuracy
+    assert round(sum(recall * count for recall, count in zip(published.recall.values(), counts, strict=True)) / 1311, 4) == published.accuracy
     assert round(405 / 1311, 3) == REFERENCES[4].accuracy
 
 
 def test_the_model_stands_beside_them():
     summary = summarise(simulate_predictions(), from_pretrained().config)
-    header, own, *others = build_comparison(summary)
+    header, images, unseen_images, own, own_unseen, _, later, *_ = build_comparison(summary)
+    whole, unseen = summary["all"], summary["unseen"]
     assert header == ["accuracy and recall", "all", "unseen", "glioma", "meningioma", "notumor", "pituitary"]
-    assert own[:3] == ["this model", f"{summary['all']['accuracy']:.2%}", f"{summary['unseen']['accuracy']:.2%}"]
-    assert own[3:] == [f"{figures['recall']:.2%}" for figures in summary["all"]["per_class"].values()]
-    assert others[1][1:] == ["98.32%", "-", "-", "-", "-", "-"]
+    assert images[1:] == ["400", str(unseen["count"]), *(str(figures["support"]) for figures in whole["per_class"].values())]
+    assert unseen_images[3:] == [str(figures["support"]) for figures in unseen["per_class"].values()]
+    assert own[:3] == ["this model", f"{whole['accuracy']:.2%}", f"{unseen['accuracy']:.2%}"]
+    assert own[3:] == [f"{figures['recall']:.2%}" for figures in whole["per_class"].values()]
+    assert own_unseen[3:] == [f"{figures['recall']:.2%}" for figures in unseen["per_class"].values()]
+    assert later[1:] == ["98.32%", "-", "-", "-", "-", "-"]
 
 
 def test_only_on_the_official_split():
