@@ -77,6 +77,7 @@ def evaluate_folder(classifier: Classifier, folder: Path, patient_pattern: str |
         ImageError: a picture cannot be read.
     """
     paths = _list_pictures(folder, classifier.labels)
+    groups = _group_by_patient(paths, patient_pattern)
     config, parts = classifier.config, []
     for start in range(0, len(paths), MAX_BATCH):
         images = np.stack([preprocess(path, config.image_size, config.image_fit) for path in paths[start : start + MAX_BATCH]])
@@ -86,7 +87,7 @@ def evaluate_folder(classifier: Classifier, folder: Path, patient_pattern: str |
         protocol=f"{FOLDER_PREFIX}{folder.resolve().name}",
         labels=classifier.labels,
         filenames=tuple(path.relative_to(folder).as_posix() for path in paths),
-        groups=_group_by_patient(paths, patient_pattern),
+        groups=groups,
         has_train_twin=np.zeros(len(paths), bool),
         true=np.array([classifier.labels.index(path.parent.name) for path in paths]),
         logits=logits,
