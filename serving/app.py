@@ -48,7 +48,7 @@ def build_app(classifier: Classifier) -> gr.Blocks:
         if not prediction.in_domain:
             return REFUSAL.format(distance=prediction.domain_distance, limit=classifier.config.guard.threshold), None, None
         overlay = overlay_heatmap(grey, prediction.heatmap, classifier.config.image_fit)
-        return _describe(prediction, classifier.config.coverage), prediction.probabilities, overlay
+        return _describe(prediction), prediction.probabilities, overlay
 
     def answer(path: str | None) -> dict[str, Any]:
         if path is None:
@@ -108,9 +108,11 @@ def _classify(classifier: Classifier, path: str) -> tuple[np.ndarray, Prediction
         raise gr.Error(str(error)) from error
 
 
-def _describe(prediction: Prediction, coverage: float) -> str:
+def _describe(prediction: Prediction) -> str:
+    """Label, probability, and what cannot be ruled out at each coverage."""
     assert prediction.label is not None
-    return (
-        f"### {prediction.label}, {prediction.probabilities[prediction.label]:.1%}\n\n"
-        f"Cannot be ruled out at {coverage:.0%}: {' or '.join(prediction.prediction_set)}."
+    sets = (
+        f"Cannot be ruled out at {coverage:.0%}: {'any of the labels' if len(members) == len(prediction.probabilities) else ' or '.join(members)}."
+        for coverage, members in prediction.prediction_sets.items()
     )
+    return f"### {prediction.label}, {prediction.probabilities[prediction.label]:.1%}\n\n" + "  \n".join(sets)

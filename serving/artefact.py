@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from serving.calibration import DEFAULT_COVERAGE
 from serving.preprocess import FITS
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
@@ -62,8 +63,9 @@ class ArtefactConfig:
         image_fit: how a picture is made square, one of `serving.preprocess.FITS`.
         architecture: name of the network.
         temperature: divides the logits before the softmax.
-        prediction_set_threshold: labels with at least this probability cannot be ruled out.
-        coverage: share of pictures whose prediction set holds the true label, as aimed at on validation.
+        prediction_set_thresholds: by coverage, the share of pictures whose prediction set shall hold the true label: labels with at
+            least this probability cannot be ruled out; .95 is always among them.
+        any_tumour_thresholds: by sensitivity, the share of tumours that an alarm shall catch: the least 1 - p(notumor) that raises it.
         guard: for refusing pictures that are no brain MRI.
         raw: the whole file.
     """
@@ -73,8 +75,8 @@ class ArtefactConfig:
     image_fit: str
     architecture: str
     temperature: float
-    prediction_set_threshold: float
-    coverage: float
+    prediction_set_thresholds: dict[float, float]
+    any_tumour_thresholds: dict[float, float]
     guard: GuardConfig
     raw: dict[str, Any]
 
@@ -182,8 +184,8 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
         image_fit=fit,
         architecture=raw["architecture"],
         temperature=_parse_number(calibration, "temperature", 1e-3, 1e3),
-        prediction_set_threshold=_parse_number(calibration, "prediction_set_threshold", 0.0, 1.0),
-        coverage=_parse_number(calibration, "coverage", 0.0, 1.0),
+        prediction_set_thresholds=_parse_thresholds(calibration, "prediction_set_thresholds", (DEFAULT_COVERAGE,)),
+        any_tumour_thresholds=_parse_thresholds(calibration, "any_tumour_thresholds"),
         guard=GuardConfig(_parse_directions(guard["directions"]), _parse_number(guard, "threshold", 0.0, 1.0)),
         raw=raw,
     )
@@ -194,6 +196,17 @@ def _parse_number(section: dict[str, Any], name: str, low: float, high: float) -
     if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
         raise ValueError(f"{name} should be a number from {low:g} to {high:g}, got {value!r}")
     return value
+
+
+def _parse_thresholds(section: dict[str, Any], name: str, required: tuple[float, ...] = ()) -> dict[float, float]:
+    """Read an object such as {"0.95": 0.4}: a threshold for each share."""
+    stored = section[name]
+    if not isinstance(stored, dict):
+        raise ValueError(f"{name} should be an object of thresholds by share, got {stored!r}")
+    thresholds = {float(share): _parse_number(stored, share, 0.0, 1.0) for share in stored}
+    if not all(0.0 < share < 1.0 for share in thresholds) or not thresholds.keys() >= set(required):
+        raise ValueError(f"{name} should be for shares between 0 and 1, {' and '.join(map(str, required)) or 'any'} among them; got {list(stored)}")
+    return thresholds
 
 
 def _parse_directions(stored: dict[str, Any]) -> np.ndarray:

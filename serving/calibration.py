@@ -1,9 +1,12 @@
 """From logits to calibrated probabilities and to the labels that cannot be ruled out.
 
-Goes in: logits and the two numbers fitted on validation. Comes out: probabilities and prediction sets.
+Goes in: logits and the numbers fitted on validation. Comes out: probabilities and prediction sets.
 """
 
 import numpy as np
+
+# Of the prediction sets that are shown first.
+DEFAULT_COVERAGE = 0.95
 
 
 def compute_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:

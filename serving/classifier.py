@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from serving import artefact
-from serving.calibration import compute_prediction_sets, compute_probabilities
+from serving.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
 from serving.explain import compute_heatmap
 from serving.guard import compute_distances
 from serving.preprocess import ImageSource, preprocess
@@ -30,7 +30,8 @@ class Prediction:
     Attributes:
         label: the most probable label; None where the picture is refused.
         probabilities: calibrated, by label, summing to 1. They mean nothing where the picture is refused.
-        prediction_set: the labels that cannot be ruled out, most probable first; empty where the picture is refused.
+        prediction_sets: by the coverage aimed at, .95 and .99: the labels that cannot be ruled out, most probable first; empty where the
+            picture is refused.
         in_domain: False where the picture does not look like a brain MRI slice.
         domain_distance: from the training data, [0, 1]; see `serving.guard`.
         heatmap: float32 (size, size), [0, 1]: where the evidence for the most probable label lies, over the picture made square.
@@ -38,10 +39,15 @@ class Prediction:
 
     label: str | None
     probabilities: dict[str, float]
-    prediction_set: tuple[str, ...]
+    prediction_sets: dict[float, tuple[str, ...]]
     in_domain: bool
     domain_distance: float
     heatmap: np.ndarray
+
+    @property
+    def prediction_set(self) -> tuple[str, ...]:
+        """The labels that cannot be ruled out at 95 %."""
+        return self.prediction_sets[DEFAULT_COVERAGE]
 
     def to_dict(self) -> dict[str, Any]:
         """All but the heat map as JSON-ready values; probabilities are null where the picture is refused."""
@@ -50,6 +56,7 @@ class Prediction:
             "in_domain": self.in_domain,
             "probabilities": self.probabilities if self.in_domain else None,
             "prediction_set": list(self.prediction_set),
+            "prediction_sets": {str(coverage): list(members) for coverage, members in self.prediction_sets.items()},
             "domain_distance": self.domain_distance,
         }
 
@@ -100,7 +107,7 @@ class Classifier:
         """Turn raw outputs into calibrated, guarded predictions."""
         config = self.config
         probs = compute_probabilities(outputs.logits, config.temperature)
-        members = compute_prediction_sets(probs, config.prediction_set_threshold)
+        members = {coverage: compute_prediction_sets(probs, threshold) for coverage, threshold in config.prediction_set_thresholds.items()}
         distances = compute_distances(outputs.embeddings, config.guard.directions)
         predictions = []
         for row, cams in enumerate(outputs.cams):
@@ -110,7 +117,10 @@ class Classifier:
                 Prediction(
                     label=self.labels[order[0]] if in_domain else None,
                     probabilities={label: float(probs[row, index]) for index, label in enumerate(self.labels)},
-                    prediction_set=tuple(self.labels[index] for index in order if members[row, index]) if in_domain else (),
+                    prediction_sets={
+                        coverage: tuple(self.labels[index] for index in order if rows[row, index]) if in_domain else ()
+                        for coverage, rows in members.items()
+                    },
                     in_domain=in_domain,
                     domain_distance=float(distances[row]),
                     heatmap=compute_heatmap(cams, int(order[0]), config.image_size),

@@ -9,6 +9,9 @@ from typer.testing import CliRunner
 
 from serving.artefact import BUNDLED
 from trainer.cli import app
+from trainer.predictions import load_predictions
+from trainer.tables import build_comparison
+from trainer.uncertainty import measure_split_coverage
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -28,6 +31,25 @@ def test_class_figures_are_the_artefacts(label):
     figures = METRICS["all"]["per_class"][label]
     columns = " | ".join(f"{figures[name]:.4f}" for name in ("precision", "recall", "f1", "f2"))
     assert f"| {label} | {figures['support']} | {columns} |" in README
+
+
+def test_comparison_is_the_commands():
+    for row in build_comparison(METRICS)[1:]:
+        assert f"| {' | '.join(row[1:])} |" in README
+
+
+def test_figures_on_the_rest_of_validation():
+    predictions = load_predictions(ROOT / "configs" / "results" / "official" / "validation_predictions.csv")
+    correct = predictions.predicted == predictions.true
+    assert f"on the {len(correct)} of them that share no group of today's dataset with a training picture it is {correct.mean():.2%}" in README
+
+
+def test_coverage_over_random_splits():
+    predictions = load_predictions(ROOT / "configs" / "results" / "official" / "predictions.csv")
+    found = [measure_split_coverage(predictions, coverage) for coverage in (0.95, 0.99)]
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
+    assert f"for {found[0].sets.mean() * 100:.2f} % (target 95) and {found[1].sets.mean() * 100:.2f} % (target 99)" in text
+    assert f"they do for {found[0].served.mean() * 100:.2f} % and {found[1].served.mean() * 100:.2f} %" in text
 
 
 def test_validation_figure_is_the_artefacts():

@@ -26,7 +26,9 @@ from trainer.card import write_card
 from trainer.config import Config, build_config
 from trainer.export import load_best_model, save_keras, save_litert
 from trainer.input_pipeline import compute_fingerprint, load_learning_split
+from trainer.predictions import PREDICTIONS_FILE
 from trainer.run_folder import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
+from trainer.tables import print_summary
 
 RECORDED_PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
 
@@ -64,14 +66,14 @@ def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, conso
             write_config(folder, config, builder, labels, fitted)
         with console.status("Evaluating the reloaded artefact on the test split"):
             result = evaluation.evaluate(Classifier(folder), builder)
-            summary = evaluation.summarise(result)
+            summary = evaluation.summarise(result, layout.load_config(folder))
             evaluation.save_evaluation(result, summary, folder)
-            predictions = (folder / evaluation.PREDICTIONS_FILE).read_bytes()
-            (folder / evaluation.PREDICTIONS_FILE).unlink()
+            predictions = (folder / PREDICTIONS_FILE).read_bytes()
+            (folder / PREDICTIONS_FILE).unlink()
             write_card(folder)
         target = publish_folder(folder, run_dir / layout.RUN_SUBFOLDER)
-    (run_dir / evaluation.PREDICTIONS_FILE).write_bytes(predictions)
-    evaluation.print_summary(result.protocol, summary, console)
+    (run_dir / PREDICTIONS_FILE).write_bytes(predictions)
+    print_summary(result.protocol, summary, console)
     return target
 
 
@@ -113,8 +115,7 @@ def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: C
     return {
         "calibration": {
             "temperature": temperature,
-            "prediction_set_threshold": calibration.fit_prediction_set_threshold(probs, validation.true),
-            "coverage": calibration.COVERAGE,
+            **calibration.fit_thresholds(probs, validation.true, validation.groups, tuple(builder.info.features["label"].names)),
             "fitted_on": {"split": "validation", "count": len(validation.true), "accuracy": float((probs.argmax(axis=1) == validation.true).mean())},
         },
         "guard": {"threshold": guard_threshold, "directions": layout.encode_directions(directions)},

@@ -1,63 +1,46 @@
-"""Evaluation of an artefact as users download it: LiteRT, calibrated, on every image of a split exactly once.
+"""Evaluation of an artefact as users download it: LiteRT, calibrated, on every image of a split or of a folder exactly once.
 
-Goes in: a loaded `Classifier` and a built dataset. Comes out: `predictions.csv` (a row an image), `metrics.json` and a figure.
-The official figure never stands alone: beside it stands the figure on the images that have no twin in Training.
+Goes in: a loaded `Classifier` and a built dataset, or a folder of labelled pictures. Comes out: `predictions.csv` (a row an image), and
+from that alone `metrics.json` and figures. The official figure never stands alone: beside it stands the figure on the images that have
+no twin in Training.
 """
 
-import csv
 import json
+import re
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow_datasets as tfds
-from rich.console import Console
-from rich.table import Table
 
 from serving import Classifier
-from serving.artefact import METRICS_FILE
-from serving.calibration import compute_prediction_sets, compute_probabilities
+from serving.artefact import METRICS_FILE, ArtefactConfig
+from serving.calibration import compute_probabilities
 from serving.guard import compute_distances
-from trainer.figures import plot_confusion_matrix
-from trainer.input_pipeline import Split, load_split
-from trainer.metrics import compute_metrics
+from serving.preprocess import preprocess
+from serving.runtime import MAX_BATCH
+from trainer.figures import plot_confusion_matrix, plot_uncertainty
+from trainer.metrics import compute_any_tumour, compute_metrics
+from trainer.predictions import PREDICTIONS_FILE, Predictions, PredictionsError, load_predictions, save_predictions
+from trainer.uncertainty import compute_abstention, compute_set_figures
 
-PREDICTIONS_FILE = "predictions.csv"
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
 FIGURES_FOLDER = "figures"
 DATASET = "tumor_ds"
-SUBSET_TITLES = {
-    "all": "all test images",
-    "unseen": "test images without a twin in Training",
-    "with_train_twin": "test images that are a mirrored or turned training image",
-}
+# Other ways to split the same pictures: a model of one has learnt test pictures of another.
+SAME_PICTURES = ("official", "grouped", "patient")
+FOLDER_PREFIX = "images-"
+# Digits of logits and probabilities in older files.
+TEMPERATURE_TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of one split.
-
-    Attributes:
-        protocol: config of the dataset, such as `official`.
-        labels: in the order of the columns.
-        split: what was scored.
-        logits: float32 (n, classes).
-        probs: float64 (n, classes), calibrated.
-        members: bool (n, classes), prediction sets.
-        refused: bool (n,), by the input guard; refused images are scored all the same.
-    """
-
-    protocol: str
-    labels: tuple[str, ...]
-    split: Split
-    logits: np.ndarray
-    probs: np.ndarray
-    members: np.ndarray
-    refused: np.ndarray
+class EvaluationError(ValueError):
+    """What cannot be evaluated; the message says what was expected, what came and what to do."""
 
 
-def evaluate(classifier: Classifier, builder: tfds.core.DatasetBuilder, split: str = "test") -> Evaluation:
+def evaluate(classifier: Classifier, builder: "tfds.core.DatasetBuilder", split: str = "test") -> Predictions:
     """Score a split with the exported graph.
 
     Args:
@@ -66,87 +49,173 @@ def evaluate(classifier: Classifier, builder: tfds.core.DatasetBuilder, split: s
         split: which split.
 
     Raises:
-        ValueError: the dataset's labels are not the model's.
+        EvaluationError: the dataset's labels are not the model's, it has no such split, or the model was trained on its pictures.
+        PredictionsError: the model's answers are no numbers.
     """
-    names = tuple(builder.info.features["label"].names)
-    if names != classifier.labels:
-        raise ValueError(f"The model knows {classifier.labels}, the dataset {names}. Evaluate on the dataset the model was trained for.")
+    # Imported here: folders of pictures and files of predictions need no TensorFlow.
+    from trainer.input_pipeline import load_split
+
+    protocol = builder.builder_config.name
+    _check_dataset(classifier, builder, split)
     config = classifier.config
     data = load_split(builder, split, config.image_size, config.image_fit)
-    outputs = classifier.run(data.images)
-    probs = compute_probabilities(outputs.logits, config.temperature)
-    return Evaluation(
-        protocol=builder.builder_config.name,
-        labels=names,
-        split=data,
-        logits=outputs.logits,
+    logits, probs, refused = _score(classifier, data.images)
+    return Predictions(protocol, classifier.labels, data.filenames, data.groups, data.has_train_twin, data.true, logits, probs, refused)
+
+
+def evaluate_folder(classifier: Classifier, folder: Path, patient_pattern: str | None = None) -> Predictions:
+    """Score pictures of another source, `FOLDER/CLASS/FILE`, such as another hospital's.
+
+    Args:
+        classifier: a loaded artefact.
+        folder: its subfolders are named as labels of the model, not necessarily all of them.
+        patient_pattern: regular expression for the part of a file name that names the patient; pictures with the same part are one
+            group. None: every picture is its own group, and intervals are too narrow where a patient has several.
+
+    Raises:
+        EvaluationError: no such folder, an unknown or an empty class, or a file name without a patient.
+        ImageError: a picture cannot be read.
+    """
+    paths = _list_pictures(folder, classifier.labels)
+    groups = _group_by_patient(paths, patient_pattern)
+    config, parts = classifier.config, []
+    for start in range(0, len(paths), MAX_BATCH):
+        images = np.stack([preprocess(path, config.image_size, config.image_fit) for path in paths[start : start + MAX_BATCH]])
+        parts.append(_score(classifier, images))
+    logits, probs, refused = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return Predictions(
+        protocol=f"{FOLDER_PREFIX}{folder.resolve().name}",
+        labels=classifier.labels,
+        filenames=tuple(path.relative_to(folder).as_posix() for path in paths),
+        groups=groups,
+        has_train_twin=np.zeros(len(paths), bool),
+        true=np.array([classifier.labels.index(path.parent.name) for path in paths]),
+        logits=logits,
         probs=probs,
-        members=compute_prediction_sets(probs, config.prediction_set_threshold),
-        refused=compute_distances(outputs.embeddings, config.guard.directions) > config.guard.threshold,
+        refused=refused,
     )
 
 
-def summarise(evaluation: Evaluation) -> dict[str, Any]:
-    """Compute what `metrics.json` holds for one protocol: a section a subset, see `SUBSET_TITLES`."""
-    twin = evaluation.split.has_train_twin
-    subsets = {"all": np.ones_like(twin), "unseen": ~twin, "with_train_twin": twin}
-    return {name: _summarise_subset(evaluation, rows) for name, rows in subsets.items() if rows.any()}
+def load_own_predictions(path: Path, config: ArtefactConfig, protocol: str | None = None) -> Predictions:
+    """Read predictions that this artefact made, so that its thresholds may be applied to them.
+
+    Args:
+        path: `predictions.csv`.
+        config: of the artefact.
+        protocol: the protocol expected; None: whichever.
+
+    Raises:
+        PredictionsError: the file is damaged, cut short, of another dataset or of another model.
+    """
+    predictions = load_predictions(path, config.labels, protocol)
+    gap = np.abs(compute_probabilities(predictions.logits, config.temperature) - predictions.probs).max()
+    if gap > TEMPERATURE_TOLERANCE:
+        raise PredictionsError(
+            f"{path} has probabilities that differ by {gap:.2g} from those that its logits give at this model's temperature, "
+            f"{config.temperature:.3f}. Name the model that made it."
+        )
+    expected, count = config.raw["dataset"]["counts"].get("test"), len(predictions.filenames)
+    if predictions.protocol == find_protocol(config) and count != expected:
+        raise PredictionsError(f"{path} has {count:,} images, expected the {expected:,} of the test split. It is cut short, or of another version.")
+    return predictions
 
 
-def save_evaluation(evaluation: Evaluation, summary: dict[str, Any], folder: Path) -> None:
+def summarise(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any]:
+    """Compute what `metrics.json` holds for one protocol.
+
+    Args:
+        predictions: of one split, or loaded from `predictions.csv`.
+        config: of the artefact that made them; its thresholds were fitted on validation.
+
+    Returns:
+        Figures for the subset `all` and, where some images have a twin in Training, for `unseen` and `with_train_twin`.
+    """
+    twin = predictions.has_train_twin
+    subsets = {"all": np.ones_like(twin)} | ({"unseen": ~twin, "with_train_twin": twin} if twin.any() else {})
+    return {name: _summarise_subset(predictions.take(rows), config) for name, rows in subsets.items() if rows.any()}
+
+
+def save_evaluation(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
     """Write `metrics.json`, `predictions.csv` and `figures/` into a folder, each file whole or not at all."""
     figures = folder / FIGURES_FOLDER
     figures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        metrics, predictions = Path(scratch, METRICS_FILE), Path(scratch, PREDICTIONS_FILE)
-        confusion = Path(scratch, f"confusion_{evaluation.protocol}.png")
-        metrics.write_text(json.dumps({evaluation.protocol: summary}, indent=2) + "\n", encoding="utf-8")
-        save_predictions(evaluation, predictions)
-        plot_confusion_matrix(summary, evaluation.labels, confusion)
-        for path in (metrics, predictions):
+        metrics, table = Path(scratch, METRICS_FILE), Path(scratch, PREDICTIONS_FILE)
+        drawn = [Path(scratch, f"{name}_{predictions.protocol}.png") for name in ("confusion", "uncertainty")]
+        metrics.write_text(json.dumps({predictions.protocol: summary}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        save_predictions(predictions, table)
+        plot_confusion_matrix(summary, predictions.labels, drawn[0])
+        plot_uncertainty(predictions, drawn[1])
+        for path in (metrics, table):
             path.replace(folder / path.name)
-        confusion.replace(figures / confusion.name)
+        for path in drawn:
+            path.replace(figures / path.name)
 
 
-def save_predictions(evaluation: Evaluation, path: Path) -> None:
-    """Write a row an image: filename, group, has_train_twin, true label, predicted label, refused, logits, probabilities."""
-    labels = evaluation.labels
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        header = ["filename", "group", "has_train_twin", "label", "predicted", "refused"]
-        writer.writerow(header + [f"logit_{label}" for label in labels] + [f"prob_{label}" for label in labels])
-        for row, filename in enumerate(evaluation.split.filenames):
-            facts = [filename, evaluation.split.groups[row], int(evaluation.split.has_train_twin[row]), labels[evaluation.split.true[row]]]
-            answer = [labels[evaluation.probs[row].argmax()], int(evaluation.refused[row])]
-            logits = [f"{value:.6f}" for value in evaluation.logits[row]]
-            writer.writerow(facts + answer + logits + [f"{value:.6f}" for value in evaluation.probs[row]])
-
-
-def print_summary(protocol: str, summary: dict[str, Any], console: Console) -> None:
-    """Print one table a subset, with the figures that `metrics.json` holds."""
-    for name, figures in summary.items():
-        low, high = figures["accuracy_interval"]
-        table = Table(
-            title=f"{protocol}: {SUBSET_TITLES[name]}",
-            caption=f"accuracy {figures['accuracy']:.2%} ({figures['errors']} errors of {figures['count']}), "
-            f"95 % interval over {figures['groups']} groups {low:.2%} to {high:.2%}; ECE {figures['ece']:.4f}; NLL {figures['nll']:.4f}; "
-            f"prediction sets hold the label for {figures['set_coverage']:.2%}, mean size {figures['set_size']:.3f}; "
-            f"refused by the guard: {figures['refused']}",
-        )
-        columns = ("precision", "recall", "f1", "f2")
-        for column in ("class", *columns, "images"):
-            table.add_column(column, justify="left" if column == "class" else "right")
-        for label, values in figures["per_class"].items():
-            table.add_row(label, *(f"{values[column]:.4f}" for column in columns), str(values["support"]))
-        for average in ("macro", "weighted"):
-            table.add_row(f"{average} mean", *(f"{figures[average][column]:.4f}" for column in columns), str(figures["count"]), style="bold")
-        console.print(table)
-
-
-def _summarise_subset(evaluation: Evaluation, rows: np.ndarray) -> dict[str, Any]:
-    true, members = evaluation.split.true[rows], evaluation.members[rows]
-    return compute_metrics(true, evaluation.probs[rows], evaluation.split.groups[rows], evaluation.labels) | {
-        "set_coverage": float(members[np.arange(len(true)), true].mean()),
-        "set_size": float(members.sum(axis=1).mean()),
-        "refused": int(evaluation.refused[rows].sum()),
+def _summarise_subset(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any]:
+    return compute_metrics(predictions) | {
+        "any_tumour": compute_any_tumour(predictions, config.any_tumour_thresholds),
+        "prediction_sets": compute_set_figures(predictions, config.prediction_set_thresholds),
+        "abstention": compute_abstention(predictions),
+        "refused": int(predictions.refused.sum()),
     }
+
+
+def _score(classifier: Classifier, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, calibrated probabilities, and who is refused, of uint8 (n, size, size, 1)."""
+    config, outputs = classifier.config, classifier.run(images)
+    refused = compute_distances(outputs.embeddings, config.guard.directions) > config.guard.threshold
+    return outputs.logits, compute_probabilities(outputs.logits, config.temperature), refused
+
+
+def _check_dataset(classifier: Classifier, builder: "tfds.core.DatasetBuilder", split: str) -> None:
+    names, protocol = tuple(builder.info.features["label"].names), builder.builder_config.name
+    if names != classifier.labels:
+        raise EvaluationError(f"The model knows {classifier.labels}, the dataset {names}. Evaluate on the dataset the model was trained for.")
+    if split not in builder.info.splits:
+        raise EvaluationError(f"tumor_ds/{protocol} has no split {split}, but {', '.join(builder.info.splits)}. Evaluate on another protocol.")
+    learnt = find_protocol(classifier.config)
+    if learnt != protocol and {learnt, protocol} <= set(SAME_PICTURES):
+        raise EvaluationError(
+            f"The model learnt on tumor_ds/{learnt}, which shows it test pictures of tumor_ds/{protocol}: the figure would be about memory. "
+            f"Evaluate it on {learnt}, or train one on tumor_ds/{protocol}."
+        )
+
+
+def find_protocol(config: ArtefactConfig) -> str:
+    """Protocol that a model was trained on."""
+    return str(config.raw["dataset"]["name"]).removeprefix(f"{DATASET}/")
+
+
+def _list_pictures(folder: Path, labels: tuple[str, ...]) -> list[Path]:
+    """Files of all class folders, sorted; hidden ones are left out."""
+    expected = f"Expected DIR/CLASS/FILE, with classes among {', '.join(labels)}"
+    if not folder.is_dir():
+        raise EvaluationError(f"{folder} is no folder. {expected}.")
+    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    wrong = [path.name for path in entries if path.name not in labels or not path.is_dir()]
+    if wrong or not entries:
+        raise EvaluationError(f"{expected}; {folder} holds {', '.join(wrong) if wrong else 'nothing'}. Rename, or name another folder.")
+    found = {entry: [path for path in sorted(entry.iterdir()) if not path.name.startswith(".")] for entry in entries}
+    for entry, paths in found.items():
+        if not paths:
+            raise EvaluationError(f"{entry} holds no pictures. Put some there, or remove the folder.")
+        if not all(path.is_file() for path in paths):
+            raise EvaluationError(f"{expected}; {next(path for path in paths if not path.is_file())} is a folder. Move its pictures up.")
+    return [path for paths in found.values() for path in paths]
+
+
+def _group_by_patient(paths: list[Path], pattern: str | None) -> np.ndarray:
+    """A number for each patient, int (n,)."""
+    if pattern is None:
+        return np.arange(len(paths))
+    try:
+        matches = [re.search(pattern, path.name) for path in paths]
+    except re.error as error:
+        raise EvaluationError(f"{pattern!r} is no regular expression: {error}. Expected one such as 'patient[0-9]+'.") from error
+    names = []
+    for path, match in zip(paths, matches, strict=True):
+        if not match or not match.group():
+            raise EvaluationError(f"{pattern!r} does not match the file name {path.name}. Expected it to name the patient of every picture.")
+        names.append(match.group())
+    return np.unique(names, return_inverse=True)[1]

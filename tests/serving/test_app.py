@@ -73,6 +73,7 @@ def test_upload_shows_label_probabilities_and_heat_map(page):
     prediction = from_pretrained().predict(EXAMPLES / "meningioma.png")
     assert verdict.startswith(f"meningioma, {prediction.probabilities['meningioma']:.1%}")
     assert "Cannot be ruled out at 95%: meningioma" in verdict
+    assert "Cannot be ruled out at 99%: any of the labels." in verdict
     page.wait_for_selector("img[src*='image.png']")
     for label in prediction.probabilities:
         page.wait_for_selector(f"text={label}")
@@ -107,6 +108,7 @@ def test_script_gets_the_same_numbers(url):
     assert answer["label"] == "pituitary"
     assert answer["in_domain"] is True
     assert answer["prediction_set"] == list(prediction.prediction_set)
+    assert answer["prediction_sets"]["0.99"] == list(prediction.prediction_sets[0.99])
     assert answer["probabilities"] == pytest.approx(prediction.probabilities, abs=1e-6)
 
 

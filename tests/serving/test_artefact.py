@@ -16,8 +16,8 @@ REQUIRED = [
     "architecture",
     "calibration",
     "calibration.temperature",
-    "calibration.prediction_set_threshold",
-    "calibration.coverage",
+    "calibration.prediction_set_thresholds",
+    "calibration.any_tumour_thresholds",
     "guard",
     "guard.threshold",
     "guard.directions",
@@ -35,8 +35,8 @@ MALFORMED = {
     "image.fit": ["crop", None, ["pad"]],
     "calibration": [None, [], "sharp"],
     "calibration.temperature": [0, 5e-324, -1.0, float("nan"), float("inf"), "1", None],
-    "calibration.prediction_set_threshold": [-0.1, 1.1, None],
-    "calibration.coverage": ["95 %", 95],
+    "calibration.prediction_set_thresholds": [None, 0.4, [], {}, {"0.99": 0.1}, {"0.95": 1.1}, {"0.95": -0.1}, {"0.95": 0.4, "99 %": 0.1}],
+    "calibration.any_tumour_thresholds": [None, 0.4, {"0.95": None}, {"95": 0.4}, {"nan": 0.4}],
     "guard": [None, []],
     "guard.threshold": ["far", -1, float("nan")],
     "guard.directions": [None, "unit", [[1.0]], HALF_ROW, HALF_ROW | {"shape": [4]}, HALF_ROW | {"shape": [0, 4], "base64": ""}],
@@ -76,6 +76,9 @@ def test_good_config_is_read(artefact_dir, config):
     assert list(found.labels) == config["labels"]
     assert (found.image_size, found.image_fit) == (config["image"]["size"], config["image"]["fit"])
     assert found.temperature == config["calibration"]["temperature"]
+    stored = config["calibration"]["prediction_set_thresholds"]
+    assert found.prediction_set_thresholds == {0.95: stored["0.95"], 0.99: stored["0.99"]}
+    assert list(found.any_tumour_thresholds) == [0.95, 0.99, 0.995]
     assert found.guard.threshold == config["guard"]["threshold"]
     assert found.guard.directions.shape == tuple(config["guard"]["directions"]["shape"])
     assert found.guard.directions.dtype == np.float32
@@ -88,9 +91,9 @@ def test_directions_survive_storage(tmp_path, config):
     np.testing.assert_allclose(load_config(write_config(tmp_path, config)).guard.directions, rows, atol=1e-3)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, "2", None])
 def test_other_format_version_is_refused(tmp_path, config, version):
-    with pytest.raises(ArtefactError, match=f"format version {version!r}; this package reads 1"):
+    with pytest.raises(ArtefactError, match=f"format version {version!r}; this package reads 2"):
         load_config(write_config(tmp_path, config | {"format_version": version}))
 
 

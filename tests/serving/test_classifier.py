@@ -35,6 +35,18 @@ def test_bundled_model_reads_the_examples(classifier, label):
     assert 0 <= prediction.heatmap.min() <= prediction.heatmap.max() <= 1
 
 
+def test_sets_grow_with_the_coverage(tmp_path):
+    calibration = json.loads((BUNDLED / "config.json").read_text())["calibration"] | {"prediction_set_thresholds": {"0.95": 0.4, "0.99": 0.001}}
+    prediction = from_pretrained(change_artefact(tmp_path / "artefact", calibration=calibration)).predict(EXAMPLES / "meningioma.png")
+    likely = sorted((label for label, prob in prediction.probabilities.items() if prob >= 0.001), key=lambda label: -prediction.probabilities[label])
+    assert prediction.prediction_set == prediction.prediction_sets[0.95] == ("meningioma",)
+    assert prediction.prediction_sets[0.99] == tuple(likely)
+    assert len(likely) > 1
+    told = prediction.to_dict()
+    assert told["prediction_set"] == ["meningioma"]
+    assert told["prediction_sets"] == {"0.95": ["meningioma"], "0.99": likely}
+
+
 def test_every_kind_of_source_gives_the_same_answer(classifier):
     path = EXAMPLES / "glioma.png"
     image = Image.open(path)
@@ -68,6 +80,7 @@ def test_a_picture_that_is_no_brain_mri_is_refused(classifier):
     assert not prediction.in_domain
     assert prediction.label is None
     assert prediction.prediction_set == ()
+    assert prediction.prediction_sets == {0.95: (), 0.99: ()}
     assert prediction.domain_distance > classifier.config.guard.threshold
 
 
@@ -106,7 +119,7 @@ def change_artefact(folder: Path, **changes: object) -> Path:
     ("changes", "message"),
     [
         ({"litert": b"no model"}, "no model that LiteRT can run"),
-        ({"image": {"size": 100}}, "'image size': 192.* says .*'image size': 100"),
+        ({"image": {"size": 100, "fit": "pad"}}, "'image size': 192.* says .*'image size': 100"),
         ({"labels": ["a", "b", "c", "d", "e"]}, "'labels': 4.* says .*'labels': 5"),
     ],
 )

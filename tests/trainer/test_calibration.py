@@ -1,9 +1,24 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from serving.calibration import compute_prediction_sets, compute_probabilities
+from serving.artefact import BUNDLED, load_config
+from serving.calibration import compute_probabilities
 from serving.guard import compute_distances
-from trainer.calibration import fit_guard, fit_prediction_set_threshold, fit_temperature
+from trainer.calibration import (
+    draw_one_per_group,
+    fit_any_tumour_thresholds,
+    fit_guard,
+    fit_prediction_set_threshold,
+    fit_prediction_set_thresholds,
+    fit_temperature,
+    fit_thresholds,
+)
+from trainer.predictions import load_predictions
+from tumor_ds.facts import load_facts
+
+RESULTS = Path(__file__).resolve().parents[2] / "configs" / "results" / "official"
 
 
 def sample_labels(probs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -19,25 +34,67 @@ def test_temperature_is_recovered(temperature):
 
 
 def test_threshold_by_hand():
-    # Probabilities of the true label .1, .2, ... .9, 19 of them with ties; coverage .5 of n = 9: the fifth smallest score.
+    # Probabilities of the true label .1, .2, ... .9; coverage .5 of n = 9: the fifth smallest score, 1 - .5.
     p_true = np.linspace(0.1, 0.9, 9)
     probs = np.column_stack([p_true, 1 - p_true])
-    assert fit_prediction_set_threshold(probs, np.zeros(9, int), coverage=0.5) == pytest.approx(0.5)
+    assert fit_prediction_set_threshold(probs, np.zeros(9, int), coverage=0.5) == 0.5
 
 
-def test_too_few_images_rule_nothing_out():
-    assert fit_prediction_set_threshold(np.array([[0.9, 0.1]]), np.array([0]), coverage=0.95) == 0.0
+@pytest.mark.parametrize(("count", "coverage"), [(19, 0.95), (99, 0.99)])
+def test_so_many_groups_are_needed(count, coverage):
+    """With just enough the least probability of all is the threshold; with one less nothing is ruled out."""
+    p_true = np.linspace(0.1, 0.9, count)
+    probs = np.column_stack([p_true, 1 - p_true])
+    assert fit_prediction_set_threshold(probs, np.zeros(count, int), coverage) == 0.1
+    assert fit_prediction_set_threshold(probs[1:], np.zeros(count - 1, int), coverage) == 0.0
 
 
-def test_coverage_on_new_images():
-    generator = np.random.default_rng(1)
-    held = []
-    for _ in range(100):
-        probs = compute_probabilities(generator.normal(scale=1.5, size=(600, 4)).astype(np.float32), 1.0)
-        true = sample_labels(probs, generator)
-        members = compute_prediction_sets(probs[300:], fit_prediction_set_threshold(probs[:300], true[:300], coverage=0.9))
-        held.append(members[np.arange(300), true[300:]].mean())
-    assert np.mean(held) == pytest.approx(0.9, abs=0.01)
+def test_one_image_a_group_each_as_likely():
+    groups = np.array([7, 7, 7, 3, 3, 9])
+    generator = np.random.default_rng(0)
+    drawn = np.array([draw_one_per_group(groups, generator) for _ in range(3000)])
+    assert drawn.shape == (3000, 3)
+    assert {tuple(np.sort(groups[rows])) for rows in drawn} == {(3, 7, 9)}
+    np.testing.assert_allclose(np.bincount(drawn.ravel()) / 3000, [1 / 3, 1 / 3, 1 / 3, 1 / 2, 1 / 2, 1], atol=0.03)
+
+
+def test_images_of_large_groups_do_not_count_more():
+    """199 groups of one image with p(true) .8 and one of 900 with .1: all images would give .1, one a group gives .8."""
+    groups = np.concatenate([np.arange(199), np.full(900, 199)])
+    p_true = np.where(groups < 199, 0.8, 0.1)
+    thresholds = fit_prediction_set_thresholds(np.column_stack([p_true, 1 - p_true]), np.zeros(len(groups), int), groups)
+    assert thresholds == {0.95: 0.8, 0.99: 0.8}
+    assert fit_prediction_set_threshold(np.column_stack([p_true, 1 - p_true]), np.zeros(len(groups), int), 0.95) == pytest.approx(0.1)
+
+
+def test_alarm_thresholds_by_hand():
+    # 200 tumours with p(tumour) .005, .01, ... 1: 190 of them are at or above .055, 198 above .01, 199 above .005.
+    tumour = np.arange(1, 201) / 200
+    probs = np.column_stack([tumour, 1 - tumour])
+    true = np.zeros(200, int)
+    found = fit_any_tumour_thresholds(np.concatenate([probs, probs]), np.concatenate([true, true + 1]), ("glioma", "notumor"))
+    assert found == {0.95: pytest.approx(0.055), 0.99: pytest.approx(0.015), 0.995: pytest.approx(0.01)}
+    for sensitivity, threshold in found.items():
+        assert (1 - probs[:, 1] >= threshold).mean() == pytest.approx(sensitivity)
+
+
+def test_no_alarm_where_it_makes_no_sense():
+    probs = np.full((2, 2), 0.5)
+    assert fit_any_tumour_thresholds(probs, np.array([0, 1]), ("a", "b")) == {}
+    assert fit_any_tumour_thresholds(probs, np.array([1, 1]), ("glioma", "notumor")) == {}
+
+
+def test_thresholds_of_the_bundled_model_are_those_of_its_validation_predictions():
+    """Of the 571 images that were validation when it was trained, those that share no group of today with a picture it learnt."""
+    config = load_config(BUNDLED)
+    predictions = load_predictions(RESULTS / "validation_predictions.csv", config.labels, "official")
+    facts = load_facts()
+    assert all(name.startswith("Training/") for name in predictions.filenames)
+    assert [facts[name].group for name in predictions.filenames] == predictions.groups.tolist()
+    fitted = fit_thresholds(predictions.probs, predictions.true, predictions.groups, predictions.labels)
+    assert fitted["prediction_set_thresholds"] == config.prediction_set_thresholds
+    assert fitted["any_tumour_thresholds"] == config.any_tumour_thresholds
+    assert fitted["thresholds_fitted_on"] == config.raw["calibration"]["thresholds_fitted_on"]
 
 
 def test_guard_accepts_what_it_knows_and_refuses_the_rest():

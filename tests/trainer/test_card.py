@@ -4,8 +4,9 @@ import json
 import shutil
 
 import pytest
+from huggingface_hub import ModelCard
 
-from serving.artefact import BUNDLED, CARD_FILE, CONFIG_FILE
+from serving.artefact import BUNDLED, CARD_FILE, CONFIG_FILE, METRICS_FILE
 from trainer.card import describe_start, write_card
 from trainer.config import ModelConfig
 
@@ -30,6 +31,34 @@ def test_a_run_from_scratch_with_validation_by_image_says_so(tmp_path):
     assert "856 validation images drawn by image: most of them have a copy in training" in card
     assert "ImageNet" not in card
     assert "EfficientNet" not in card
+
+
+def test_a_model_of_whole_groups_is_not_called_leaked(tmp_path):
+    folder = shutil.copytree(BUNDLED, tmp_path / "model")
+    config, metrics = (json.loads((folder / name).read_text()) for name in (CONFIG_FILE, METRICS_FILE))
+    config["dataset"] |= {"name": "tumor_ds/grouped", "version": "1.1.0"}
+    config["calibration"]["fitted_on"]["count"] = config["calibration"]["thresholds_fitted_on"]["count"]
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    (folder / METRICS_FILE).write_text(json.dumps({"grouped": {"all": metrics["official"]["all"]}}))
+    write_card(folder)
+    card = ModelCard.load(folder / CARD_FILE)
+    assert "leak" not in card.text
+    assert "stands in both training and test" in card.text
+    assert "reference CNN" not in card.text
+    assert "no copy or neighbour" not in card.text
+    assert {result.dataset_config for result in card.data.eval_results} == {"all"}
+
+
+def test_the_card_tells_sets_and_alarm():
+    text = (BUNDLED / CARD_FILE).read_text()
+    for subset, figures in json.loads((BUNDLED / METRICS_FILE).read_text())["official"].items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| official, {subset} |"))
+        for sets in figures["prediction_sets"].values():
+            assert f"{sets['coverage']:.2%}, {sets['size']:.2f}" in row
+        for point in figures["any_tumour"]["operating_points"]:
+            assert f"{point['sensitivity']:.2%}, {point['specificity']:.2%}" in row
+    assert "reference CNN | 98.17%" in text
+    assert "92\ngroups among 488 validation images (those of them that" in text
 
 
 @pytest.mark.parametrize(

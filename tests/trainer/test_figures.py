@@ -5,7 +5,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from trainer.figures import plot_learning_curves
+from tests.trainer.make_predictions import simulate_predictions
+from trainer.figures import plot_learning_curves, plot_uncertainty
+from trainer.predictions import Predictions
 
 
 def make_history(epochs: int) -> list[dict[str, float]]:
@@ -15,16 +17,22 @@ def make_history(epochs: int) -> list[dict[str, float]]:
     ]
 
 
-@pytest.mark.parametrize("epochs", [1, 12])
-def test_learning_curves_show_every_epoch(tmp_path, monkeypatch, epochs):
-    drawn = []
+@pytest.fixture
+def drawn(monkeypatch) -> list[Figure]:
+    """Figures as they are saved."""
+    kept = []
     save = Figure.savefig
 
     def keep(figure, *arguments, **named):
-        drawn.append(figure)
+        kept.append(figure)
         save(figure, *arguments, **named)
 
     monkeypatch.setattr(Figure, "savefig", keep)
+    return kept
+
+
+@pytest.mark.parametrize("epochs", [1, 12])
+def test_learning_curves_show_every_epoch(tmp_path, drawn, epochs):
     plot_learning_curves(make_history(epochs), 0, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.format == "PNG"
@@ -37,3 +45,16 @@ def test_learning_curves_show_every_epoch(tmp_path, monkeypatch, epochs):
     np.testing.assert_allclose(validation.get_ydata(), 0.5)
     assert "best epoch: 1" in [text.get_text() for text in loss.get_legend().get_texts()]
     assert len(rate.lines) == 1
+
+
+@pytest.mark.parametrize("labels", [("glioma", "meningioma", "notumor", "pituitary"), ("a", "b", "c", "d")])
+def test_uncertainty_shows_what_is_given(tmp_path, drawn, labels):
+    predictions = simulate_predictions(count=200)
+    plot_uncertainty(Predictions(**{**vars(predictions), "labels": labels}), tmp_path / "uncertainty.png")
+    roc, risk, reliability = drawn[0].axes
+    assert len(roc.lines) == (2 if "notumor" in labels else 0)
+    share, error = risk.lines[0].get_data()
+    assert (len(share), share[-1]) == (200, 1.0)
+    assert error[-1] == pytest.approx((predictions.predicted != predictions.true).mean())
+    assert len(risk.lines[1].get_xdata()) == (~predictions.has_train_twin).sum()
+    assert len(reliability.lines[0].get_xdata()) == 15

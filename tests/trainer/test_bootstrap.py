@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, f1_score, recall_score, roc_auc_score
+
+from tests.trainer.make_predictions import simulate_predictions
+from trainer.bootstrap import GroupBootstrap, compute_interval, compute_macro_f, compute_recalls
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    return simulate_predictions()
+
+
+@pytest.fixture(scope="module")
+def bootstrap(predictions):
+    return GroupBootstrap(predictions.groups)
+
+
+@pytest.mark.parametrize("sample", [0, 7, 999])
+def test_every_sample_gives_what_scikit_learn_gives(predictions, bootstrap, sample):
+    true, predicted, probs = predictions.true, predictions.predicted, predictions.probs
+    # Coarse scores: ties between images, within and across groups.
+    scores = probs[:, 1].round(2)
+    drawn = np.repeat(np.arange(len(true)), bootstrap.weights[sample].astype(int)[bootstrap.membership])
+    assert bootstrap.weights[sample].sum() == len(np.unique(predictions.groups))
+    confusion = bootstrap.compute_confusion(true, predicted, 4)
+    np.testing.assert_array_equal(confusion[sample], confusion_matrix(true[drawn], predicted[drawn]))
+    np.testing.assert_allclose(compute_recalls(confusion)[sample], recall_score(true[drawn], predicted[drawn], average=None))
+    assert compute_macro_f(confusion, 1.0)[sample] == pytest.approx(f1_score(true[drawn], predicted[drawn], average="macro"))
+    assert bootstrap.compute_auroc(true == 1, scores)[sample] == pytest.approx(roc_auc_score(true[drawn] == 1, scores[drawn]))
+    ratio = bootstrap.compute_ratios((true == 0) & (predicted == 0), true == 0)[sample]
+    assert ratio == pytest.approx(recall_score(true[drawn] == 0, predicted[drawn] == 0))
+
+
+def test_small_blocks_give_the_same(predictions, bootstrap, monkeypatch):
+    before = bootstrap.compute_auroc(predictions.true == 0, predictions.probs[:, 0])
+    monkeypatch.setattr("trainer.bootstrap._BLOCK", 1000)
+    np.testing.assert_array_equal(bootstrap.compute_auroc(predictions.true == 0, predictions.probs[:, 0]), before)
+
+
+def test_interval_is_wider_when_images_share_groups():
+    correct = np.repeat([True, False], 50)
+    of_images, of_tens = GroupBootstrap(np.arange(100)), GroupBootstrap(np.arange(100) // 10)
+    alone, grouped = (compute_interval(bootstrap.compute_ratios(correct, np.ones(100))) for bootstrap in (of_images, of_tens))
+    assert alone[0] < 0.5 < alone[1]
+    assert grouped[1] - grouped[0] > 2 * (alone[1] - alone[0])
+
+
+def test_interval_is_the_same_twice_and_within_binomial_theory():
+    correct = np.arange(1000) % 10 > 0
+    first, second = (compute_interval(GroupBootstrap(np.arange(1000)).compute_ratios(correct, np.ones(1000))) for _ in range(2))
+    assert first == second
+    half_width = 1.96 * np.sqrt(0.9 * 0.1 / 1000)
+    assert first == pytest.approx([0.9 - half_width, 0.9 + half_width], abs=0.005)
+
+
+def test_what_no_sample_has_gets_no_interval():
+    bootstrap = GroupBootstrap(np.arange(5))
+    nothing = np.zeros(5, bool)
+    assert compute_interval(bootstrap.compute_ratios(nothing, nothing)) is None
+    assert compute_interval(bootstrap.compute_auroc(nothing, np.arange(5.0))) is None
+    # One image of a class: samples without it are left out.
+    assert compute_interval(bootstrap.compute_ratios(np.arange(5) == 0, np.arange(5) == 0)) == [1.0, 1.0]
+
+
+def test_a_class_that_a_sample_lacks_takes_no_part_in_its_mean():
+    # Two of a found, one of two b taken for c; there is no c.
+    confusion = np.array([[[2.0, 0, 0], [0, 1, 1], [0, 0, 0]]])
+    assert compute_macro_f(confusion, 1.0) == pytest.approx([(1 + 2 / 3) / 2])
+    np.testing.assert_array_equal(compute_recalls(confusion), [[1, 1 / 2, np.nan]])
