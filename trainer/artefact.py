@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 from rich.console import Console
@@ -30,7 +31,7 @@ from trainer.predictions import PREDICTIONS_FILE
 from trainer.run_folder import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
 from trainer.tables import print_summary
 
-RECORDED_PACKAGES = ("tensorflow", "keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
+RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
 
 
 def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, console: Console) -> epath.Path:
@@ -142,7 +143,9 @@ def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder
             "counts": {name: split.num_examples for name, split in builder.info.splits.items()},
         },
         "training": dataclasses.asdict(config),
-        "versions": {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+        # TensorFlow not by its package, which on a TPU is tensorflow-tpu.
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__}
+        | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
         "git_commit": find_git_commit(),
         "sha256": {name: layout.compute_sha256(folder / name) for name in (layout.KERAS_FILE, layout.LITERT_FILE)},
     }

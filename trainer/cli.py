@@ -140,7 +140,7 @@ def train(
     except (ConfigError, DatasetMissingError, CacheError, StrategyError, RunError, CheckpointError) as error:
         fail(error)
     if built is not None:
-        say(f"Artefact: {built}\nTry it:   tumor serve --model {built}")
+        say(f"Artefact: {built}\nTry it:   tumor serve --model {built}" if "://" not in str(built) else f"Artefact: {built}")
     return None
 
 

@@ -121,9 +121,10 @@ def _fetch_folder(folder: epath.Path, target: Path) -> Path:
     """A folder on this machine's disk as it is, one on `gs://` as a copy."""
     if not is_remote(folder):
         return Path(folder)
-    for path in sorted(folder.glob("**/*")):
-        if path.is_file():
-            copy = target / path.relative_to(folder).as_posix()
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
+    target.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():  # epath has no `**` on gs://
+        if path.is_dir():
+            _fetch_folder(path, target / path.name)
+        else:
+            (target / path.name).write_bytes(path.read_bytes())
     return target

@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+# For the workers of a Slurm job; below those that Linux hands out by itself.
+SLURM_PORTS = range(12_000, 32_000)
 STRATEGIES = ("auto", "one", "mirrored", "multiworker", "tpu")
 
 
@@ -63,11 +65,27 @@ def _build_multiworker() -> tf.distribute.Strategy:
             raise StrategyError(f"multiworker needs two workers or more in TF_CONFIG, got {os.environ['TF_CONFIG']}. Use --strategy one.")
         return tf.distribute.MultiWorkerMirroredStrategy()
     if "SLURM_STEP_NUM_TASKS" in os.environ:
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
-        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        return tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolve_slurm())
     raise StrategyError(
         'multiworker needs TF_CONFIG, such as {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}, '
         "on every worker, or a Slurm job step (srun). Use --strategy one or mirrored on a single machine."
+    )
+
+
+def resolve_slurm() -> tf.distribute.cluster_resolver.ClusterResolver:
+    """Find the workers of a Slurm job step, one a task.
+
+    TensorFlow's resolver counts GPUs with nvidia-smi and numbers them anew, but Slurm has given each task its own already; so it is told of
+    one a task and sets nothing. Its port, 8888, is also that of notebooks: the job's number picks another.
+    """
+    tasks = int(os.environ["SLURM_STEP_NUM_TASKS"])
+    port = SLURM_PORTS[int(os.environ.get("SLURM_JOB_ID", "0")) % len(SLURM_PORTS)]
+    slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(port_base=port, gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False)
+    cluster = slurm.cluster_spec()
+    task_type, task_id = slurm.get_task_info()
+    gpus = {"GPU": len(tf.config.list_physical_devices("GPU"))}
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        cluster, task_type=task_type, task_id=task_id, num_accelerators=gpus, rpc_layer="grpc"
     )
 
 

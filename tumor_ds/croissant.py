@@ -299,5 +299,6 @@ def _write_files(folder: epath.Path, contents: dict[str, bytes]) -> epath.Path:
             partial.replace(folder / name)
     finally:
         for partial in partials.values():
-            partial.unlink(missing_ok=True)
+            if partial.exists():
+                partial.unlink()
     return folder / name

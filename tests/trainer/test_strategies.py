@@ -1,11 +1,12 @@
 """Which strategy a name gives, and what is said where its devices are missing."""
 
 import json
+import os
 
 import pytest
 import tensorflow as tf
 
-from trainer.strategies import StrategyError, build_strategy, is_chief
+from trainer.strategies import StrategyError, build_strategy, is_chief, resolve_slurm
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +65,16 @@ def test_who_is_chief(cluster, task, expected):
         cluster_resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(tf.train.ClusterSpec(cluster), task_type=task[0], task_id=task[1])
 
     assert is_chief(Strategy()) == expected
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_slurm_tasks_are_the_workers(monkeypatch, task):
+    """Two tasks on two nodes, as srun sets its variables; nothing of the GPUs that Slurm has given out is touched."""
+    variables = {"PROCID": task, "JOB_ID": 12_345, "STEP_NUM_TASKS": 2, "STEP_NODELIST": "n[1-2]", "STEP_TASKS_PER_NODE": "1(x2)"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    resolver = resolve_slurm()
+    assert resolver.cluster_spec().as_dict() == {"worker": ["n1:24345", "n2:24345"]}  # 12,000 + 12,345
+    assert (resolver.task_type, resolver.task_id) == ("worker", task)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
