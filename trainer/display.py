@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from etils import epath
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from trainer.learner import Scores
 from trainer.run_folder import BEST_WEIGHTS_FILE, CHECKPOINTS, CONFIG_FILE, CURVES_FILE, HISTORY_FILE
@@ -41,11 +39,10 @@ def print_run_summary(console: Console, run_dir: epath.Path, history: Sequence[M
     best = history[best_epoch]
     figures = f"val_loss {best['val_loss']:.4f}, val_accuracy {best['val_accuracy']:.2%}"
     console.print(f"{len(history)} epochs; best: epoch {best_epoch + 1}, {figures}", highlight=False)
-    table = Table(box=None, show_header=False, pad_edge=False)
+    width = max(map(len, RUN_FILES.values()))
     for name, meaning in RUN_FILES.items():
         if (run_dir / name).exists():
-            table.add_row(meaning, Text(str(run_dir / name), overflow="fold"))
-    console.print(table)
+            console.print(f"{meaning:<{width}}  {run_dir / name}", markup=False, highlight=False, soft_wrap=True)
 
 
 class Display:
