@@ -55,7 +55,9 @@ def config(tmp_path: Path) -> Path:
 def run_tumor(arguments: list[str], prelude: str = "", **environment: str) -> subprocess.Popen:
     """`tumor ARGUMENTS` in a process of its own, after a prelude in Python."""
     command = [sys.executable, "-c", f"{prelude}\nfrom trainer.cli import app\napp()", *arguments]
-    merged = {**os.environ, "WANDB_MODE": "disabled", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), **environment}
+    # W&B in this process leaves its service's address there.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    merged = {**kept, "WANDB_MODE": "disabled", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), **environment}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=merged)
 
 
