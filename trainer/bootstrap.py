@@ -45,8 +45,8 @@ class GroupBootstrap:
             float64 (samples,), NaN where a sample's denominator is 0.
         """
         above, below = (self.weights @ np.bincount(self.membership, weights=values) for values in (numerator, denominator))
-        with np.errstate(invalid="ignore"):
-            return above / below
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(below > 0, above / below, np.nan)
 
     def compute_confusion(self, true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
         """Confusion matrix of each sample, float64 (samples, classes, classes), rows true."""
