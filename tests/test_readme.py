@@ -44,6 +44,33 @@ def test_figures_on_the_rest_of_validation():
     assert f"on the {len(correct)} of them that share no group of today's dataset with a training picture it is {correct.mean():.2%}" in README
 
 
+def test_worse_pictures():
+    scored = json.loads((ROOT / "configs" / "results" / "official" / "corruptions.json").read_text())
+    text = " ".join(README.split())
+    low, high = scored["mean_corruption_accuracy_interval"]
+    mean, clean = scored["mean_corruption_accuracy"], scored["clean"]["accuracy"]
+    assert f"On {scored['count']} test pictures" in text
+    assert f"mean accuracy is {mean:.1%} ({low:.1%} to {high:.1%}) against {clean:.1%} on the clean ones" in text
+    mild, middle, strong = scored["corruptions"]["noise"]
+    assert f"accuracy is {mild['accuracy']:.1%}, {middle['accuracy']:.1%} and {strong['accuracy']:.1%}" in text
+    assert f"at the last only {strong['tumour_sensitivity']:.1%} of the tumours" in text
+    assert f"while {strong['refused']:.1%} of the pictures are refused" in text
+    worst = {name: min(figures["accuracy"] for figures in severities) for name, severities in scored["corruptions"].items()}
+    assert min(worst, key=worst.get) == "noise"
+
+
+def test_time_to_the_published_accuracy():
+    folder = ROOT / "configs" / "results" / "time_to_accuracy"
+    default, reference = (json.loads((folder / f"{name}.json").read_text()) for name in ("default", "reference_vgg"))
+    for name, run in (("default", default), ("reference_vgg", reference)):
+        reached = f"{run['cpu_minutes_to_target']:.0f}" if run["reached_at_epoch"] else f"not within {run['cpu_minutes_of_all_epochs']:.0f}"
+        test = f"{run['test']['all']:.2%} | {run['test']['unseen']:.2%}"
+        line = f"| {name} | {len(run['epochs'])} | {run['cpu_minutes_of_all_epochs']:.0f} | {reached} | {run['best_val_accuracy']:.2%} | {test} |"
+        assert line in README
+    spent = reference["cpu_minutes_to_target"] or reference["cpu_minutes_of_all_epochs"]
+    assert default["cpu_minutes_to_target"] <= spent / 3
+
+
 def test_coverage_over_random_splits():
     predictions = load_predictions(ROOT / "configs" / "results" / "official" / "predictions.csv")
     found = [measure_split_coverage(predictions, coverage) for coverage in (0.95, 0.99)]

@@ -35,7 +35,15 @@ warmup_epochs = 0.5
 [tracking]
 log_every = 1
 """
-ARTEFACT_FILES = {"README.md", "config.json", "metrics.json", "model.keras", "model.tflite", "figures/confusion_official.png"}
+ARTEFACT_FILES = {
+    "README.md",
+    "config.json",
+    "metrics.json",
+    "model.keras",
+    "model.tflite",
+    "figures/confusion_official.png",
+    "figures/uncertainty_official.png",
+}
 PAGE = "tester/brain-tumor-mri/runs"
 # Five steps an epoch; the signal comes in the second.
 PREEMPT = """
