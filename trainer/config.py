@@ -147,8 +147,9 @@ class OptimizationConfig:
         ema_momentum: of the averaged weights that are validated and exported (.998: about three epochs at batch 32); it grows to this value
             from the start on; 0: the weights themselves.
         batch_norm_images: unvaried training images at full size from which the statistics of batch norms are computed anew before every
-            validation; 0: the moving averages of training. Those lag, and they are of augmented and, at first, of smaller pictures: after 8
-            epochs (96 and 128 pixels) 384 validation images came out at 95.3 % with them and at 98.7 % with fresh ones.
+            validation; 0: the moving averages of training, which are of varied and, at first, of smaller pictures. After 8 epochs (96 and
+            128 pixels) 384 validation images of 128 pixels came out at 95.8 % with the moving averages, at 95.3 % with fresh statistics of
+            varied pictures, and at 98.7 % with fresh ones of unvaried pictures.
         label_smoothing: share of the target spread over all classes; a few labels of the collection are wrong.
         class_weights: `none`, or `balanced`: rare classes count more; the classes here are nearly even.
         monitor: `val_loss` or `val_accuracy`, which says what the best epoch is. Loss is finer on a few hundred images.
