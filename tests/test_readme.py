@@ -49,7 +49,7 @@ def test_worse_pictures():
     text = " ".join(README.split())
     low, high = scored["mean_corruption_accuracy_interval"]
     mean, clean = scored["mean_corruption_accuracy"], scored["clean"]["accuracy"]
-    assert f"On {scored['count']} test pictures" in text
+    assert f"On {scored['count']} pictures of the official test split (**leaked**)" in text
     assert f"mean accuracy is {mean:.1%} ({low:.1%} to {high:.1%}) against {clean:.1%} on the clean ones" in text
     mild, middle, strong = scored["corruptions"]["noise"]
     assert f"accuracy is {mild['accuracy']:.1%}, {middle['accuracy']:.1%} and {strong['accuracy']:.1%}" in text

@@ -130,12 +130,12 @@ class Run:
         data = self.config.data
         validation = build_validation(load_learning_split(builder, "validation", data, data.image_size), classes, self.shares)
         split: Split | None = None
+        batches: TrainingBatches | None = None
         plain: tf.data.Dataset | None = None
         if optimization.batch_norm_images:
-            everything = load_learning_split(builder, "train", data, data.image_size)
-            chosen = choose_for_statistics(everything, optimization.batch_norm_images, data.batch_size)
+            split = load_learning_split(builder, "train", data, data.image_size)
+            chosen = choose_for_statistics(split, optimization.batch_norm_images, data.batch_size)
             plain = build_validation(chosen, classes, self.shares)
-            del everything
         with catch_sigterm() as told_to_stop:
             for epoch in range(self.position.epoch, optimization.epochs):
                 if self.position.judge.wants_to_stop(optimization):
@@ -143,6 +143,7 @@ class Run:
                 size = choose_size(self.config, epoch)
                 if split is None or split.images.shape[1] != size:
                     split = load_learning_split(builder, "train", data, size)
+                if batches is None or batches.split is not split:
                     weights = compute_class_weights(split.true, classes, optimization.class_weights)
                     batches = TrainingBatches(split, classes, self.config.augmentation, self.config.seed, self.shares, weights)
                     self.steps_per_epoch = batches.steps
