@@ -4,15 +4,16 @@ Goes in: a path, the bytes of a picture file, a PIL image or an array. Comes out
 It exists once because a model that is trained on one resize and served on another is quietly wrong (training-serving skew).
 
 Two steps, each usable alone:
-    1. `decode_grey` turns whatever was stored into uint8 (h, w) at native size.
+    1. `decode_grey` turns whatever was stored into uint8 (h, w) at native size; `decode_picture` also says what was done to it.
     2. `fit_to_square` pads with black to a square, or stretches, and resizes with antialiasing.
 """
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
@@ -29,6 +30,27 @@ ImageSource = str | Path | bytes | Image.Image | np.ndarray
 
 class ImageError(ValueError):
     """A picture that cannot be read; the message is fit for the person who sent it and names no server path."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, and what is worth knowing about the file.
+
+    Attributes:
+        grey: uint8 (h, w), [0, 255].
+        format: as Pillow names it, such as PNG; empty for arrays.
+        mode: of the pixels as stored, as Pillow names it, such as RGB or I;16.
+        stored_size: width and height as stored, pixels.
+        bytes: of the file; None where there was none.
+        steps: what made `grey` of the stored pixels, in order, each a sentence; empty where they were 8-bit grey already.
+    """
+
+    grey: np.ndarray
+    format: str
+    mode: str
+    stored_size: tuple[int, int]
+    bytes: int | None
+    steps: tuple[str, ...]
 
 
 def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:
@@ -63,16 +85,28 @@ def decode_grey(source: ImageSource) -> np.ndarray:
     Raises:
         ImageError: as for `preprocess`.
     """
-    image, name = _open(source)
+    return decode_picture(source).grey
+
+
+def decode_picture(source: ImageSource) -> Picture:
+    """Decode like `decode_grey`, and say what the file was and what was done to it.
+
+    Raises:
+        ImageError: as for `preprocess`.
+    """
+    image, name, size = _open(source)
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
             f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are accepted. Send one slice, downscaled if need be."
         )
     try:
         image.load()
-        return _to_grey(ImageOps.exif_transpose(image))
+        upright = ImageOps.exif_transpose(image)
+        turned = () if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ("Turned as its EXIF header says.",)
+        grey, steps = _to_grey(upright)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"{name} is damaged or cut short ({image.format or image.mode}). Export it again as PNG or JPEG.") from error
+    return Picture(grey, image.format or "", image.mode, image.size, size, turned + steps)
 
 
 def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:
@@ -98,11 +132,12 @@ def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:
     return grey[..., None]
 
 
-def _open(source: ImageSource) -> tuple[Image.Image, str]:
+def _open(source: ImageSource) -> tuple[Image.Image, str, int | None]:
+    """The picture, not yet decoded; its name for messages; and its size in bytes, where it was a file."""
     if isinstance(source, Image.Image):
-        return source, "The image"
+        return source, "The image", None
     if isinstance(source, np.ndarray):
-        return _from_array(source), "The array"
+        return _from_array(source), "The array", None
     name = "The upload" if isinstance(source, bytes) else Path(source).name
     content = source if isinstance(source, bytes) else _read(Path(source))
     if not content:
@@ -110,7 +145,7 @@ def _open(source: ImageSource) -> tuple[Image.Image, str]:
     if len(content) > MAX_BYTES:
         raise ImageError(f"{name} has {len(content):,} bytes; at most {MAX_BYTES:,} are accepted. Send one slice as PNG or JPEG.")
     try:
-        return Image.open(io.BytesIO(content), formats=_FORMATS), name
+        return Image.open(io.BytesIO(content), formats=_FORMATS), name, len(content)
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not a picture in a format known here. Send PNG, JPEG, BMP, TIFF or WebP.") from error
     except Image.DecompressionBombError as error:
@@ -138,15 +173,20 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array.astype(np.float32))
 
 
-def _to_grey(image: Image.Image) -> np.ndarray:
+def _to_grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Grey pixels, and what was done to get them."""
     if image.mode in _DEEP_MODES:
-        return _window(np.asarray(image).astype(np.float32))
+        low, high = WINDOW_PERCENTILES
+        return _window(np.asarray(image).astype(np.float32)), (f"Windowed to 8 bits between the {low} and {high} percentiles.",)
+    steps = []
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+        steps.append("Transparency laid over black.")
     if image.mode != "L":
         image = image.convert("RGB").convert("L")
-    return np.asarray(image)
+        steps.append("Colour turned to grey (ITU-R BT.601).")
+    return np.asarray(image), tuple(steps)
 
 
 def _window(deep: np.ndarray) -> np.ndarray:

@@ -172,7 +172,7 @@ def test_saved_model_reloads_without_keras_cv(either, images, tmp_path):
 
 def test_exported_graph_agrees_with_keras_and_its_maps_sum_to_the_logits(either, images, tmp_path):
     save_litert(either, tmp_path / "model.tflite")
-    outputs = LiteRTModel(tmp_path / "model.tflite", 1).run(images.astype(np.uint8))
+    outputs = LiteRTModel(tmp_path / "model.tflite").run(images.astype(np.uint8))
     hidden, last = either.get_layer(models.EMBEDDING_LAYER), either.get_layer(models.LOGITS_LAYER)
     embeddings = keras.Model(either.input, hidden.output).predict(images, verbose=0)
     kernel, bias = last.get_weights()
@@ -187,7 +187,7 @@ def test_exported_graph_agrees_with_keras_and_its_maps_sum_to_the_logits(either,
 def test_maps_of_the_dense_head_are_gradient_times_input(built, images, tmp_path):
     vgg = built["reference_vgg"]
     save_litert(vgg, tmp_path / "model.tflite")
-    outputs = LiteRTModel(tmp_path / "model.tflite", 1).run(images.astype(np.uint8))
+    outputs = LiteRTModel(tmp_path / "model.tflite").run(images.astype(np.uint8))
     features = keras.Model(vgg.input, vgg.get_layer(models.FLATTEN_LAYER).input)(images)
     head = keras.Sequential([keras.Input(features.shape[1:]), *(vgg.get_layer(name) for name in models.head_layer_names(vgg))])
     for label in range(4):
