@@ -3,7 +3,27 @@
 Goes in: the embedding of a picture. Comes out: its distance from the training data, to compare with a threshold from validation.
 """
 
+import enum
+
 import numpy as np
+
+
+class Verdict(enum.StrEnum):
+    """What the guard says of a picture."""
+
+    like_training = enum.auto()
+    """A brain MRI slice like those the model was trained on: scored."""
+    unlike_training = enum.auto()
+    """A brain MRI slice unlike them: scored, with a warning and wider prediction sets."""
+    not_brain_mri = enum.auto()
+    """No brain MRI slice: refused."""
+
+
+REASONS = {
+    Verdict.like_training: "",
+    Verdict.unlike_training: "It differs from the pictures that the model was trained on, so the answer is less certain than it looks.",
+    Verdict.not_brain_mri: "It does not look like a slice of a brain MRI.",
+}
 
 
 def compute_distances(embeddings: np.ndarray, directions: np.ndarray) -> np.ndarray:

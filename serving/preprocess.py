@@ -4,7 +4,8 @@ Goes in: a path, the bytes of a picture file, a PIL image or an array. Comes out
 It exists once because a model that is trained on one resize and served on another is quietly wrong (training-serving skew).
 
 Two steps, each usable alone:
-    1. `decode_grey` turns whatever was stored into uint8 (h, w) at native size; `decode_picture` also says what was done to it.
+    1. `decode` turns whatever was stored into a `Picture`: uint8 (h, w) at native size, how much of it had a colour, and what the file
+       was; `decode_grey` gives the pixels alone.
     2. `fit_to_square` pads with black to a square, or stretches, and resizes with antialiasing.
 """
 
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
@@ -25,39 +26,56 @@ _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 # What the error messages promise. Pillow knows many more, among them EPS, which it hands to Ghostscript.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
-ImageSource = str | Path | bytes | Image.Image | np.ndarray
+# Brightest minus darkest channel from which a pixel counts as coloured; JPEG gives grey pixels a few levels of it.
+COLOUR_LEVELS = 24
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a picture was before it was decoded, for the person who sent it.
+
+    Attributes:
+        format: as Pillow names it, such as PNG; empty where there was no file.
+        mode: of the pixels as stored, as Pillow names it, such as RGB or I;16.
+        size: width and height as stored, pixels.
+        bytes: of the file; None where there was none.
+        steps: what made the grey picture of the stored pixels, in order, each a sentence; empty where they were 8-bit grey already.
+    """
+
+    format: str
+    mode: str
+    size: tuple[int, int]
+    bytes: int | None
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, which the model may see in one size and a person in another.
+
+    Attributes:
+        grey: uint8 (h, w), [0, 255], native size.
+        coloured: share of the pixels that had a colour before they became grey, [0, 1].
+        facts: of the file; None where the picture did not come from `decode`.
+    """
+
+    grey: np.ndarray
+    coloured: float = 0.0
+    facts: FileFacts | None = None
+
+
+ImageSource = str | Path | bytes | Image.Image | np.ndarray | Picture
 
 
 class ImageError(ValueError):
     """A picture that cannot be read; the message is fit for the person who sent it and names no server path."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A decoded picture, and what is worth knowing about the file.
-
-    Attributes:
-        grey: uint8 (h, w), [0, 255].
-        format: as Pillow names it, such as PNG; empty for arrays.
-        mode: of the pixels as stored, as Pillow names it, such as RGB or I;16.
-        stored_size: width and height as stored, pixels.
-        bytes: of the file; None where there was none.
-        steps: what made `grey` of the stored pixels, in order, each a sentence; empty where they were 8-bit grey already.
-    """
-
-    grey: np.ndarray
-    format: str
-    mode: str
-    stored_size: tuple[int, int]
-    bytes: int | None
-    steps: tuple[str, ...]
-
-
 def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:
     """Decode a picture and bring it to the model's input size.
 
     Args:
-        source: path, file content, PIL image, or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4).
+        source: path, file content, PIL image, array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or what `decode` gave.
         size: side of the square that the model takes, in pixels.
         fit: one of `FITS`, as the artefact says.
 
@@ -71,29 +89,24 @@ def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:
 
 
 def decode_grey(source: ImageSource) -> np.ndarray:
-    """Decode a picture to 8-bit grey at its native size.
+    """Decode a picture to uint8 (h, w) at its native size; see `decode`."""
+    return decode(source).grey
+
+
+def decode(source: ImageSource) -> Picture:
+    """Decode a picture to 8-bit grey at its native size, and note how much colour it had and what was done to it.
 
     EXIF orientation is applied, transparency is laid over black, colour becomes luma (ITU-R BT.601),
     and 16-bit, 32-bit and float data are windowed between two percentiles.
 
     Args:
-        source: as for `preprocess`.
-
-    Returns:
-        uint8 (h, w), [0, 255].
+        source: as for `preprocess`; a `Picture` comes back as it is.
 
     Raises:
         ImageError: as for `preprocess`.
     """
-    return decode_picture(source).grey
-
-
-def decode_picture(source: ImageSource) -> Picture:
-    """Decode like `decode_grey`, and say what the file was and what was done to it.
-
-    Raises:
-        ImageError: as for `preprocess`.
-    """
+    if isinstance(source, Picture):
+        return source
     image, name, size = _open(source)
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
@@ -102,11 +115,11 @@ def decode_picture(source: ImageSource) -> Picture:
     try:
         image.load()
         upright = ImageOps.exif_transpose(image)
-        turned = () if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ("Turned as its EXIF header says.",)
-        grey, steps = _to_grey(upright)
+        turned = ["Turned as its EXIF header says."] if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else []
+        grey, coloured, steps = _to_grey(upright)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"{name} is damaged or cut short ({image.format or image.mode}). Export it again as PNG or JPEG.") from error
-    return Picture(grey, image.format or "", image.mode, image.size, size, turned + steps)
+    return Picture(grey, coloured, FileFacts(image.format or "", image.mode, image.size, size, (*turned, *steps)))
 
 
 def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:
@@ -132,8 +145,8 @@ def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:
     return grey[..., None]
 
 
-def _open(source: ImageSource) -> tuple[Image.Image, str, int | None]:
-    """The picture, not yet decoded; its name for messages; and its size in bytes, where it was a file."""
+def _open(source: str | Path | bytes | Image.Image | np.ndarray) -> tuple[Image.Image, str, int | None]:
+    """The picture, not yet decoded; its name for messages; the size of its file in bytes, if there is one."""
     if isinstance(source, Image.Image):
         return source, "The image", None
     if isinstance(source, np.ndarray):
@@ -173,20 +186,28 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array.astype(np.float32))
 
 
-def _to_grey(image: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Grey pixels, and what was done to get them."""
+def _to_grey(image: Image.Image) -> tuple[np.ndarray, float, list[str]]:
+    """Grey pixels, the share that had a colour, and what was done to them."""
     if image.mode in _DEEP_MODES:
         low, high = WINDOW_PERCENTILES
-        return _window(np.asarray(image).astype(np.float32)), (f"Windowed to 8 bits between the {low} and {high} percentiles.",)
+        return _window(np.asarray(image).astype(np.float32)), 0.0, [f"Windowed to 8 bits between the {low} and {high} percentiles."]
     steps = []
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
         steps.append("Transparency laid over black.")
-    if image.mode != "L":
-        image = image.convert("RGB").convert("L")
-        steps.append("Colour turned to grey (ITU-R BT.601).")
-    return np.asarray(image), tuple(steps)
+    if image.mode == "L":
+        return np.asarray(image), 0.0, steps
+    image = image.convert("RGB")
+    return np.asarray(image.convert("L")), _measure_colour(image), [*steps, "Colour turned to grey (ITU-R BT.601)."]
+
+
+def _measure_colour(image: Image.Image) -> float:
+    """Share of the pixels of an RGB picture whose channels differ by `COLOUR_LEVELS` or more."""
+    red, green, blue = image.split()
+    brightest, darkest = ImageChops.lighter(ImageChops.lighter(red, green), blue), ImageChops.darker(ImageChops.darker(red, green), blue)
+    counts = ImageChops.subtract(brightest, darkest).histogram()
+    return sum(counts[COLOUR_LEVELS:]) / sum(counts)
 
 
 def _window(deep: np.ndarray) -> np.ndarray:

@@ -222,7 +222,7 @@ def evaluate_corruptions(
     """
     probs, refused, true, groups = [], [], [], []
     for example in track(examples, "Corrupting and scoring", total=total, console=console or Console(quiet=True), transient=True):
-        predictions = classifier.interpret(classifier.run(_make_versions(classifier, example)))
+        predictions = classifier.score(_make_versions(classifier, example))
         probs.append([[prediction.probabilities[label] for label in classifier.labels] for prediction in predictions])
         refused.append([not prediction.in_domain for prediction in predictions])
         true.append(example.label)

@@ -12,6 +12,8 @@ from PIL import Image
 from serving import ArtefactError, Classifier, ImageError, from_pretrained
 from serving.app import EXAMPLES
 from serving.artefact import BUNDLED, compute_sha256
+from serving.guard import Verdict
+from serving.preprocess import decode
 
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -25,14 +27,19 @@ def classifier() -> Classifier:
 def test_bundled_model_reads_the_examples(classifier, label):
     prediction = classifier.predict(EXAMPLES / f"{label}.png")
     assert prediction.label == label
+    assert prediction.verdict is Verdict.like_training
     assert prediction.in_domain
+    assert prediction.reason == ""
     assert prediction.prediction_set[0] == label
     assert tuple(prediction.probabilities) == LABELS
     assert sum(prediction.probabilities.values()) == pytest.approx(1.0)
     assert max(prediction.probabilities, key=prediction.probabilities.__getitem__) == label
-    assert prediction.heatmap.shape == (classifier.config.image_size,) * 2
-    assert prediction.heatmap.dtype == np.float32
-    assert 0 <= prediction.heatmap.min() <= prediction.heatmap.max() <= 1
+    assert tuple(prediction.heatmaps) == LABELS
+    for heatmap in prediction.heatmaps.values():
+        assert heatmap.shape == (classifier.config.image_size,) * 2
+        assert heatmap.dtype == np.float32
+        assert 0 <= heatmap.min() <= heatmap.max() <= 1
+    assert prediction.heatmap is prediction.heatmaps[label]
 
 
 def test_sets_grow_with_the_coverage(tmp_path):
@@ -51,7 +58,7 @@ def test_every_kind_of_source_gives_the_same_answer(classifier):
     path = EXAMPLES / "glioma.png"
     image = Image.open(path)
     expected = classifier.predict(path).probabilities
-    for source in (str(path), path.read_bytes(), image, np.asarray(image), np.asarray(image.convert("RGB"))):
+    for source in (str(path), path.read_bytes(), image, np.asarray(image), np.asarray(image.convert("RGB")), decode(path)):
         assert classifier.predict(source).probabilities == expected
 
 
@@ -77,7 +84,9 @@ def test_threads_do_not_mix_answers(classifier):
 def test_a_picture_that_is_no_brain_mri_is_refused(classifier):
     noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
     prediction = classifier.predict(noise)
+    assert prediction.verdict is Verdict.not_brain_mri
     assert not prediction.in_domain
+    assert prediction.reason
     assert prediction.label is None
     assert prediction.prediction_set == ()
     assert prediction.prediction_sets == {0.95: (), 0.99: ()}
