@@ -11,7 +11,7 @@ from serving.preprocess import fit_to_square
 OVERLAY_SIDE = 448
 OVERLAY_OPACITY = 0.55
 # Anchors of matplotlib's "inferno" (CC0), perceptually uniform and safe for colour-blind readers.
-_INFERNO = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float32)
+INFERNO = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float32)
 
 
 def compute_heatmap(cams: np.ndarray, label_index: int, size: int) -> np.ndarray:
@@ -48,7 +48,7 @@ def overlay_heatmap(grey: np.ndarray, heatmap: np.ndarray, fit: str = "pad") -> 
     base = fit_to_square(grey, OVERLAY_SIDE, fit).astype(np.float32)
     resized = Image.fromarray(heatmap).resize((OVERLAY_SIDE, OVERLAY_SIDE), Image.Resampling.BICUBIC)
     heat = np.clip(np.asarray(resized), 0.0, 1.0)
-    stops = np.linspace(0.0, 1.0, len(_INFERNO))
-    colour = np.stack([np.interp(heat, stops, _INFERNO[:, channel]) for channel in range(3)], axis=-1)
+    stops = np.linspace(0.0, 1.0, len(INFERNO))
+    colour = np.stack([np.interp(heat, stops, INFERNO[:, channel]) for channel in range(3)], axis=-1)
     opacity = OVERLAY_OPACITY * heat[..., None]
     return np.round(base * (1 - opacity) + colour * opacity).astype(np.uint8)
