@@ -231,10 +231,11 @@ def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None
 def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None, out: Path) -> None:
     """Score some of the pictures that were predicted, made worse; the table, `corruptions.json` and a figure."""
     from trainer import corruptions, evaluation
-    from trainer.input_pipeline import iterate_examples, load_builder
+    from trainer.input_pipeline import iterate_examples, load_builder, name_test_split
 
     chosen = corruptions.choose_filenames(predictions.filenames, predictions.true)
-    examples = iterate_examples(load_builder(f"{evaluation.DATASET}/{predictions.protocol}", data_dir), "test")
+    builder = load_builder(f"{evaluation.DATASET}/{predictions.protocol}", data_dir)
+    examples = iterate_examples(builder, name_test_split(evaluation.find_fold(classifier.config)))
     result = corruptions.evaluate_corruptions(classifier, (one for one in examples if one.filename in chosen), len(chosen), console)
     try:
         corruptions.save_corruptions(result, out)
