@@ -19,7 +19,8 @@ from serving.calibration import compute_probabilities
 from serving.guard import compute_distances
 from serving.preprocess import preprocess
 from serving.runtime import MAX_BATCH
-from trainer.figures import plot_confusion_matrix, plot_uncertainty
+from trainer.curves import plot_precision_recall, plot_reliability, plot_risk_coverage, plot_roc
+from trainer.figures import plot_confusion, plot_per_class, plot_sets
 from trainer.metrics import compute_any_tumour, compute_metrics
 from trainer.predictions import PREDICTIONS_FILE, Predictions, PredictionsError, load_predictions, save_predictions
 from trainer.uncertainty import compute_abstention, compute_set_figures
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 FIGURES_FOLDER = "figures"
+# By name, as in NAME_PROTOCOL.png: those drawn from `metrics.json`, and those that need every image.
+FIGURES = {"confusion": plot_confusion, "per_class": plot_per_class, "sets": plot_sets}
+CURVES = {"roc": plot_roc, "precision_recall": plot_precision_recall, "reliability": plot_reliability, "risk_coverage": plot_risk_coverage}
 DATASET = "tumor_ds"
 # Other ways to split the same pictures: a model of one has learnt test pictures of another.
 SAME_PICTURES = ("official", "grouped", "patient")
@@ -141,15 +145,22 @@ def save_evaluation(predictions: Predictions, summary: dict[str, Any], folder: P
     figures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         metrics, table = Path(scratch, METRICS_FILE), Path(scratch, PREDICTIONS_FILE)
-        drawn = [Path(scratch, f"{name}_{predictions.protocol}.png") for name in ("confusion", "uncertainty")]
+        drawn = {name: Path(scratch, name_figure(name, predictions.protocol)) for name in (*FIGURES, *CURVES)}
         metrics.write_text(json.dumps({predictions.protocol: summary}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         save_predictions(predictions, table)
-        plot_confusion_matrix(summary, predictions.labels, drawn[0])
-        plot_uncertainty(predictions, drawn[1])
+        for name, plot_summary in FIGURES.items():
+            plot_summary(summary, drawn[name])
+        for name, plot_predictions in CURVES.items():
+            plot_predictions(predictions, drawn[name])
         for path in (metrics, table):
             path.replace(folder / path.name)
-        for path in drawn:
+        for path in drawn.values():
             path.replace(figures / path.name)
+
+
+def name_figure(name: str, protocol: str) -> str:
+    """Name the PNG of a figure of one protocol."""
+    return f"{name}_{protocol}.png"
 
 
 def _summarise_subset(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any]:
