@@ -15,8 +15,9 @@ def evaluate(
     images: Annotated[Path | None, typer.Option(help="Instead: pictures of another source, DIR/CLASS/FILE; not all classes are needed.")] = None,
     patient_pattern: Annotated[str | None, typer.Option(help="With --images: regular expression for the patient in a file name.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Instead: predictions.csv of this model; figures are computed from it alone.")] = None,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Show pictures in the report; without, it may be published.")] = True,
     corruptions: Annotated[bool, typer.Option("--corruptions", help="Also score up to 200 pictures a class, made worse; 4 CPU minutes.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions.csv and figures; evaluation/PROTOCOL by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html, metrics.json and more; evaluation/PROTOCOL by default.")] = None,
     revision: RevisionOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -28,19 +29,23 @@ def evaluate(
         fail("--corruptions needs the pictures of a built dataset: it takes neither --images nor --predictions.")
     if patient_pattern is not None and images is None:
         fail("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
-    from serving import ArtefactError, ImageError, from_pretrained
-    from trainer import evaluation
+    from serving import ArtefactError, Classifier, ImageError
+    from serving.artefact import locate_artefact
+    from trainer import evaluation, report
+    from trainer.run_folder import RunError
     from trainer.tables import print_summary
 
     try:
-        classifier = from_pretrained(model, revision)
+        folder = locate_artefact(model, revision)
+        classifier = Classifier(folder)
+        reported = report.Model(classifier, folder, report.find_learning_curves(folder, classifier.config))
         if images is not None:
             result = evaluation.evaluate_folder(classifier, images, patient_pattern)
         elif predictions is not None:
             result = evaluation.load_own_predictions(predictions, classifier.config, protocol)
         else:
             result = evaluate_dataset(classifier, protocol, data_dir)
-    except (ArtefactError, ImageError, evaluation.EvaluationError, evaluation.PredictionsError) as error:
+    except (ArtefactError, ImageError, RunError, evaluation.EvaluationError, evaluation.PredictionsError) as error:
         fail(error)
     out = out or Path("evaluation") / result.protocol
     summary = evaluation.summarise(result, classifier.config)
@@ -54,6 +59,12 @@ def evaluate(
     say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
     if corruptions:
         evaluate_robustness(classifier, result, data_dir, out)
+    source = find_pictures(classifier, result.protocol, images, data_dir) if pictures and predictions is None else None
+    try:
+        report.write_report(out, reported, source)
+    except OSError as error:
+        fail(f"Cannot write the report into {out}: {error.strerror or error}. Choose another --out.")
+    say(f"Written: {out}/{report.REPORT_FILE}")
 
 
 def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None) -> Any:
@@ -68,6 +79,20 @@ def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None
         return evaluation.evaluate(classifier, load_builder(f"{evaluation.DATASET}/{protocol}", data_dir))
     except DatasetMissingError as error:
         fail(error)
+
+
+def find_pictures(classifier: Any, protocol: str, images: Path | None, data_dir: str | None) -> Any:
+    """Say where the pictures that were scored are read from again."""
+    from functools import partial
+
+    from trainer import contact_sheet, evaluation
+
+    if images is not None:
+        return partial(contact_sheet.read_folder, images)
+    from trainer.input_pipeline import load_builder, name_test_split
+
+    builder = load_builder(f"{evaluation.DATASET}/{protocol}", data_dir)
+    return partial(contact_sheet.read_split, builder, name_test_split(evaluation.find_fold(classifier.config)))
 
 
 def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None, out: Path) -> None:

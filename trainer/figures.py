@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 # Inches; at 150 dots an inch a line of 10 points is 10 pixels high where the picture is shown 360 pixels wide.
@@ -165,5 +166,5 @@ def _draw_bars(
 
 def _add_legend(figure: Figure, titles: Mapping[str, str]) -> None:
     """Say above the panels which bars are which."""
-    handles = [figure.axes[0].barh(0, 0, color=SUBSET_COLOURS[name]) for name in titles]
-    figure.legend(handles, titles.values(), loc="outside upper center", ncols=len(titles), frameon=False, fontsize=9)
+    handles = [Patch(color=SUBSET_COLOURS[name], label=title) for name, title in titles.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(titles), frameon=False, fontsize=9)

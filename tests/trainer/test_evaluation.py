@@ -88,8 +88,9 @@ def test_artefact_holds_the_same_figures(evaluated, tiny_run):
 
 def test_figures_are_drawn(evaluated):
     out, _ = evaluated
-    for name in ("confusion", "uncertainty"):
-        assert (out / "figures" / f"{name}_official.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("confusion", "per_class", "sets", "roc", "precision_recall", "reliability", "risk_coverage"):
+        with Image.open(out / "figures" / f"{name}_official.png") as picture:
+            assert (picture.format, picture.width) == ("PNG", 750)
 
 
 def test_twins_make_the_subsets(tiny_run, dummy_dataset_dir):
