@@ -1,4 +1,4 @@
-"""`tumor evaluate`: a thin command over `trainer.evaluation`; what needs TensorFlow is imported only when it runs."""
+"""`tumor evaluate` and `tumor compare`: thin commands; what needs TensorFlow is imported only when a command needs it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +54,28 @@ def evaluate(
     say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
     if corruptions:
         evaluate_robustness(classifier, result, data_dir, out)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders with a predictions.csv, or such files; the first is the yardstick.")],
+    out: Annotated[Path, typer.Option(help="Folder for comparison.json and comparison.png.")] = Path("comparison"),
+) -> None:
+    """Compare runs on the same images, pair by pair; or give the mean and deviation over folds."""
+    require_training_extra()
+    from trainer.compare import ComparisonError, compare_runs, load_runs
+    from trainer.compare_report import print_comparison, save_comparison
+    from trainer.predictions import PredictionsError
+
+    try:
+        result = compare_runs(load_runs(runs))
+    except (ComparisonError, PredictionsError) as error:
+        fail(error)
+    print_comparison(result, console)
+    try:
+        written = save_comparison(result, out)
+    except OSError as error:
+        fail(f"Cannot write the comparison into {out}: {error.strerror or error}. Choose another --out.")
+    say(f"Written: {', '.join(map(str, written))}")
 
 
 def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None) -> Any:
