@@ -8,13 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli import fail, predict, serve
-from trainer.evaluation_cli import evaluate
+from trainer.evaluation_cli import compare, evaluate
 from trainer.terminal import DataDirOption, Protocol, console, require_training_extra, say
 
 app = typer.Typer(help="Brain MRI slices: data, training, evaluation, prediction. A research tool, not a medical device.", no_args_is_help=True)
 app.command()(predict)
 app.command()(serve)
-app.command()(evaluate)
 
 
 class StrategyName(enum.StrEnum):
@@ -97,6 +96,7 @@ def train(
     data_dir: DataDirOption = None,
     strategy: Annotated[StrategyName, typer.Option(help="Where it runs; auto takes all workers in TF_CONFIG, else all GPUs.")] = StrategyName.auto,
     tpu: Annotated[str, typer.Option(help="Name or address of the TPU; the one attached to this machine by default.")] = "",
+    folds: Annotated[bool, typer.Option("--folds", help="Train all five folds of tumor_ds/patient, and pool what they say.")] = False,
     artefact: Annotated[bool, typer.Option(help="Export, calibrate and score on the test split at the end; a sweep does not.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print config, model, steps and an estimate of the time; write nothing.")] = False,
 ) -> None:
@@ -107,6 +107,7 @@ def train(
     from trainer.checkpoints import CheckpointError
     from trainer.config import ConfigError, load_config
     from trainer.dry_run import describe_run
+    from trainer.folds import check_folds, choose_fold, complete_folds
     from trainer.input_pipeline import CacheError, DatasetMissingError, load_builder
     from trainer.run_folder import RunError
     from trainer.runs import complete_run
@@ -116,11 +117,14 @@ def train(
     folder = epath.Path(run_dir or Path("runs") / config.stem)
     try:
         resolved = load_config(config, overrides)
+        check_folds(resolved, folds, artefact)
         devices = build_strategy(strategy.value, tpu)  # before any other TensorFlow operation
         resolved = dataclasses.replace(resolved, precision=resolve_precision(resolved.precision, devices))
         builder = load_builder(resolved.data.dataset, data_dir)
         if dry_run:
-            return describe_run(resolved, builder, devices, console)
+            return describe_run(choose_fold(resolved, 1) if folds else resolved, builder, devices, console)
+        if folds:
+            return complete_folds(resolved, builder, folder, devices, console)
         built = complete_run(resolved, builder, folder, devices, console, artefact)
     except Preempted as error:
         say(str(error))
@@ -152,6 +156,10 @@ def export(
     except (ConfigError, DatasetMissingError, RunError) as error:
         fail(error)
     say(f"Artefact: {folder}")
+
+
+app.command()(evaluate)
+app.command()(compare)
 
 
 def make_builder(config: Protocol, version: str, data_dir: str | None, file_format: FileFormat, overwrite: bool) -> Any:

@@ -8,6 +8,7 @@ no twin in Training.
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,8 @@ from serving.preprocess import preprocess
 from serving.runtime import MAX_BATCH
 from trainer.curves import plot_precision_recall, plot_reliability, plot_risk_coverage, plot_roc
 from trainer.figures import plot_confusion, plot_per_class, plot_sets
-from trainer.metrics import compute_any_tumour, compute_metrics
-from trainer.predictions import PREDICTIONS_FILE, Predictions, PredictionsError, load_predictions, save_predictions
+from trainer.metrics import Thresholds, compute_any_tumour, compute_metrics
+from trainer.predictions import PREDICTIONS_FILE, Predictions, PredictionsError, load_predictions, pool_predictions, save_predictions
 from trainer.uncertainty import compute_abstention, compute_set_figures
 
 if TYPE_CHECKING:
@@ -136,7 +137,31 @@ def summarise(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any
     """
     twin = predictions.has_train_twin
     subsets = {"all": np.ones_like(twin)} | ({"unseen": ~twin, "with_train_twin": twin} if twin.any() else {})
-    return {name: _summarise_subset(predictions.take(rows), config) for name, rows in subsets.items() if rows.any()}
+    return {
+        name: _summarise_subset(predictions.take(rows), config.prediction_set_thresholds, config.any_tumour_thresholds)
+        for name, rows in subsets.items()
+        if rows.any()
+    }
+
+
+def pool(parts: Sequence[tuple[Predictions, ArtefactConfig]]) -> tuple[Predictions, dict[str, Any]]:
+    """Put the folds of a protocol together: every image was asked once, of a model that had not learnt it.
+
+    Args:
+        parts: predictions of each fold, with the config of the artefact that made them; its thresholds apply to its images.
+
+    Returns:
+        The predictions of all images, and what `metrics.json` holds for them.
+    """
+    pooled = pool_predictions([predictions for predictions, _ in parts])
+
+    def spread(name: str) -> dict[float, np.ndarray]:
+        counts = [len(predictions.filenames) for predictions, _ in parts]
+        found = [getattr(config, name) for _, config in parts]
+        shares = sorted(set.intersection(*map(set, found)))
+        return {share: np.repeat([thresholds[share] for thresholds in found], counts) for share in shares}
+
+    return pooled, {"all": _summarise_subset(pooled, spread("prediction_set_thresholds"), spread("any_tumour_thresholds"))}
 
 
 def save_evaluation(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
@@ -163,10 +188,10 @@ def name_figure(name: str, protocol: str) -> str:
     return f"{name}_{protocol}.png"
 
 
-def _summarise_subset(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any]:
+def _summarise_subset(predictions: Predictions, set_thresholds: Thresholds, alarm_thresholds: Thresholds) -> dict[str, Any]:
     return compute_metrics(predictions) | {
-        "any_tumour": compute_any_tumour(predictions, config.any_tumour_thresholds),
-        "prediction_sets": compute_set_figures(predictions, config.prediction_set_thresholds),
+        "any_tumour": compute_any_tumour(predictions, alarm_thresholds),
+        "prediction_sets": compute_set_figures(predictions, set_thresholds),
         "abstention": compute_abstention(predictions),
         "refused": int(predictions.refused.sum()),
     }

@@ -1,4 +1,4 @@
-"""`tumor evaluate`: a thin command over `trainer.evaluation`; what needs TensorFlow is imported only when it runs."""
+"""`tumor evaluate` and `tumor compare`: thin commands; what needs TensorFlow is imported only when a command needs it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,6 +67,28 @@ def evaluate(
     say(f"Written: {out}/{report.REPORT_FILE}")
 
 
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders with a predictions.csv, or such files; the first is the yardstick.")],
+    out: Annotated[Path, typer.Option(help="Folder for comparison.json and comparison.png.")] = Path("comparison"),
+) -> None:
+    """Compare runs on the same images, pair by pair; or give the mean and deviation over folds."""
+    require_training_extra()
+    from trainer.compare import ComparisonError, compare_runs, load_runs
+    from trainer.compare_report import print_comparison, save_comparison
+    from trainer.predictions import PredictionsError
+
+    try:
+        result = compare_runs(load_runs(runs))
+    except (ComparisonError, PredictionsError) as error:
+        fail(error)
+    print_comparison(result, console)
+    try:
+        written = save_comparison(result, out)
+    except OSError as error:
+        fail(f"Cannot write the comparison into {out}: {error.strerror or error}. Choose another --out.")
+    say(f"Written: {', '.join(map(str, written))}")
+
+
 def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None) -> Any:
     """Score the test split of a built dataset; by default that of the dataset the model was trained on."""
     from trainer import evaluation
@@ -97,7 +119,7 @@ def find_pictures(classifier: Any, protocol: str, images: Path | None, data_dir:
 
 def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None, out: Path) -> None:
     """Score some of the pictures that were predicted, made worse; the table, `corruptions.json` and a figure."""
-    from trainer import corruptions, evaluation
+    from trainer import corruption_report, corruptions, evaluation
     from trainer.input_pipeline import iterate_examples, load_builder, name_test_split
 
     chosen = corruptions.choose_filenames(predictions.filenames, predictions.true)
@@ -105,8 +127,8 @@ def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None,
     examples = iterate_examples(builder, name_test_split(evaluation.find_fold(classifier.config)))
     result = corruptions.evaluate_corruptions(classifier, (one for one in examples if one.filename in chosen), len(chosen), console)
     try:
-        corruptions.save_corruptions(result, out)
+        corruption_report.save_corruptions(result, out)
     except OSError as error:
         fail(f"Cannot write the evaluation into {out}: {error.strerror or error}. Choose another --out.")
-    corruptions.print_corruptions(result, console)
-    say(f"Written: {out}/{corruptions.CORRUPTIONS_FILE}, {out}/figures/{corruptions.CORRUPTIONS_FIGURE}")
+    corruption_report.print_corruptions(result, console)
+    say(f"Written: {out}/{corruption_report.CORRUPTIONS_FILE}, {out}/figures/{corruption_report.CORRUPTIONS_FIGURE}")

@@ -22,7 +22,8 @@ from trainer.architecture_figure import ARCHITECTURE_FIGURE
 from trainer.bootstrap import SAMPLES
 from trainer.config import build_config
 from trainer.contact_sheet import Gallery, PictureSource, describe_facts, load_gallery, save_contact_sheets
-from trainer.corruptions import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE, choose_filenames
+from trainer.corruption_report import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE
+from trainer.corruptions import choose_filenames
 from trainer.evaluation import CURVES, FIGURES, FIGURES_FOLDER, FOLDER_PREFIX, name_figure
 from trainer.metrics import CALIBRATION_BINS, compute_calibration_error
 from trainer.predictions import PREDICTIONS_FILE, Predictions, load_predictions
@@ -156,17 +157,19 @@ def build_page(folder: Path, predictions: Predictions, model: Model, gallery: Ga
 
 
 def load_corruptions(folder: Path, predictions: Predictions) -> dict[str, Any] | None:
-    """Read `corruptions.json`; None where there is none, or one that another model left in the same folder."""
+    """Read `corruptions.json`; None where there is none, or one that is not about these predictions: another model may have left it."""
     path = folder / CORRUPTIONS_FILE
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     chosen = choose_filenames(predictions.filenames, predictions.true)
-    rows = np.array([name in chosen for name in predictions.filenames])
-    part = predictions.take(rows)
+    part = predictions.take(np.array([name in chosen for name in predictions.filenames]))
     correct = part.predicted == part.true
     expected = (len(correct), correct.mean(), compute_calibration_error(correct, part.probs.max(axis=1)))
-    written = (found["count"], found["clean"]["accuracy"], found["clean"]["ece"])
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        written = [found["all"]["clean"][name] for name in ("count", "accuracy", "ece")]
+    except (ValueError, KeyError, TypeError):  # damaged, or of a version that wrote other keys
+        return None
     return found if np.allclose(expected, written, rtol=0, atol=CORRUPTIONS_TOLERANCE) else None
 
 

@@ -15,7 +15,8 @@ from serving import from_pretrained
 from serving.artefact import BUNDLED
 from tests.trainer.make_predictions import simulate_predictions
 from trainer.cli import app
-from trainer.corruptions import CORRUPTIONS, choose_filenames, save_corruptions
+from trainer.corruption_report import save_corruptions
+from trainer.corruptions import CORRUPTIONS, choose_filenames
 from trainer.evaluation import save_evaluation, summarise
 from trainer.metrics import compute_calibration_error
 from trainer.predictions import Predictions, load_predictions
@@ -45,7 +46,8 @@ def make_corruptions(predictions: Predictions) -> dict:
     }
     rows = [{"severity": level, "parameter": "sigma", "value": level, **figures} for level in (1, 2, 3)]
     summary = {"mean_corruption_accuracy": 0.625, "mean_corruption_accuracy_interval": [0.5, 0.75], "relative_drop": 0.1}
-    return {"count": len(correct), "clean": figures, "corruptions": {name: rows for name in CORRUPTIONS}, **summary}
+    scored = {"count": len(correct), "clean": figures, "corruptions": dict.fromkeys(CORRUPTIONS, rows), **summary}
+    return {"all": scored, "unseen": scored}
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def test_every_number_is_that_of_the_files(folder):
             assert f"metrics.json#/official/{subset}/{figure}" in keys
         for label in LABELS:
             assert f"metrics.json#/official/{subset}/per_class/{label}/recall" in keys
-    assert "corruptions.json#/corruptions/noise/2/accuracy" in keys
+    assert "corruptions.json#/unseen/corruptions/noise/2/accuracy" in keys
     assert len(parsed.numbers) > 300
 
 
@@ -221,10 +223,10 @@ def test_what_is_missing_is_said(tmp_path):
             check_number(follow(metrics, key.partition("#")[2]), text)
 
 
-def test_worse_pictures_of_another_model_are_not_shown(folder, tmp_path):
+@pytest.mark.parametrize("left", [json.dumps(make_corruptions(simulate_predictions(count=120, skill=1.0, seed=1))), '{"all": {}}', "{", "[]"])
+def test_worse_pictures_of_another_model_are_not_shown(folder, tmp_path, left):
     shutil.copytree(folder, tmp_path / "copy")
-    other = make_corruptions(simulate_predictions(count=120, skill=1.0, seed=1))
-    (tmp_path / "copy" / "corruptions.json").write_text(json.dumps(other))
+    (tmp_path / "copy" / "corruptions.json").write_text(left)
     write_report(tmp_path / "copy", Model(from_pretrained(), BUNDLED), None)
     assert "Not scored for these predictions" in parse(tmp_path / "copy" / "report.html").rest
 
