@@ -141,7 +141,7 @@ def plot_mistakes(mistakes: Sequence[Shown], path: Path) -> None:
         path: the PNG to write.
     """
     height = (len(mistakes) + 1) // 2
-    figure = build_figure(1.75 * height)
+    figure = build_figure(1.6 * height)
     panels = figure.subplots(height, 4, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")

@@ -271,6 +271,7 @@ def test_bundled_model_on_the_official_test_split(real_dataset_dir, tmp_path):
     assert metrics["all"]["accuracy"] >= 0.975
     assert metrics["all"]["confusion_matrix"] == shipped["all"]["confusion_matrix"]
     assert metrics["unseen"]["accuracy"] == shipped["unseen"]["accuracy"]
+    assert 200_000 < (tmp_path / "first" / "report.html").stat().st_size < 4_000_000
     assert metrics["all"]["prediction_sets"]["0.95"]["size"] == pytest.approx(shipped["all"]["prediction_sets"]["0.95"]["size"], abs=0.01)
 
 
