@@ -137,6 +137,17 @@ def test_every_number_is_that_of_the_files(folder):
     assert len(parsed.numbers) > 300
 
 
+def test_columns_are_the_subsets_that_their_heads_name(folder):
+    page = (folder / "report.html").read_text()
+    table = page[page.index("All that is measured") : page.index("</table>")]
+    assert re.findall(r'<th scope="col">(.*?)</th>', table) == ["figure", "all", "unseen", "with a twin"]
+    rows = [re.findall(r"#/official/([a-z_]+)/([a-z0-9_/]+)", row) for row in re.split("<tr[ >]", table)[2:]]
+    assert len(rows) > 15
+    for keys in rows:
+        assert list(dict.fromkeys(subset for subset, _ in keys)) == ["all", "unseen", "with_train_twin"]
+        assert len({figure.removesuffix("/0").removesuffix("/1") for _, figure in keys}) == 1
+
+
 def test_no_figure_stands_unmarked(folder):
     """But for versions and what others have published."""
     rest = parse(folder / "report.html").rest
