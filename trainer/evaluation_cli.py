@@ -32,6 +32,7 @@ def evaluate(
     from serving import ArtefactError, Classifier, ImageError
     from serving.artefact import locate_artefact
     from trainer import evaluation, report
+    from trainer.config import ConfigError
     from trainer.run_folder import RunError
     from trainer.tables import print_summary
 
@@ -45,7 +46,7 @@ def evaluate(
             result = evaluation.load_own_predictions(predictions, classifier.config, protocol)
         else:
             result = evaluate_dataset(classifier, protocol, data_dir)
-    except (ArtefactError, ImageError, RunError, evaluation.EvaluationError, evaluation.PredictionsError) as error:
+    except (ArtefactError, ConfigError, ImageError, RunError, evaluation.EvaluationError, evaluation.PredictionsError) as error:
         fail(error)
     out = out or Path("evaluation") / result.protocol
     summary = evaluation.summarise(result, classifier.config)
@@ -60,11 +61,7 @@ def evaluate(
     if corruptions:
         evaluate_robustness(classifier, result, data_dir, out)
     source = find_pictures(classifier, result.protocol, images, data_dir) if pictures and predictions is None else None
-    try:
-        report.write_report(out, reported, source)
-    except OSError as error:
-        fail(f"Cannot write the report into {out}: {error.strerror or error}. Choose another --out.")
-    say(f"Written: {out}/{report.REPORT_FILE}")
+    save_report(out, reported, source)
 
 
 def compare(
@@ -101,6 +98,20 @@ def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None
         return evaluation.evaluate(classifier, load_builder(f"{evaluation.DATASET}/{protocol}", data_dir))
     except DatasetMissingError as error:
         fail(error)
+
+
+def save_report(out: Path, reported: Any, source: Any) -> None:
+    """Write the page for people beside the files of an evaluation."""
+    from serving import ImageError
+    from trainer.report import REPORT_FILE, write_report
+
+    try:
+        write_report(out, reported, source)
+    except ImageError as error:
+        fail(error)
+    except OSError as error:
+        fail(f"Cannot write the report into {out}: {error.strerror or error}. Choose another --out.")
+    say(f"Written: {out}/{REPORT_FILE}")
 
 
 def find_pictures(classifier: Any, protocol: str, images: Path | None, data_dir: str | None) -> Any:
