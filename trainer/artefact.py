@@ -1,6 +1,7 @@
 """From a trained run to its artefact: export, calibrate on validation, evaluate the reloaded files, write the card.
 
-Goes in: a run folder with the best weights, and the dataset. Comes out: `RUN/artefact/` as `serving` loads it and the Hub stores it.
+Goes in: a run folder with the best weights, and the dataset. Comes out: `RUN/artefact/` as `serving` loads it and the Hub stores it, and
+beside it the predictions and the report, which shows pictures of the dataset and so is no part of what is published.
 The folder appears under its name only when it is whole.
 """
 
@@ -10,6 +11,7 @@ import json
 import platform
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,15 @@ from serving import artefact as layout
 from serving.calibration import compute_probabilities
 from serving.runtime import LiteRTModel
 from trainer import calibration, evaluation
+from trainer.architecture_figure import ARCHITECTURE_FIGURE, plot_architecture
 from trainer.card import write_card
 from trainer.config import Config, build_config
+from trainer.contact_sheet import load_gallery, read_split
 from trainer.export import load_best_model, save_keras, save_litert
-from trainer.input_pipeline import compute_fingerprint, load_learning_split
+from trainer.input_pipeline import compute_fingerprint, count_images, load_learning_split, name_test_split
 from trainer.predictions import PREDICTIONS_FILE
-from trainer.run_folder import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
+from trainer.report import REPORT_FILE, Model, build_page
+from trainer.run_folder import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError, load_learning_curves, publish
 from trainer.tables import print_summary
 
 RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
@@ -46,9 +51,10 @@ def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, conso
         The artefact folder.
 
     Raises:
-        RunError: the run has no weights yet.
+        RunError: the run has no weights yet, or its history is damaged.
     """
     config = load_run_config(run_dir)
+    curves = load_learning_curves(run_dir, config.optimization.monitor)
     weights = run_dir / BEST_WEIGHTS_FILE
     if not weights.exists():
         raise RunError(f"{run_dir} holds no {BEST_WEIGHTS_FILE}. Train it first: tumor train CONFIG --run-dir {run_dir}")
@@ -62,18 +68,26 @@ def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, conso
             model = load_best_model(config, local, len(labels))
             save_keras(model, folder / layout.KERAS_FILE)
             save_litert(model, folder / layout.LITERT_FILE)
+            (folder / evaluation.FIGURES_FOLDER).mkdir()
+            plot_architecture(model, config.model.architecture, folder / evaluation.FIGURES_FOLDER / ARCHITECTURE_FIGURE)
         with console.status("Fitting temperature, prediction sets and guard on validation"):
             fitted = fit_on_validation(folder / layout.LITERT_FILE, builder, config)
             write_config(folder, config, builder, labels, fitted)
         with console.status("Evaluating the reloaded artefact on the test split"):
-            result = evaluation.evaluate(Classifier(folder), builder)
-            summary = evaluation.summarise(result, layout.load_config(folder))
+            classifier = Classifier(folder)
+            result = evaluation.evaluate(classifier, builder)
+            summary = evaluation.summarise(result, classifier.config)
             evaluation.save_evaluation(result, summary, folder)
-            predictions = (folder / PREDICTIONS_FILE).read_bytes()
+            gallery = load_gallery(result, classifier, partial(read_split, builder, name_test_split(config.data.fold)))
+            beside = {
+                PREDICTIONS_FILE: (folder / PREDICTIONS_FILE).read_bytes(),
+                REPORT_FILE: build_page(folder, result, Model(classifier, folder, curves), gallery).encode(),
+            }
             (folder / PREDICTIONS_FILE).unlink()
             write_card(folder)
         target = publish_folder(folder, run_dir / layout.RUN_SUBFOLDER)
-    (run_dir / PREDICTIONS_FILE).write_bytes(predictions)
+    for name, content in beside.items():
+        publish(run_dir / name, content)
     print_summary(result.protocol, summary, console)
     return target
 
@@ -140,7 +154,8 @@ def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder
             "name": f"{builder.name}/{builder.builder_config.name}",
             "version": str(builder.version),
             "fingerprint": compute_fingerprint(builder),
-            "counts": {name: split.num_examples for name, split in builder.info.splits.items()},
+            "fold": config.data.fold,
+            "counts": count_images(builder, config.data.fold),
         },
         "training": dataclasses.asdict(config),
         # TensorFlow not by its package, which on a TPU is tensorflow-tpu.

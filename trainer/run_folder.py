@@ -9,6 +9,7 @@ Goes in: what a run has to keep. Comes out, in the run folder:
     finished                is there once all epochs are done
     artefact/               the model as `serving` loads it, with its metrics and card
     predictions.csv         of the artefact on the test split
+    report.html             the same for people, with pictures of the dataset
     wandb/, tensorboard/    Weights & Biases and TensorBoard files
     wandb_run_id            of the W&B run, which a restart continues
     wandb_logged            is there once W&B has all of a finished run
@@ -33,6 +34,8 @@ BEST_WEIGHTS_FILE = "best.weights.h5"
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "learning_curves.png"
 FINISHED_FILE = "finished"
+HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
+HISTORY_REMEDY = "Bring back a copy of it, or move it away: the report then goes without learning curves."
 
 
 class RunError(RuntimeError):
@@ -66,10 +69,15 @@ def write_history(run_dir: epath.Path, history: list[dict[str, float]]) -> None:
 
 def write_curves(run_dir: epath.Path, history: list[dict[str, float]], best_epoch: int) -> None:
     """Draw `learning_curves.png`, whole, under a temporary name first."""
+    publish(run_dir / CURVES_FILE, draw_curves(history, best_epoch))
+
+
+def draw_curves(history: list[dict[str, float]], best_epoch: int) -> bytes:
+    """Draw the learning curves; the content of a PNG."""
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / CURVES_FILE
         plot_learning_curves(history, best_epoch, local)
-        publish(run_dir / CURVES_FILE, local.read_bytes())
+        return local.read_bytes()
 
 
 def publish(path: epath.Path, content: bytes) -> None:
@@ -80,10 +88,32 @@ def publish(path: epath.Path, content: bytes) -> None:
 
 
 def load_history(run_dir: epath.Path) -> list[dict[str, float]]:
-    """Rows of `history.csv`, one an epoch; none at the start."""
+    """Rows of `history.csv`, one an epoch; none where there is no file yet.
+
+    Raises:
+        RunError: it is damaged.
+    """
     path = run_dir / HISTORY_FILE
-    rows = csv.DictReader(io.StringIO(path.read_text())) if path.exists() else []
-    return [{name: float(value) for name, value in row.items()} for row in rows]
+    if not path.exists():
+        return []
+    try:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(io.StringIO(path.read_text()))]
+    except (ValueError, TypeError) as error:  # no text, no number, or a row that is too short or too long
+        raise RunError(f"{path} is damaged: {error}. {HISTORY_REMEDY}") from error
+    missing = [name for name in HISTORY_COLUMNS if not rows or name not in rows[0]]
+    if missing:
+        raise RunError(f"{path} is damaged: expected rows with {', '.join(HISTORY_COLUMNS)}; missing: {', '.join(missing)}. {HISTORY_REMEDY}")
+    return rows
+
+
+def load_learning_curves(run_dir: epath.Path, monitor: str) -> bytes | None:
+    """Draw the learning curves of a run, its best epoch by `monitor`; None where it has no history.
+
+    Raises:
+        RunError: `history.csv` is damaged.
+    """
+    history = load_history(run_dir)
+    return draw_curves(history, find_best_epoch(history, monitor)) if history else None
 
 
 def find_best_epoch(history: list[dict[str, float]], monitor: str) -> int:

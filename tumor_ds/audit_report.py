@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +18,7 @@ from tumor_ds.archive import split_and_label
 from tumor_ds.audit_twins import ALL_OTHERS, TwinCount
 from tumor_ds.baselines import OWN_SPLIT, Score, find_own_split
 from tumor_ds.duplicates import MIN_CORRELATION, TRANSFORMS
+from tumor_ds.pages import render_page
 
 if TYPE_CHECKING:
     from tumor_ds.audit import Audit
@@ -46,9 +46,9 @@ def write_audit(audit: "Audit", out_dir: Path) -> None:
 
 def build_page(audit: "Audit") -> str:
     """Build the HTML page: no script, no request, every text escaped."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"number": _number, "percent": _percent, "count_name": _count_name}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return render_page(
+        TEMPLATE,
+        {"number": _number, "percent": _percent, "count_name": _count_name},
         audit=audit,
         headline=build_headline(audit),
         lead_name=describe_lead(audit),

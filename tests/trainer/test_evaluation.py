@@ -57,7 +57,9 @@ def test_worse_pictures_are_scored_where_asked_for(tiny_run, dummy_dataset_dir, 
         app, ["evaluate", str(tiny_run), "--corruptions", "--data-dir", str(dummy_dataset_dir), "--out", str(tmp_path)], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
-    scored = json.loads((tmp_path / "corruptions.json").read_text())
+    found = json.loads((tmp_path / "corruptions.json").read_text())
+    assert list(found) == ["all", "unseen"]
+    scored = found["all"]
     assert scored["clean"]["count"] == 8
     assert len(scored["corruptions"]) == 10
     assert all([figures["count"] for figures in severities] == [8, 8, 8] for severities in scored["corruptions"].values())
@@ -88,8 +90,9 @@ def test_artefact_holds_the_same_figures(evaluated, tiny_run):
 
 def test_figures_are_drawn(evaluated):
     out, _ = evaluated
-    for name in ("confusion", "uncertainty"):
-        assert (out / "figures" / f"{name}_official.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("confusion", "per_class", "sets", "roc", "precision_recall", "reliability", "risk_coverage"):
+        with Image.open(out / "figures" / f"{name}_official.png") as picture:
+            assert (picture.format, picture.width) == ("PNG", 750)
 
 
 def test_twins_make_the_subsets(tiny_run, dummy_dataset_dir):
@@ -268,6 +271,7 @@ def test_bundled_model_on_the_official_test_split(real_dataset_dir, tmp_path):
     assert metrics["all"]["accuracy"] >= 0.975
     assert metrics["all"]["confusion_matrix"] == shipped["all"]["confusion_matrix"]
     assert metrics["unseen"]["accuracy"] == shipped["unseen"]["accuracy"]
+    assert 200_000 < (tmp_path / "first" / "report.html").stat().st_size < 4_000_000
     assert metrics["all"]["prediction_sets"]["0.95"]["size"] == pytest.approx(shipped["all"]["prediction_sets"]["0.95"]["size"], abs=0.01)
 
 

@@ -86,6 +86,7 @@ def test_run_folder_is_whole(tiny_run):
         "predictions.csv",
         "wandb",
         "learning_curves.png",
+        "report.html",
     } <= names
     assert not any("partial" in path.name for path in tiny_run.rglob("*"))
     assert [row["epoch"] for row in load_history(epath.Path(tiny_run))] == [0, 1]

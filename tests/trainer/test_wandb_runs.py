@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from tests.wandb_log import read_run
 from tests.wandb_server import WandbServer
 from trainer.cli import app
+from trainer.evaluation import CURVES, FIGURES, name_figure
 from trainer.training import PREEMPTED_EXIT_CODE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,8 +42,8 @@ ARTEFACT_FILES = {
     "metrics.json",
     "model.keras",
     "model.tflite",
-    "figures/confusion_official.png",
-    "figures/uncertainty_official.png",
+    "figures/architecture.png",
+    *(f"figures/{name_figure(name, 'official')}" for name in (*FIGURES, *CURVES)),
 }
 PAGE = "tester/brain-tumor-mri/runs"
 # Five steps an epoch; the signal comes in the second.
