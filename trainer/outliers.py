@@ -102,11 +102,8 @@ def draw_pattern(rng: np.random.Generator, brain: np.ndarray) -> np.ndarray:
         shift = np.floor(v * pitch) % 2 / 2
         picture = np.where((v * pitch % 1 < 0.12) | ((u * pitch / 2 + shift) % 1 < 0.06), -1, 1) + 0.2 * _cloud(rng, 0.5)
     else:
-        seeds = rng.integers(0, SIDE, (int(rng.integers(10, 900)), 2))
-        marks = np.ones((SIDE, SIDE), bool)
-        marks[seeds[:, 0], seeds[:, 1]] = False
-        gaps, nearest = ndimage.distance_transform_edt(marks, return_indices=True)
-        picture = rng.uniform(size=(SIDE, SIDE))[nearest[0], nearest[1]] if rng.uniform() < 0.5 else gaps
+        cells, gaps = _cells(rng, int(rng.integers(10, 900)))
+        picture = cells if rng.uniform() < 0.5 else gaps
     return _frame(rng, _expose(rng, picture))
 
 
@@ -179,39 +176,40 @@ def draw_spine(rng: np.random.Generator, brain: np.ndarray) -> np.ndarray:
 
 
 def draw_trunk(rng: np.random.Generator, brain: np.ndarray) -> np.ndarray:
-    """A neck, trunk or limb cut across: a rim of fat, muscles and organs, a vertebra or other bones; as MRI or as CT."""
+    """A neck, trunk or limb cut across: a rim of fat, muscles with fat between them, vessels, an airway, a vertebra; mostly symmetric."""
     radii = rng.uniform(0.5, 0.95, 2)
-    outline = _ellipse(rng, rng.normal(0, 0.05, 2), radii, wobble=0.12)
-    inner = ndimage.binary_erosion(outline, iterations=int(rng.integers(1, 12)))
-    fat, flesh = rng.uniform(0.1, 1), rng.uniform(0.15, 0.6)
-    picture = np.where(outline, np.where(inner, flesh, fat), 0.0)
-    for _ in range(int(rng.integers(5, 40))):
-        organ = inner & _ellipse(rng, rng.uniform(-0.7, 0.7, 2) * radii, rng.uniform(0.03, 0.35, 2), wobble=0.3)
-        picture = np.where(organ, rng.uniform(0, 0.9), picture)
-    place = (rng.uniform(-0.3, 0.4), rng.normal(0, 0.05))
-    picture = np.where(_ellipse(rng, place, rng.uniform(0.12, 0.25, 2), wobble=0.2) & inner, rng.uniform(0, 1), picture)
-    picture = np.where(_ellipse(rng, place, rng.uniform(0.04, 0.1, 2)) & inner, rng.choice([0.05, 0.6, 0.95]), picture)
-    if rng.uniform() < 0.2:
-        picture = np.where(np.abs(np.hypot(_ROWS - 0.2, _COLUMNS) - 1.1) < 0.02, 0.4, picture + 0.2 * ~outline)
+    outline = _ellipse(rng, rng.normal(0, 0.05, 2), radii, wobble=0.12, turn=0.2)
+    inner = ndimage.binary_erosion(outline, iterations=int(rng.integers(2, 14)))
+    flesh, fat = rng.uniform(0.1, 0.6), rng.uniform(0.3, 1)
+    muscles, septa = _cells(rng, int(rng.integers(8, 80)))
+    organs = np.where(septa < rng.uniform(0, 2), fat, flesh * (0.6 + 0.8 * muscles))
+    for _ in range(int(rng.integers(2, 10))):
+        organs = np.where(_ellipse(rng, rng.uniform(-0.7, 0.7, 2) * radii, rng.uniform(0.03, 0.2, 2), wobble=0.3), rng.uniform(0, 1), organs)
+    if rng.uniform() < 0.7:
+        organs = np.where(_COLUMNS < 0, organs, organs[:, ::-1])
+    spine, bone = rng.uniform(-0.3, 0.4), rng.uniform(0.12, 0.3)
+    organs = np.where(_ellipse(rng, (spine, 0), (bone, bone * rng.uniform(0.8, 1.5)), wobble=0.2), rng.uniform(0.1, 0.9), organs)
+    organs = np.where(_ellipse(rng, (spine + bone, 0), rng.uniform(0.06, 0.14, 2)), rng.choice([0.05, 0.9]), organs)
+    organs = np.where(_ellipse(rng, (spine + bone, 0), rng.uniform(0.04, 0.08, 2)), rng.uniform(0.3, 0.8), organs)
+    organs = np.where(_ellipse(rng, (spine - bone - rng.uniform(0.05, 0.3), 0), rng.uniform(0.05, 0.15, 2)), rng.uniform(0, 0.2), organs)
+    picture = np.where(outline, np.where(inner, organs, fat), 0.0)
     texture = rng.uniform(0, 0.4) * (_cloud(rng, rng.uniform(0.5, 1.5)) - 0.5) * outline
     return _frame(rng, _grain(rng, _blur(picture, rng.uniform(0.4, 2)) + texture))
 
 
-def draw_head_ct(rng: np.random.Generator, brain: np.ndarray) -> np.ndarray:
-    """White skull around a flat, structureless inside, perhaps with the head rest: a head in computed tomography."""
-    radii = np.array([rng.uniform(0.6, 0.85), rng.uniform(0.5, 0.75)])
-    outline = _ellipse(rng, rng.normal(0, 0.04, 2), radii, wobble=0.05)
-    skin, bone = int(rng.integers(3, 9)), int(rng.integers(6, 16))
-    skull = ndimage.binary_erosion(outline, iterations=skin)
-    inside = ndimage.binary_erosion(skull, iterations=bone)
-    level = rng.uniform(0.15, 0.6)
-    picture = np.where(inside, level, np.where(skull, 1.0, outline * level * rng.uniform(0.2, 1.0)))
-    for _ in range(int(rng.integers(0, 4))):
-        picture = np.where(inside & _ellipse(rng, rng.normal(0, 0.2, 2), rng.uniform(0.03, 0.2, 2), wobble=0.3), level * rng.uniform(0.5, 1), picture)
-    if rng.uniform() < 0.4:
-        picture = np.where(np.abs(np.hypot(_ROWS + 0.1, _COLUMNS) - 0.95) < 0.012, 0.8, picture)
-    ground = rng.uniform(0, 0.4) * (np.hypot(_ROWS, _COLUMNS) < 1) if rng.uniform() < 0.2 else 0.0
-    return _to_uint8(np.maximum(_blur(picture, rng.uniform(0.4, 1.2)), ground) + rng.uniform(0, 0.06) * rng.normal(size=(SIDE, SIDE)) * outline)
+def fill_head(rng: np.random.Generator, brain: np.ndarray) -> np.ndarray:
+    """The outline of a head, and inside it no brain: its own tissue in disorder, muscles, or clouds."""
+    head = ndimage.binary_fill_holes(_blur(brain, 2) > 0.4 * brain.mean() + 4)
+    inside = ndimage.binary_erosion(head, iterations=int(rng.integers(6, 22)))
+    kind = rng.integers(3)
+    if kind == 0:
+        filling = np.roll(shuffle_patches(rng, brain[36:156, 36:156].repeat(2, 0).repeat(2, 1)[:SIDE, :SIDE]), rng.integers(SIDE), 0)
+    elif kind == 1:
+        muscles, septa = _cells(rng, int(rng.integers(15, 90)))
+        filling = np.where(septa < rng.uniform(0.5, 2), rng.uniform(0, 1), muscles * rng.uniform(0.4, 1)) * np.percentile(brain, 98)
+    else:
+        filling = _cloud(rng, rng.uniform(0.3, 1.5)) * np.percentile(brain, 98)
+    return _to_uint8(_blur(np.where(inside, filling, brain), rng.uniform(0, 1)) / 255)
 
 
 def draw_ultrasound(rng: np.random.Generator, brain: np.ndarray) -> np.ndarray:
@@ -287,7 +285,7 @@ KINDS: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
     "limb_radiograph": draw_limb_radiograph,
     "spine": draw_spine,
     "trunk": draw_trunk,
-    "head_ct": draw_head_ct,
+    "filled_head": fill_head,
     "ultrasound": draw_ultrasound,
     "scope": draw_scope,
     "shuffled_patches": shuffle_patches,
@@ -335,6 +333,16 @@ def _ellipse(rng: np.random.Generator, centre: np.ndarray, radii: np.ndarray, wo
     around = np.arctan2(v, u)
     rim = 1 + wobble * sum(rng.normal(0, 0.5) / order * np.sin(order * around + rng.uniform(0, 6)) for order in range(2, 6))
     return np.hypot(u, v) < rim
+
+
+def _cells(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Voronoi cells: a level for each, [0, 1], and the distance to the next wall, pixels."""
+    marks = np.ones((SIDE, SIDE), bool)
+    marks[tuple(rng.integers(0, SIDE, (2, count)))] = False
+    nearest = ndimage.distance_transform_edt(marks, return_distances=False, return_indices=True)
+    levels = rng.uniform(size=(SIDE, SIDE))[nearest[0], nearest[1]]
+    walls = (ndimage.maximum_filter(levels, 2) != levels) | (ndimage.minimum_filter(levels, 2) != levels)
+    return levels, ndimage.distance_transform_edt(~walls)
 
 
 def _blur(picture: np.ndarray, sigma: float) -> np.ndarray:
