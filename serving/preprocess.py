@@ -145,6 +145,33 @@ def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:
     return grey[..., None]
 
 
+def find_window(values: np.ndarray) -> tuple[float, float]:
+    """The window of a picture that states none: its `WINDOW_PERCENTILES`, where values that are not finite count as 0.
+
+    Args:
+        values: float32 (h, w).
+    """
+    low, high = np.percentile(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), WINDOW_PERCENTILES)
+    return float(low), float(high)
+
+
+def apply_window(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scale so that `low` becomes 0 and `high` 255, and clip.
+
+    Args:
+        values: (h, w); values that are not finite count as 0.
+        low: start of the window.
+        high: end of the window; where it is not above `low` the result is black.
+
+    Returns:
+        uint8 (h, w), [0, 255].
+    """
+    if not high > low:
+        return np.zeros(values.shape, np.uint8)
+    finite = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip((finite - low) / (high - low) * 255.0 + 0.5, 0, 255).astype(np.uint8)
+
+
 def _open(source: str | Path | bytes | Image.Image | np.ndarray) -> tuple[Image.Image, str, int | None]:
     """The picture, not yet decoded; its name for messages; the size of its file in bytes, if there is one."""
     if isinstance(source, Image.Image):
@@ -189,8 +216,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
 def _to_grey(image: Image.Image) -> tuple[np.ndarray, float, list[str]]:
     """Grey pixels, the share that had a colour, and what was done to them."""
     if image.mode in _DEEP_MODES:
-        low, high = WINDOW_PERCENTILES
-        return _window(np.asarray(image).astype(np.float32)), 0.0, [f"Windowed to 8 bits between the {low} and {high} percentiles."]
+        deep, (low, high) = np.asarray(image).astype(np.float32), WINDOW_PERCENTILES
+        return apply_window(deep, *find_window(deep)), 0.0, [f"Windowed to 8 bits between the {low} and {high} percentiles."]
     steps = []
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -208,12 +235,3 @@ def _measure_colour(image: Image.Image) -> float:
     brightest, darkest = ImageChops.lighter(ImageChops.lighter(red, green), blue), ImageChops.darker(ImageChops.darker(red, green), blue)
     counts = ImageChops.subtract(brightest, darkest).histogram()
     return sum(counts[COLOUR_LEVELS:]) / sum(counts)
-
-
-def _window(deep: np.ndarray) -> np.ndarray:
-    """Scale float32 (h, w) so that the window's percentiles become 0 and 255; a flat picture becomes black."""
-    finite = np.nan_to_num(deep, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = np.percentile(finite, WINDOW_PERCENTILES)
-    if high <= low:
-        return np.zeros(deep.shape, np.uint8)
-    return np.clip((finite - low) / (high - low) * 255.0 + 0.5, 0, 255).astype(np.uint8)

@@ -1,0 +1,73 @@
+"""How a slice lies in the body, and how it is shown as radiologists show it.
+
+Goes in: pixels with the directions of their rows and columns, in the patient coordinates of DICOM (LPS, millimetres: x to the patient's
+left, y to the back, z to the head). Comes out: the plane, and pixels turned so that an axial or coronal slice has the patient's right on
+the left of the picture with front or head up, and a sagittal one the face on the left. The training pictures are shown so.
+"""
+
+import numpy as np
+from PIL import Image
+
+from serving.preprocess import ImageError
+
+# By patient axis (x, y, z) that a slice is cut across.
+PLANES = ("sagittal", "coronal", "axial")
+# By plane: patient axis and sign of what points right in the picture, and of what points down.
+_SHOWN = {"axial": ((0, 1), (1, 1)), "coronal": ((0, 1), (2, -1)), "sagittal": ((1, 1), (2, -1))}
+# Below, the difference is a rounding in the header.
+_SQUARE_TOLERANCE = 0.01
+# Slices 10 mm apart with pixels of 0.3 mm have 33; beyond, the header is wrong and a picture of nothing but stretched rows would come out.
+_MAX_STRETCH = 40.0
+
+
+def find_plane(normal: np.ndarray) -> str:
+    """Name the plane whose normal is closest to float (3,), in patient coordinates."""
+    return PLANES[int(np.argmax(np.abs(normal)))]
+
+
+def orient_slice(pixels: np.ndarray, right: np.ndarray, down: np.ndarray, plane: str) -> np.ndarray:
+    """Flip and transpose a slice into the radiological view; oblique slices go by the closest axes.
+
+    Args:
+        pixels: (h, w).
+        right: float (3,), patient direction in which the column number grows.
+        down: float (3,), patient direction in which the row number grows.
+        plane: one of `PLANES`, see `find_plane`.
+
+    Returns:
+        View of `pixels`, (h, w) or (w, h).
+    """
+    (right_axis, right_sign), (down_axis, down_sign) = _SHOWN[plane]
+    if abs(right[right_axis]) < abs(down[right_axis]):
+        pixels, right, down = pixels.T, down, right
+    if right[right_axis] * right_sign < 0:
+        pixels = pixels[:, ::-1]
+    if down[down_axis] * down_sign < 0:
+        pixels = pixels[::-1]
+    return pixels
+
+
+def square_pixels(grey: np.ndarray, row_spacing: float, column_spacing: float) -> np.ndarray:
+    """Resize the coarser side to the finer spacing, so that a pixel is as high as it is wide.
+
+    Args:
+        grey: uint8 (h, w).
+        row_spacing: from one row to the next, in any unit.
+        column_spacing: from one column to the next, in the same unit.
+
+    Returns:
+        uint8 (h', w'), the same array where the spacings agree or are not known (not positive).
+
+    Raises:
+        ImageError: the spacings differ more than any scanner's do.
+    """
+    if not (0 < row_spacing < np.inf and 0 < column_spacing < np.inf):
+        return grey
+    stretch = max(row_spacing, column_spacing) / min(row_spacing, column_spacing)
+    if stretch < 1 + _SQUARE_TOLERANCE:
+        return grey
+    if stretch > _MAX_STRETCH:
+        raise ImageError(f"Pixels of {row_spacing:g} x {column_spacing:g} cannot be right: the header is damaged. Export it again.")
+    finest = min(row_spacing, column_spacing)
+    size = (round(grey.shape[1] * column_spacing / finest), round(grey.shape[0] * row_spacing / finest))
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
