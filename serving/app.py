@@ -1,72 +1,93 @@
-"""The Gradio app: upload a slice, read label, confidences, labels not ruled out and heat map; or a refusal.
+"""The Gradio app: a tab each for a slice, a batch and a volume, one about the model, and the endpoints of `serving.api`.
 
-Goes in: a loaded `Classifier`. Comes out: a page, and the endpoint `/predict` for scripts.
+Goes in: a loaded `Classifier`. Comes out: a page, served until it is stopped. Gradio carries files and answers; what they look like stands
+in `serving/web/` and `serving.views`, and what they say comes from `serving.desk`.
 """
 
-from pathlib import Path
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import gradio as gr
-import numpy as np
-from gradio.data_classes import ImageData
+from starlette.middleware import Middleware
 
-from serving.classifier import Classifier, Prediction
-from serving.explain import overlay_heatmap
-from serving.preprocess import MAX_BYTES, ImageError, decode
+from serving import views
+from serving.anatomy import PLANES
+from serving.api import add_endpoints
+from serving.artefact import METRICS_FILE
+from serving.classifier import Classifier
+from serving.desk import Desk
+from serving.explain import INFERNO
+from serving.preprocess import ImageError
+from serving.sources import MAX_VOLUME_BYTES
+from serving.uploads import UploadGate, open_uploads
 
-EXAMPLES = Path(__file__).parent / "examples"
-MAX_WAITING = 32
 TITLE = "Brain MRI slice classifier"
-DISCLAIMER = (
-    "**A research tool, not a medical device.** It must not be used to diagnose, to treat or to triage. It was trained on one public "
-    "collection, sees one slice at a time, and knows three kinds of tumour; on pictures from other hospitals it is often wrong."
-)
-ABOUT_EXAMPLES = (
-    "The tumour examples are slices of the brain tumour dataset by Jun Cheng "
-    "([figshare 1512427](https://doi.org/10.6084/m9.figshare.1512427), CC BY 4.0), resized; none of these pictures was in training, but other slices "
-    "of the same patients may have been. The healthy one is from a public-domain (PDDL) DICOM series of another scanner."
-)
-REFUSAL = "### This does not look like a brain MRI slice\n\nSo it was not classified. {reason}"
+# Requests that wait; further ones are told that the server is busy. How many of a kind are answered at once.
+MAX_WAITING = 32
+AT_ONCE = 4
 # System fonts: the default theme would fetch its fonts from another host.
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
+PICTURES = ".png,.jpg,.jpeg,.bmp,.tif,.tiff,.webp,image/png,image/jpeg,image/webp"
+DICOM = ".dcm,.dicom,application/dicom"
+Files = list[str]
 
 
 def build_app(classifier: Classifier) -> gr.Blocks:
-    """Lay out the page and wire its one event.
+    """Lay out the page and wire its events.
 
     Args:
         classifier: answers every request.
     """
+    desk = Desk(classifier)
+    config = classifier.config
 
-    def show(path: str | None) -> tuple[str, dict[str, float] | None, np.ndarray | None]:
-        if path is None:
-            return "", None, None
-        grey, prediction = _classify(classifier, path)
-        if not prediction.in_domain:
-            return REFUSAL.format(reason=prediction.reason), None, None
-        overlay = overlay_heatmap(grey, prediction.heatmap, classifier.config.image_fit)
-        return _describe(prediction), prediction.probabilities, overlay
+    def show_slice(event: gr.EventData) -> str:
+        example = _read(event, "example")
+        if example is not None:
+            found = {path.stem: path for path in views.EXAMPLES.glob("*.png")}
+            return (
+                views.render_slice(desk.answer_slice(found[example]), config) if example in found else views.render_error("There is no such example.")
+            )
+        with open_uploads(_read_files(event)[:1]) as (path,):
+            return views.render_slice(desk.answer_slice(path), config)
 
-    def answer(path: str | None) -> dict[str, Any]:
-        if path is None:
-            raise gr.Error("Expected a picture, got nothing.")
-        return _classify(classifier, path)[1].to_dict()
+    def show_batch(event: gr.EventData) -> Iterator[str]:
+        with open_uploads(_read_files(event)) as paths:
+            total, chunks = desk.answer_batch(paths)
+            answers = []
+            yield views.render_progress(0, total)
+            for chunk in chunks:
+                answers += chunk
+                yield views.render_progress(len(answers), total)
+            yield views.render_batch(answers, config)
+
+    def show_volume(event: gr.EventData) -> str:
+        plane = _read(event, "plane")
+        with open_uploads(_read_files(event)) as paths:
+            return views.render_volume(desk.answer_volume(paths, plane or None), config)
 
     with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
-        gr.Markdown(f"# {TITLE}\nUpload one slice: glioma, meningioma, pituitary tumour or no tumour, and where the evidence lies.\n\n{DISCLAIMER}")
-        with gr.Row():
-            with gr.Column():
-                upload = gr.Image(label="Brain MRI slice", image_mode=None, type="filepath", sources=["upload", "clipboard"], height=380)
-                _hand_over_untouched(upload)
-                gr.Examples([[str(path)] for path in sorted(EXAMPLES.glob("*.png"))], inputs=upload, label="Examples")
-                gr.Markdown(ABOUT_EXAMPLES)
-            with gr.Column():
-                verdict = gr.Markdown(elem_id="verdict", min_height=90)
-                confidences = gr.Label(label="Calibrated probabilities", num_top_classes=len(classifier.labels))
-                heatmap = gr.Image(label="Where the evidence for this label lies", interactive=False, height=380, format="png", buttons=["download"])
-        upload.change(show, upload, [verdict, confidences, heatmap], api_visibility="private")
-        endpoint = gr.Button(visible=False)
-        endpoint.click(answer, upload, gr.JSON(visible=False), api_name="predict", api_description="Classify one picture.")
+        gr.HTML(views.render_masthead(), apply_default_css=False, js_on_load=None)
+        with gr.Tabs():
+            with gr.Tab("Slice"):
+                _add_desk(
+                    _describe_slice(),
+                    "The answer comes here: the label, how likely, what cannot be ruled out, and where the evidence lies.",
+                    show_slice,
+                )
+            with gr.Tab("Batch"):
+                _add_desk(_describe_batch(), "A row a file comes here, to sort and to download.", show_batch, beside=False)
+            with gr.Tab("Volume"):
+                _add_desk(_describe_volume(), "All slices come here, each with its heat map, and what they say together.", show_volume, beside=False)
+            with gr.Tab("About"):
+                gr.HTML(_render_about(classifier), apply_default_css=False, js_on_load=None)
+        add_endpoints(desk)
     return app
 
 
@@ -78,38 +99,102 @@ def launch(classifier: Classifier, host: str | None = None, port: int | None = N
         host: address to listen on; None: Gradio's default.
         port: None: the first free one from 7860.
     """
-    app = build_app(classifier).queue(max_size=MAX_WAITING)
-    theme = gr.themes.Soft(font=FONTS, font_mono=["ui-monospace", "monospace"])
-    app.launch(server_name=host, server_port=port, theme=theme, max_file_size=MAX_BYTES, show_error=False, footer_links=["api"], ssr_mode=False)
+    signal.signal(signal.SIGTERM, _leave)
+    # A folder that no other user of the machine may open, and that goes with the server.
+    with tempfile.TemporaryDirectory(prefix="tumor-uploads-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        app = build_app(classifier).queue(max_size=MAX_WAITING, default_concurrency_limit=AT_ONCE)
+        stops = json.dumps(INFERNO.tolist())
+        app.launch(
+            server_name=host,
+            server_port=port,
+            theme=gr.themes.Base(primary_hue="sky", neutral_hue="slate", font=FONTS, font_mono=["ui-monospace", "monospace"]),
+            css=(views.WEB / "app.css").read_text(encoding="utf-8"),
+            head=f"<script>const COLOUR_STOPS = {stops};\n{(views.WEB / 'app.js').read_text(encoding='utf-8')}</script>",
+            max_file_size=MAX_VOLUME_BYTES,
+            allowed_paths=[],
+            show_error=False,
+            footer_links=["api"],
+            ssr_mode=False,
+            app_kwargs={"middleware": [Middleware(UploadGate)]},
+        )
 
 
-def _hand_over_untouched(upload: gr.Image) -> None:
-    """Let an image input pass the path of the file on, unopened.
-
-    Gradio's own reading clips 16-bit pictures and answers a file that is no picture with a bare "Error". The method is replaced on the
-    one object, because Gradio writes an interface file beside the module of every subclass, into the installed package.
-    """
-
-    def preprocess(payload: ImageData | None) -> str | None:
-        return None if payload is None else payload.path
-
-    upload.preprocess = preprocess  # type: ignore[method-assign]
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Leave as Python does, so that the uploads are removed."""
+    sys.exit(128 + number)
 
 
-def _classify(classifier: Classifier, path: str) -> tuple[np.ndarray, Prediction]:
-    """Decode once, for the model and for the overlay."""
-    try:
-        picture = decode(path)
-        return picture.grey, classifier.predict(picture)
-    except ImageError as error:
-        raise gr.Error(str(error)) from error
+def _add_desk(intake: str, text: str, show: Callable[..., Any], beside: bool = True) -> None:
+    """A place where files come in, and the place for what comes of them: beside it, or below."""
+    with gr.Row(elem_classes="columns") if beside else gr.Column(elem_classes="columns"):
+        with gr.Column(scale=4, min_width=300):
+            files = gr.HTML(intake, apply_default_css=False, js_on_load="intake(element, trigger, upload); 'submit'")
+        with gr.Column(scale=7, min_width=300):
+            answer = gr.HTML(
+                views.render_empty(text),
+                html_template=" ",
+                apply_default_css=False,
+                js_on_load="output(element, props, watch)",
+                elem_classes="output",
+            )
+    files.submit(_telling(show), None, answer, api_visibility="private", show_progress="minimal", concurrency_id=show.__name__)
 
 
-def _describe(prediction: Prediction) -> str:
-    """Label, probability, and what cannot be ruled out at each coverage."""
-    assert prediction.label is not None
-    sets = (
-        f"Cannot be ruled out at {coverage:.0%}: {'any of the labels' if len(members) == len(prediction.probabilities) else ' or '.join(members)}."
-        for coverage, members in prediction.prediction_sets.items()
+def _telling(show: Callable[[gr.EventData], Any]) -> Callable[[gr.EventData], Iterator[str]]:
+    """Answer what cannot be read where the answer would stand."""
+
+    def telling(event: gr.EventData) -> Iterator[str]:
+        try:
+            answer = show(event)
+            yield from [answer] if isinstance(answer, str) else answer
+        except ImageError as error:
+            yield views.render_error(str(error))
+
+    return telling
+
+
+def _read(event: gr.EventData, name: str) -> Any:
+    """A field that the page sent, or that someone else did; None where it is no text."""
+    value = event._data.get(name) if isinstance(event._data, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _read_files(event: gr.EventData) -> Files:
+    files = event._data.get("files") if isinstance(event._data, dict) else None
+    if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
+        raise ImageError("Expected a file, got none. Choose one, drop it or paste it.")
+    return files
+
+
+def _describe_slice() -> str:
+    return views.render_intake(
+        "slice",
+        call="Choose a slice",
+        hint="PNG, JPEG, TIFF, BMP, WebP or a DICOM file of one slice; on a phone also from the camera roll",
+        accept=f"{PICTURES},{DICOM}",
+        paste=True,
+        examples=views.list_examples(),
     )
-    return f"### {prediction.label}, {prediction.probabilities[prediction.label]:.1%}\n\n" + "  \n".join(sets)
+
+
+def _describe_batch() -> str:
+    return views.render_intake(
+        "batch", call="Choose pictures or a zip", hint="Up to 1,000 pictures, or single DICOM files; a bad one stops none of the others",
+        accept=f"{PICTURES},{DICOM},.zip", several=True,
+    )  # fmt: skip
+
+
+def _describe_volume() -> str:
+    return views.render_intake(
+        "volume", call="Choose a volume", hint="A DICOM series, as a zip, its files or its folder; or NIfTI (.nii, .nii.gz)",
+        accept=f"{DICOM},.zip,.nii,.gz", several=True, planes=PLANES[::-1],
+    )  # fmt: skip
+
+
+def _render_about(classifier: Classifier) -> str:
+    """The model's own facts and figures; a model from the Hub lies in a folder named by its commit."""
+    path, raw = classifier.folder / METRICS_FILE, classifier.config.raw
+    metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    is_snapshot = classifier.folder.parent.name == "snapshots"
+    return views.render_about(classifier.config, metrics, classifier.folder.name if is_snapshot else raw["git_commit"])

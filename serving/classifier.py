@@ -86,7 +86,12 @@ class Prediction:
 
 
 class Classifier:
-    """A loaded artefact. Safe to call from several threads."""
+    """A loaded artefact. Safe to call from several threads.
+
+    Attributes:
+        folder: where the artefact lies; named by the commit where it came from the Hub.
+        config: its `config.json`.
+    """
 
     def __init__(self, folder: Path):
         """Load and check an artefact.
@@ -97,6 +102,7 @@ class Classifier:
         Raises:
             ArtefactError: something is missing, damaged or of another version.
         """
+        self.folder = folder
         self.config = artefact.load_config(folder)
         self._model = _load_model(artefact.check_sha256(folder, artefact.LITERT_FILE, self.config), self.config)
 

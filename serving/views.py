@@ -1,6 +1,6 @@
 """What the app shows, as HTML: pure functions from answers to text.
 
-Goes in: pictures, predictions, and what `serving.desk` counted. Comes out: HTML in which every text from outside is escaped and every
+Goes in: the answers of `serving.desk`, and the artefact. Comes out: HTML in which every text from outside is escaped and every
 picture is part of the page, so that the server never has to hand out a file.
 """
 
@@ -20,9 +20,10 @@ from PIL import Image
 
 from serving.artefact import ArtefactConfig
 from serving.classifier import Prediction
+from serving.desk import Answer, VolumeAnswer
 from serving.explain import INFERNO
 from serving.guard import Verdict
-from serving.preprocess import Picture, fit_to_square
+from serving.preprocess import fit_to_square
 
 WEB = Path(__file__).parent / "web"
 EXAMPLES = Path(__file__).parent / "examples"
@@ -65,22 +66,22 @@ def describe_set(prediction: Prediction, coverage: float) -> str:
     return f"{listed} or {names[-1][0].lower()}{names[-1][1:]}; cannot be told apart at {level}."
 
 
-def build_frame(picture: Picture, prediction: Prediction | None, fit: str, side: int = SLICE_SIDE) -> dict[str, Any]:
-    """What the page's viewer shows of one slice.
+def build_frame(grey: np.ndarray, prediction: Prediction, fit: str, side: int = SLICE_SIDE) -> dict[str, Any]:
+    """What the page's viewer shows of one slice; a refused one has no heat map.
 
     Args:
-        picture: the slice.
-        prediction: its answer; None: only the picture is shown. A refused one has no heat map either.
+        grey: uint8 (h, w), [0, 255].
+        prediction: its answer.
         fit: how the model's input is made square, one of `serving.preprocess.FITS`.
         side: of the picture, pixels.
     """
-    scored = prediction is not None and prediction.label is not None
+    heatmaps = prediction.heatmaps.items() if prediction.in_domain else ()
     return {
-        "image": encode_picture(picture.grey, side, fit),
-        "label": prediction.label if prediction else None,
-        "heat": {label: _encode_heat(heatmap) for label, heatmap in prediction.heatmaps.items()} if prediction and scored else {},
-        "caption": _summarise(prediction) if prediction else "",
-        "kind": prediction.verdict.value if prediction else "unread",
+        "image": encode_picture(grey, side, fit),
+        "label": prediction.label,
+        "heat": {label: _encode_heat(heatmap) for label, heatmap in heatmaps},
+        "caption": _summarise(prediction),
+        "kind": prediction.verdict.value,
     }
 
 
@@ -91,15 +92,40 @@ def encode_picture(grey: np.ndarray, side: int, fit: str = "pad") -> str:
     return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def render_slice(name: str, picture: Picture, prediction: Prediction, config: ArtefactConfig) -> str:
-    """The answer for one slice."""
+def render_slice(answer: Answer, config: ArtefactConfig) -> str:
+    """The answer for one slice.
+
+    Args:
+        answer: for a file that could be read.
+        config: of the model.
+    """
+    assert answer.picture is not None
+    assert answer.prediction is not None
     return _render(
         "slice.html.j2",
-        prediction=prediction,
-        frame=build_frame(picture, prediction, config.image_fit),
+        prediction=answer.prediction,
+        frame=build_frame(answer.picture.grey, answer.prediction, config.image_fit),
         labels=config.labels,
-        facts=list_facts(name, picture, config),
-        announcement=_summarise(prediction),
+        facts=list_facts(answer, config),
+        announcement=_summarise(answer.prediction),
+    )
+
+
+def render_volume(answer: VolumeAnswer, config: ArtefactConfig) -> str:
+    """The answers for all slices of a volume, and what they say together."""
+    volume, summary = answer.volume, answer.summary
+    counts = [(label, name_label(label), count) for label, count in summary.counts.items() if count and label in config.labels]
+    refused = summary.counts[Verdict.not_brain_mri.value]
+    return _render(
+        "volume.html.j2",
+        volume=volume,
+        summary=summary,
+        counts=[*counts, *([(Verdict.not_brain_mri.value, "No brain MRI slice", refused)] if refused else [])],
+        frames=[
+            build_frame(grey, prediction, config.image_fit, VOLUME_SIDE) for grey, prediction in zip(volume.slices, answer.predictions, strict=True)
+        ],
+        labels=config.labels,
+        facts=[("Read as", f"{volume.format}, {len(volume.slices)} slices, {volume.plane or 'plane not stated'}"), *volume.facts.items()],
     )
 
 
@@ -108,18 +134,43 @@ def render_error(message: str, title: str = "This could not be read") -> str:
     return _ENVIRONMENT.get_template("parts.html.j2").module.unread(title, message)  # type: ignore[attr-defined]
 
 
-def list_facts(name: str, picture: Picture, config: ArtefactConfig) -> list[tuple[str, str]]:
+def list_facts(answer: Answer, config: ArtefactConfig) -> list[tuple[str, str]]:
     """What the file was and what was done to it, in rows of name and value."""
-    facts, (height, width) = picture.facts, picture.grey.shape
-    rows = [("File", name)]
+    assert answer.picture is not None
+    facts, (height, width), size = answer.picture.facts, answer.picture.grey.shape, config.image_size
+    rows = [("File", answer.name)]
     if facts is not None:
         rows.append(("Stored as", f"{facts.format or 'array'}, mode {facts.mode}, {facts.size[0]} x {facts.size[1]} pixels"))
         if facts.bytes is not None:
             rows.append(("Size", f"{facts.bytes:,} bytes"))
-    size = config.image_size
+    if answer.volume is not None:
+        rows += [("Stored as", answer.volume.format), *answer.volume.facts.items()]
     square = "" if width == height else "padded with black to a square and " if config.image_fit == "pad" else "stretched to a square and "
     steps = [*(facts.steps if facts else ()), f"{width} x {height} grey pixels were {square}resized to {size} x {size} for the model."]
     return [*rows, ("Preprocessing", " ".join(steps))]
+
+
+def render_masthead() -> str:
+    """The head of the page: what it is, and what it is not."""
+    return _render("masthead.html.j2")
+
+
+def render_empty(text: str) -> str:
+    """What stands where an answer will come."""
+    return _render("empty.html.j2", text=text)
+
+
+def render_about(config: ArtefactConfig, metrics: dict[str, Any] | None, revision: str) -> str:
+    """What the loaded model is, what it has been measured to do, and how to read its answers.
+
+    Args:
+        config: of the model.
+        metrics: its `metrics.json`; None where it came without.
+        revision: by which it can be found again.
+    """
+    official = (metrics or {}).get("official", {})
+    rows = [(subset, official[subset]) for subset in ("all", "unseen") if subset in official]
+    return _render("about.html.j2", config=config, raw=config.raw, figures=rows, revision=revision, labels=config.labels)
 
 
 def render_intake(name: str, **options: Any) -> str:
@@ -139,58 +190,44 @@ def list_examples() -> list[dict[str, str]]:
     ]
 
 
-def render_batch(rows: Sequence[dict[str, Any]], total: int, config: ArtefactConfig, done: bool) -> str:
-    """How far a batch is, or all its answers as a table.
-
-    Args:
-        rows: as `build_row` gives them.
-        total: number of files.
-        config: of the model.
-        done: False while there are more to come.
-    """
-    tally = Counter(row["answer"] for row in rows)
-    counts = [(answer[0].lower() + answer[1:], count) for answer, count in tally.most_common()]
-    announcement = ", ".join(f"{count} {text}" for text, count in counts)
-    table = _write_csv(rows, config.labels) if done else ""
-    return _render(
-        "batch.html.j2", rows=rows, total=total, done=done, counts=counts, announcement=announcement, note="", csv=f"data:text/csv;charset=utf-8,{table}"
-    )
+def render_progress(done: int, total: int) -> str:
+    """How far a batch is."""
+    return _render("progress.html.j2", done=done, total=total)
 
 
-def build_row(name: str, picture: Picture | None, prediction: Prediction | None, error: str = "") -> dict[str, Any]:
-    """One row of the batch table: a picture with its answer, or a file that could not be read."""
-    row: dict[str, Any] = {"name": name, "thumbnail": encode_picture(picture.grey, THUMBNAIL_SIDE) if picture else "", "members": [], "probability": -1.0}
-    if prediction is None:
-        return row | {"kind": "unread", "answer": "Not read", "reason": error, "told": {"error": error}}
-    row |= {"kind": prediction.verdict.value, "reason": prediction.reason, "told": prediction.to_dict()}
+def render_batch(answers: Sequence[Answer], config: ArtefactConfig) -> str:
+    """All answers of a batch, as a table and as CSV."""
+    rows = [_build_row(answer) for answer in answers]
+    counts = [(title[0].lower() + title[1:], count) for title, count in Counter(row["answer"] for row in rows).most_common()]
+    table = f"data:text/csv;charset=utf-8,{urllib.parse.quote(write_csv(answers, config.labels))}"
+    return _render("batch.html.j2", rows=rows, counts=counts, announcement=", ".join(f"{count} {title}" for title, count in counts), csv=table)
+
+
+def _build_row(answer: Answer) -> dict[str, Any]:
+    prediction = answer.prediction
+    row: dict[str, Any] = {"name": answer.name, "thumbnail": "", "members": [], "probability": -1.0}
+    if prediction is None or answer.picture is None:
+        return row | {"kind": "unread", "answer": "Not read", "reason": answer.error}
+    row |= {"kind": prediction.verdict.value, "reason": prediction.reason, "thumbnail": encode_picture(answer.picture.grey, THUMBNAIL_SIDE)}
     if prediction.label is None:
         return row | {"answer": "No brain MRI slice"}
     members = [name_label(label) for label in prediction.prediction_set]
-    return row | {
-        "answer": name_label(prediction.label),
-        "probability": prediction.probabilities[prediction.label],
-        "members": members,
-    }
+    return row | {"answer": name_label(prediction.label), "probability": prediction.probabilities[prediction.label], "members": members}
 
 
-def _write_csv(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
-    """All answers as CSV, quoted for an address; a name that a spreadsheet would take for a formula starts with an apostrophe."""
+def write_csv(answers: Sequence[Answer], labels: Sequence[str]) -> str:
+    """All answers as CSV; a name that a spreadsheet would take for a formula starts with an apostrophe."""
     stream = io.StringIO()
+    fields = ("label", "verdict", "reason")
     writer = csv.writer(stream)
-    writer.writerow(["file", "label", "verdict", "reason", *(f"prob_{label}" for label in labels), "prediction_set", "error"])
-    for row in rows:
-        told, name = row["told"], row["name"]
+    writer.writerow(["file", *fields, *(f"prob_{label}" for label in labels), "prediction_set", "error"])
+    for answer in answers:
+        told = answer.prediction.to_dict() if answer.prediction else {}
         probabilities = told.get("probabilities") or {}
-        writer.writerow(
-            [
-                f"'{name}" if name.startswith(("=", "+", "-", "@")) else name,
-                *(told.get(field, "") for field in ("label", "verdict", "reason")),
-                *(probabilities.get(label, "") for label in labels),
-                " ".join(told.get("prediction_set", ())),
-                told.get("error", ""),
-            ]
-        )
-    return urllib.parse.quote(stream.getvalue())
+        name = f"'{answer.name}" if answer.name.startswith(("=", "+", "-", "@")) else answer.name
+        columns = [*(told.get(field, "") for field in fields), *(probabilities.get(label, "") for label in labels)]
+        writer.writerow([name, *columns, " ".join(told.get("prediction_set", ())), answer.error])
+    return stream.getvalue()
 
 
 def _encode_heat(heatmap: np.ndarray) -> str:
@@ -211,7 +248,9 @@ def _render(template: str, **context: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(**context)
 
 
-_ENVIRONMENT = jinja2.Environment(loader=jinja2.FileSystemLoader(WEB), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(WEB), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
 _ENVIRONMENT.globals.update(
     name_label=name_label,
     meanings_by_label=MEANINGS,
