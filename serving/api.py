@@ -6,7 +6,7 @@ cannot be answered is an error with a message; in a batch it is the error of its
 
 import base64
 import io
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import gradio as gr
 import numpy as np
@@ -93,7 +93,7 @@ def add_endpoints(desk: Desk) -> None:
 def tell(prediction: Prediction | None) -> PredictionAnswer:
     """A prediction as JSON."""
     assert prediction is not None
-    return PredictionAnswer(**prediction.to_dict())
+    return cast(PredictionAnswer, prediction.to_dict())
 
 
 def _tell_file(answer: Answer) -> FileAnswer:

@@ -21,7 +21,7 @@ from serving.anatomy import PLANES
 from serving.api import add_endpoints
 from serving.artefact import METRICS_FILE
 from serving.classifier import Classifier
-from serving.desk import Desk
+from serving.desk import Answer, Desk
 from serving.explain import INFERNO
 from serving.preprocess import ImageError
 from serving.sources import MAX_VOLUME_BYTES
@@ -35,7 +35,45 @@ AT_ONCE = 4
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
 PICTURES = ".png,.jpg,.jpeg,.bmp,.tif,.tiff,.webp,image/png,image/jpeg,image/webp"
 DICOM = ".dcm,.dicom,application/dicom"
-Files = list[str]
+Show = Callable[[gr.EventData], Iterator[str]]
+
+
+class Shows:
+    """What the page shows for what it was sent: functions of Gradio's events.
+
+    Attributes:
+        desk: answers.
+    """
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+        self._config = desk.classifier.config
+        self._examples = {path.stem: path for path in views.EXAMPLES.glob("*.png")}
+
+    def show_slice(self, event: gr.EventData) -> Iterator[str]:
+        """One slice, sent or chosen among the examples."""
+        example = self._examples.get(_read(event, "example") or "")
+        if example is not None:
+            yield views.render_slice(self.desk.answer_slice(example), self._config)
+            return
+        with open_uploads(_read_files(event)) as paths:
+            yield views.render_slice(self.desk.answer_slice(paths[0]), self._config)
+
+    def show_batch(self, event: gr.EventData) -> Iterator[str]:
+        """How far a batch is, as it goes on, and all of it at the end."""
+        with open_uploads(_read_files(event)) as paths:
+            total, chunks = self.desk.answer_batch(paths)
+            answers: list[Answer] = []
+            yield views.render_progress(0, total)
+            for chunk in chunks:
+                answers += chunk
+                yield views.render_progress(len(answers), total)
+            yield views.render_batch(answers, self._config)
+
+    def show_volume(self, event: gr.EventData) -> Iterator[str]:
+        """A volume, slice by slice."""
+        with open_uploads(_read_files(event)) as paths:
+            yield views.render_volume(self.desk.answer_volume(paths, _read(event, "plane") or None), self._config)
 
 
 def build_app(classifier: Classifier) -> gr.Blocks:
@@ -45,46 +83,16 @@ def build_app(classifier: Classifier) -> gr.Blocks:
         classifier: answers every request.
     """
     desk = Desk(classifier)
-    config = classifier.config
-
-    def show_slice(event: gr.EventData) -> str:
-        example = _read(event, "example")
-        if example is not None:
-            found = {path.stem: path for path in views.EXAMPLES.glob("*.png")}
-            return (
-                views.render_slice(desk.answer_slice(found[example]), config) if example in found else views.render_error("There is no such example.")
-            )
-        with open_uploads(_read_files(event)[:1]) as (path,):
-            return views.render_slice(desk.answer_slice(path), config)
-
-    def show_batch(event: gr.EventData) -> Iterator[str]:
-        with open_uploads(_read_files(event)) as paths:
-            total, chunks = desk.answer_batch(paths)
-            answers = []
-            yield views.render_progress(0, total)
-            for chunk in chunks:
-                answers += chunk
-                yield views.render_progress(len(answers), total)
-            yield views.render_batch(answers, config)
-
-    def show_volume(event: gr.EventData) -> str:
-        plane = _read(event, "plane")
-        with open_uploads(_read_files(event)) as paths:
-            return views.render_volume(desk.answer_volume(paths, plane or None), config)
-
+    shows = Shows(desk)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
         gr.HTML(views.render_masthead(), apply_default_css=False, js_on_load=None)
         with gr.Tabs():
-            with gr.Tab("Slice"):
-                _add_desk(
-                    _describe_slice(),
-                    "The answer comes here: the label, how likely, what cannot be ruled out, and where the evidence lies.",
-                    show_slice,
-                )
-            with gr.Tab("Batch"):
-                _add_desk(_describe_batch(), "A row a file comes here, to sort and to download.", show_batch, beside=False)
-            with gr.Tab("Volume"):
-                _add_desk(_describe_volume(), "All slices come here, each with its heat map, and what they say together.", show_volume, beside=False)
+            with gr.Tab("Slice"), gr.Row(elem_classes="columns"):
+                _add_exchange(_describe_slice(), "The label comes here, how likely it is, what cannot be ruled out, and why.", shows.show_slice)
+            with gr.Tab("Batch"), gr.Column(elem_classes="columns"):
+                _add_exchange(_describe_batch(), "A row a file comes here, to sort and to download.", shows.show_batch)
+            with gr.Tab("Volume"), gr.Column(elem_classes="columns"):
+                _add_exchange(_describe_volume(), "All slices come here, each with its heat map, and what they say together.", shows.show_volume)
             with gr.Tab("About"):
                 gr.HTML(_render_about(classifier), apply_default_css=False, js_on_load=None)
         add_endpoints(desk)
@@ -125,29 +133,27 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _add_desk(intake: str, text: str, show: Callable[..., Any], beside: bool = True) -> None:
-    """A place where files come in, and the place for what comes of them: beside it, or below."""
-    with gr.Row(elem_classes="columns") if beside else gr.Column(elem_classes="columns"):
-        with gr.Column(scale=4, min_width=300):
-            files = gr.HTML(intake, apply_default_css=False, js_on_load="intake(element, trigger, upload); 'submit'")
-        with gr.Column(scale=7, min_width=300):
-            answer = gr.HTML(
-                views.render_empty(text),
-                html_template=" ",
-                apply_default_css=False,
-                js_on_load="output(element, props, watch)",
-                elem_classes="output",
-            )
-    files.submit(_telling(show), None, answer, api_visibility="private", show_progress="minimal", concurrency_id=show.__name__)
+def _add_exchange(intake: str, text: str, show: Show) -> None:
+    """A place where files come in, and a place for what comes of them; beside each other in a row, else below each other."""
+    with gr.Column(scale=4, min_width=300):
+        files = gr.HTML(intake, apply_default_css=False, js_on_load="intake(element, trigger, upload)")
+    with gr.Column(scale=7, min_width=300):
+        answer = gr.HTML(
+            views.render_empty(text),
+            html_template=" ",
+            apply_default_css=False,
+            js_on_load="output(element, props, watch)",
+            elem_classes="output",
+        )
+    files.submit(_tell_errors(show), None, answer, api_visibility="private", show_progress="minimal")
 
 
-def _telling(show: Callable[[gr.EventData], Any]) -> Callable[[gr.EventData], Iterator[str]]:
-    """Answer what cannot be read where the answer would stand."""
+def _tell_errors(show: Show) -> Show:
+    """Say what cannot be read where the answer would stand."""
 
     def telling(event: gr.EventData) -> Iterator[str]:
         try:
-            answer = show(event)
-            yield from [answer] if isinstance(answer, str) else answer
+            yield from show(event)
         except ImageError as error:
             yield views.render_error(str(error))
 
@@ -160,7 +166,7 @@ def _read(event: gr.EventData, name: str) -> Any:
     return value if isinstance(value, str) else None
 
 
-def _read_files(event: gr.EventData) -> Files:
+def _read_files(event: gr.EventData) -> list[str]:
     files = event._data.get("files") if isinstance(event._data, dict) else None
     if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
         raise ImageError("Expected a file, got none. Choose one, drop it or paste it.")

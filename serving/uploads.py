@@ -95,7 +95,7 @@ async def _store(scope: Scope, receive: Receive) -> Response:
     folder = Path(get_upload_folder())
     if await run_in_threadpool(_measure, folder) > MAX_STORED_BYTES:
         return PlainTextResponse(_BUSY, 503, {"Retry-After": "60"})
-    paths = []
+    paths: list[Path] = []
     try:
         async with Request(scope, _limit(receive, MAX_VOLUME_BYTES + _ENVELOPE_BYTES)).form(max_files=MAX_FILES_A_REQUEST) as form:
             for file in form.getlist("files"):

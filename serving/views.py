@@ -31,7 +31,7 @@ NAMES = {"glioma": "Glioma", "meningioma": "Meningioma", "notumor": "No tumour",
 MEANINGS = {
     "glioma": "A tumour of the supporting (glial) cells, inside the tissue of the brain. Ranges from slow to very aggressive.",
     "meningioma": "A tumour of the membranes around the brain, pressing on it from outside. Mostly benign.",
-    "notumor": "None of the three tumours is seen in this slice. It does not mean healthy: other diseases, and other slices, are unknown to the model.",
+    "notumor": "None of the three tumours is seen in this slice. It does not mean healthy: the model knows no other disease.",
     "pituitary": "A tumour of the pituitary gland, at the base of the brain behind the nose. Mostly benign.",
 }
 SLICE_SIDE = 448
@@ -125,7 +125,7 @@ def render_volume(answer: VolumeAnswer, config: ArtefactConfig) -> str:
             build_frame(grey, prediction, config.image_fit, VOLUME_SIDE) for grey, prediction in zip(volume.slices, answer.predictions, strict=True)
         ],
         labels=config.labels,
-        facts=[("Read as", f"{volume.format}, {len(volume.slices)} slices, {volume.plane or 'plane not stated'}"), *volume.facts.items()],
+        facts=[("Read as", f"{volume.format}, {len(volume.slices)} slices, {volume.plane or 'plane not stated'}"), *_title(volume.facts)],
     )
 
 
@@ -144,7 +144,7 @@ def list_facts(answer: Answer, config: ArtefactConfig) -> list[tuple[str, str]]:
         if facts.bytes is not None:
             rows.append(("Size", f"{facts.bytes:,} bytes"))
     if answer.volume is not None:
-        rows += [("Stored as", answer.volume.format), *answer.volume.facts.items()]
+        rows += [("Stored as", answer.volume.format), *_title(answer.volume.facts)]
     square = "" if width == height else "padded with black to a square and " if config.image_fit == "pad" else "stretched to a square and "
     steps = [*(facts.steps if facts else ()), f"{width} x {height} grey pixels were {square}resized to {size} x {size} for the model."]
     return [*rows, ("Preprocessing", " ".join(steps))]
@@ -234,6 +234,11 @@ def _encode_heat(heatmap: np.ndarray) -> str:
     """Base64 of uint8 (HEAT_SIDE, HEAT_SIDE), row by row, for the page to colour."""
     small = np.asarray(Image.fromarray(heatmap).resize((HEAT_SIDE, HEAT_SIDE), Image.Resampling.BICUBIC))
     return base64.b64encode(np.round(np.clip(small, 0, 1) * 255).astype(np.uint8).tobytes()).decode()
+
+
+def _title(facts: dict[str, str]) -> list[tuple[str, str]]:
+    """Facts whose names start with a capital."""
+    return [(name[:1].upper() + name[1:], value) for name, value in facts.items()]
 
 
 def _summarise(prediction: Prediction) -> str:
