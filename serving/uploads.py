@@ -74,7 +74,7 @@ def open_uploads(names: Sequence[str]) -> Iterator[list[Path]]:
     Raises:
         ImageError: one of them is no upload of this server, or no longer there.
     """
-    paths = []
+    paths: list[Path] = []
     try:
         paths.extend(_find(name) for name in names)
         yield paths
