@@ -75,7 +75,7 @@ class VolumeSummary:
 
 
 def is_volume(head: bytes) -> bool:
-    """Tell DICOM, NIfTI and zip by the first bytes of a file, at least 400; pictures are none of them."""
+    """Tell DICOM, NIfTI and zip by the first `HEAD_BYTES` bytes of a file; pictures are none of them."""
     return is_dicom(head) or head.startswith((*ZIP_MAGIC, GZIP_MAGIC)) or is_nifti(head)
 
 
