@@ -1,6 +1,7 @@
 """From a picture file to the array that the model sees: the one implementation for training and for serving.
 
-Goes in: a path, the bytes of a file (picture, or DICOM or NIfTI of one slice), a PIL image or an array. Comes out: uint8 (size, size, 1), grey, [0, 255].
+Goes in: a path or the bytes of a file (a picture, or DICOM or NIfTI of one slice), a PIL image or an array.
+Comes out: uint8 (size, size, 1), grey, [0, 255].
 It exists once because a model that is trained on one resize and served on another is quietly wrong (training-serving skew).
 
 Two steps, each usable alone:

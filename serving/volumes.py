@@ -102,8 +102,8 @@ def read_volume(source: VolumeSource, plane: str | None = None) -> Volume:
         cut = read_nifti(niftis[0], plane)
         return Volume(cut.slices, "NIfTI", cut.plane, cut.positions, cut.facts, tuple(skipped))
     if not dicoms:
-        what = f"{entries[0].name} is" if len(entries) == 1 else f"None of {len(entries):,} files is"
-        raise ImageError(f"{what} {'neither' if len(entries) == 1 else 'either'} DICOM nor NIfTI. {_ADVICE}")
+        what = f"{entries[0].name} is neither DICOM nor NIfTI" if len(entries) == 1 else f"None of {len(entries):,} files is DICOM or NIfTI"
+        raise ImageError(f"{what}. {_ADVICE}")
     series = read_dicom(dicoms)
     if plane is not None and plane != series.plane:
         raise ImageError(f"The series is {series.plane or 'of a plane that it does not state'} and cannot be shown as {plane}. Leave the plane out.")
