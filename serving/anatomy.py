@@ -14,8 +14,9 @@ from serving.preprocess import ImageError
 PLANES = ("sagittal", "coronal", "axial")
 # By plane: patient axis and sign of what points right in the picture, and of what points down.
 _SHOWN = {"axial": ((0, 1), (1, 1)), "coronal": ((0, 1), (2, -1)), "sagittal": ((1, 1), (2, -1))}
-# Below, the difference is a rounding in the header.
-_SQUARE_TOLERANCE = 0.01
+# Up to here pixels stay as they are: an export to PNG keeps them so, as those of the training pictures did, and a slice shall get the same
+# answer as DICOM and as its export. A tenth is within what heads differ by.
+_SQUARE_TOLERANCE = 0.1
 # Slices 10 mm apart with pixels of 0.3 mm have 33; beyond, the header is wrong and a picture of nothing but stretched rows would come out.
 _MAX_STRETCH = 40.0
 
@@ -56,7 +57,7 @@ def square_pixels(grey: np.ndarray, row_spacing: float, column_spacing: float) -
         column_spacing: from one column to the next, in the same unit.
 
     Returns:
-        uint8 (h', w'), the same array where the spacings agree or are not known (not positive).
+        uint8 (h', w'), the same array where the spacings agree to a tenth or are not known (not positive).
 
     Raises:
         ImageError: the spacings differ more than any scanner's do.

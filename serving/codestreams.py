@@ -5,6 +5,7 @@ stream of some kilobytes could take gigabytes.
 """
 
 import struct
+from itertools import pairwise
 
 from serving.preprocess import ImageError
 
@@ -61,7 +62,7 @@ def _check_rle(frame: bytes, pixels: int, bytes_per_pixel: int) -> None:
     if count != bytes_per_pixel or len(frame) < 64:
         raise ImageError(f"its compressed picture has {count} segments, its header says {bytes_per_pixel}")
     starts = [*struct.unpack_from(f"<{count}I", frame, 4), len(frame)]
-    for at, end in zip(starts, starts[1:], strict=False):
+    for at, end in pairwise(starts):
         unpacked = 0
         while at < min(end, len(frame)) and unpacked <= pixels + 1:
             control = frame[at]

@@ -18,7 +18,7 @@ from serving.classifier import Classifier, Prediction
 from serving.preprocess import MAX_BYTES, ImageError, Picture, decode, fit_to_square
 from serving.runtime import MAX_BATCH, MAX_INTERPRETERS
 from serving.sources import Entry, list_entries
-from serving.volumes import Volume, VolumeSummary, is_volume, read_volume, summarise_volume
+from serving.volumes import Volume, VolumeSummary, read_volume, summarise_volume
 
 SLICE_SECONDS = 20.0
 # For a batch or a volume.
@@ -30,10 +30,6 @@ KEPT_SIDE = 96
 Result = TypeVar("Result")
 
 
-class SeveralSlicesError(ImageError):
-    """One slice was expected, and a volume came."""
-
-
 @dataclass(frozen=True)
 class Answer:
     """What came of one file.
@@ -42,14 +38,12 @@ class Answer:
         name: of the file, as it was sent.
         picture: None where the file could not be read.
         prediction: None where the file could not be read.
-        volume: where the file was a DICOM or NIfTI file of one slice; else None.
         error: why the file could not be read; else empty.
     """
 
     name: str
     picture: Picture | None
     prediction: Prediction | None
-    volume: Volume | None = None
     error: str = ""
 
 
@@ -117,15 +111,8 @@ class Desk:
         return VolumeAnswer(volume, predictions, summarise_volume(predictions))
 
     def _score_slice(self, path: Path) -> Answer:
-        (entry,) = list_entries([path])
-        if not is_volume(entry.head):
-            picture = decode(path)
-            return Answer(path.name, picture, self.classifier.predict(picture))
-        volume = read_volume(path)
-        if len(volume.slices) > 1:
-            raise SeveralSlicesError(f"{path.name} holds {len(volume.slices):,} slices. Open it in the Volume tab, which shows all of them.")
-        picture = Picture(volume.slices[0])
-        return Answer(path.name, picture, self.classifier.predict(picture), volume)
+        picture = decode(path)
+        return Answer(path.name, picture, self.classifier.predict(picture))
 
     def _score_in_turn(self, files: list[Entry | Answer], deadline: float) -> Iterator[list[Answer]]:
         """Keep every worker busy, and few pictures in memory."""
@@ -173,10 +160,6 @@ def _read_file(file: Entry | Answer) -> Answer:
         return file
     try:
         with file.open() as stream:
-            content = stream.read(MAX_BYTES + 1)
-        volume = read_volume(content) if is_volume(file.head) else None
-        if volume is not None and len(volume.slices) > 1:
-            raise SeveralSlicesError(f"It holds {len(volume.slices):,} slices. Open it in the Volume tab, which shows all of them.")
-        return Answer(file.name, Picture(volume.slices[0]) if volume else decode(content), None)
+            return Answer(file.name, decode(stream.read(MAX_BYTES + 1)), None)
     except ImageError as error:
         return Answer(file.name, None, None, error=str(error))

@@ -38,8 +38,8 @@ _PIXELS, _AFTER_PIXELS = 0x7FE00000, 0x7FE10000
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 # MR, and what screen captures and converted files call themselves: of those the guard judges by their looks.
 _MODALITIES = ("MR", "OT", "SC", "")
-# Images of the same place (echoes, diffusion directions, points in time) differ less than this along the normal, mm.
-_SAME_PLACE = 1e-3
+# Images of the same place (echoes, diffusion directions, points in time) have the same position along the normal to this, mm.
+_SAME_PLACE = 1e-2
 # PS3.3 C.8.3.1.1.1: the defined terms; anything else in these fields is not shown.
 _SEQUENCES = {"SE": "spin echo", "IR": "inversion recovery", "GR": "gradient echo", "EP": "echo planar", "RM": "research mode"}
 _TIMES = {"EchoTime": "echo time", "RepetitionTime": "repetition time", "InversionTime": "inversion time"}
@@ -108,13 +108,13 @@ def read_dicom(entries: Sequence[Entry]) -> DicomSlices:
 
 def _order(frames: list[_Frame]) -> tuple[list[_Frame], int]:
     """Sort along the normal, or by number where places are not known; drop further pictures of the same place, and count them."""
-    if any(frame.position is None for frame in frames):
+    places = [frame.position for frame in frames if frame.position is not None]
+    if len(places) < len(frames):
         return sorted(frames, key=lambda frame: (frame.instance, frame.entry.name, frame.number)), 0
-    kept: list[_Frame] = []
-    for frame in sorted(frames, key=lambda frame: (round(frame.position / _SAME_PLACE), frame.instance, frame.number)):
-        if not kept or frame.position - kept[-1].position > _SAME_PLACE:
-            kept.append(frame)
-    return kept, len(frames) - len(kept)
+    kept: dict[int, _Frame] = {}
+    for frame, place in sorted(zip(frames, places, strict=True), key=lambda pair: (pair[1], pair[0].instance, pair[0].number)):
+        kept.setdefault(round(place / _SAME_PLACE), frame)
+    return list(kept.values()), len(frames) - len(kept)
 
 
 def _list_frames(entry: Entry) -> list[_Frame]:

@@ -7,7 +7,7 @@ percentiles as a 16-bit picture is. No text of the header is shown: people write
 import gzip
 import zlib
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def read_nifti(entry: Entry, plane: str | None) -> NiftiSlices:
     slope, intercept = header.get_slope_inter()
     slices = []
     for number in np.argsort(positions):
-        values = data.take(int(number), axis=across)
+        values = np.moveaxis(data, across, 0)[number]
         grey = square_pixels(_to_grey(values, slope or 1.0, intercept or 0.0), spacing[rows], spacing[columns])
         turned = orient_slice(grey, affine[:, columns], affine[:, rows], PLANES[axes[across]])
         slices.append(np.ascontiguousarray(turned))

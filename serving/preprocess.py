@@ -1,6 +1,7 @@
 """From a picture file to the array that the model sees: the one implementation for training and for serving.
 
-Goes in: a path, the bytes of a picture file, a PIL image or an array. Comes out: uint8 (size, size, 1), grey, [0, 255].
+Goes in: a path or the bytes of a file (a picture, or DICOM or NIfTI of one slice), a PIL image or an array.
+Comes out: uint8 (size, size, 1), grey, [0, 255].
 It exists once because a model that is trained on one resize and served on another is quietly wrong (training-serving skew).
 
 Two steps, each usable alone:
@@ -10,14 +11,16 @@ Two steps, each usable alone:
 """
 
 import io
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
 MAX_BYTES = 20 * 1024 * 1024
-MAX_PIXELS = 40_000_000
+# Pictures of more are neither slices nor photographs of them; decoded, one of this size takes up to 64 MB in each of several copies.
+MAX_PIXELS = 4096 * 4096
 FITS = ("pad", "stretch")
 # Scanners leave a few hot pixels; the window of 16-bit and float data ignores half a percent at either end.
 WINDOW_PERCENTILES = (0.5, 99.5)
@@ -35,11 +38,12 @@ class FileFacts:
     """What a picture was before it was decoded, for the person who sent it.
 
     Attributes:
-        format: as Pillow names it, such as PNG; empty where there was no file.
-        mode: of the pixels as stored, as Pillow names it, such as RGB or I;16.
+        format: as Pillow names it, such as PNG; empty where there was no file; DICOM or NIfTI.
+        mode: of the pixels as stored, as Pillow names it, such as RGB or I;16; empty for DICOM and NIfTI.
         size: width and height as stored, pixels.
         bytes: of the file; None where there was none.
         steps: what made the grey picture of the stored pixels, in order, each a sentence; empty where they were 8-bit grey already.
+        details: harmless technical facts by name, of DICOM and NIfTI; see `serving.volumes.Volume`.
     """
 
     format: str
@@ -47,6 +51,7 @@ class FileFacts:
     size: tuple[int, int]
     bytes: int | None
     steps: tuple[str, ...]
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:
     """Decode a picture and bring it to the model's input size.
 
     Args:
-        source: path, file content, PIL image, array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or what `decode` gave.
+        source: path or content of a picture file, or of a DICOM or NIfTI file of one slice; PIL image; array (h, w), (h, w, 1),
+            (h, w, 3) or (h, w, 4); or what `decode` gave.
         size: side of the square that the model takes, in pixels.
         fit: one of `FITS`, as the artefact says.
 
@@ -107,6 +113,10 @@ def decode(source: ImageSource) -> Picture:
     """
     if isinstance(source, Picture):
         return source
+    if isinstance(source, str | Path | bytes) and _holds_volume(source):
+        from serving.volumes import decode_single
+
+        return decode_single(source)
     image, name, size = _open(source)
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
@@ -114,12 +124,13 @@ def decode(source: ImageSource) -> Picture:
         )
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        turned = ["Turned as its EXIF header says."] if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else []
-        grey, coloured, steps = _to_grey(upright)
+        stored, is_turned = (image.mode, image.size), image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        ImageOps.exif_transpose(image, in_place=True)
+        grey, coloured, steps = _to_grey(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"{name} is damaged or cut short ({image.format or image.mode}). Export it again as PNG or JPEG.") from error
-    return Picture(grey, coloured, FileFacts(image.format or "", image.mode, image.size, size, (*turned, *steps)))
+    turned = ["Turned as its EXIF header says."] if is_turned else []
+    return Picture(grey, coloured, FileFacts(image.format or "", *stored, size, (*turned, *steps)))
 
 
 def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:
@@ -151,7 +162,8 @@ def find_window(values: np.ndarray) -> tuple[float, float]:
     Args:
         values: float32 (h, w).
     """
-    low, high = np.percentile(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), WINDOW_PERCENTILES)
+    finite = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = np.percentile(finite.ravel(), WINDOW_PERCENTILES, overwrite_input=True)
     return float(low), float(high)
 
 
@@ -168,8 +180,13 @@ def apply_window(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """
     if not high > low:
         return np.zeros(values.shape, np.uint8)
-    finite = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    return np.clip((finite - low) / (high - low) * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    # In place: the largest picture accepted takes 64 MB as float32, and each step would take as much again.
+    scaled = np.nan_to_num(values.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    scaled -= low
+    scaled /= high - low
+    scaled *= 255.0
+    scaled += 0.5
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
 def _open(source: str | Path | bytes | Image.Image | np.ndarray) -> tuple[Image.Image, str, int | None]:
@@ -179,7 +196,7 @@ def _open(source: str | Path | bytes | Image.Image | np.ndarray) -> tuple[Image.
     if isinstance(source, np.ndarray):
         return _from_array(source), "The array", None
     name = "The upload" if isinstance(source, bytes) else Path(source).name
-    content = source if isinstance(source, bytes) else _read(Path(source))
+    content = source if isinstance(source, bytes) else _read(Path(source), MAX_BYTES + 1)
     if not content:
         raise ImageError(f"{name} is empty (0 bytes). Send a PNG or JPEG of one slice.")
     if len(content) > MAX_BYTES:
@@ -187,17 +204,26 @@ def _open(source: str | Path | bytes | Image.Image | np.ndarray) -> tuple[Image.
     try:
         return Image.open(io.BytesIO(content), formats=_FORMATS), name, len(content)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture in a format known here. Send PNG, JPEG, BMP, TIFF or WebP.") from error
+        raise ImageError(f"{name} is not a picture in a format known here. Send PNG, JPEG, BMP, TIFF, WebP, DICOM or NIfTI.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} unpacks to more pixels than the {MAX_PIXELS:,} accepted. Send one slice, downscaled if need be.") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"{name} is damaged. Export it again as PNG or JPEG.") from error
 
 
-def _read(path: Path) -> bytes:
+def _holds_volume(source: str | Path | bytes) -> bool:
+    """Tell DICOM, NIfTI and zip, which `serving.volumes` reads, from pictures."""
+    # Imported here, since it imports this module.
+    from serving.sources import HEAD_BYTES
+    from serving.volumes import is_volume
+
+    return is_volume(source[:HEAD_BYTES] if isinstance(source, bytes) else _read(Path(source), HEAD_BYTES))
+
+
+def _read(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(limit)
     except OSError as error:
         raise ImageError(f"{path.name} cannot be read: {error.strerror}. Check the path and its permissions.") from error
 

@@ -10,7 +10,7 @@ import io
 import itertools
 import urllib.parse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +140,10 @@ def list_facts(answer: Answer, config: ArtefactConfig) -> list[tuple[str, str]]:
     facts, (height, width), size = answer.picture.facts, answer.picture.grey.shape, config.image_size
     rows = [("File", answer.name)]
     if facts is not None:
-        rows.append(("Stored as", f"{facts.format or 'array'}, mode {facts.mode}, {facts.size[0]} x {facts.size[1]} pixels"))
+        stored = [facts.format, f"mode {facts.mode}" if facts.mode else "", f"{facts.size[0]} x {facts.size[1]} pixels"]
+        rows += [("Stored as", ", ".join(part for part in stored if part)), *_title(facts.details)]
         if facts.bytes is not None:
             rows.append(("Size", f"{facts.bytes:,} bytes"))
-    if answer.volume is not None:
-        rows += [("Stored as", answer.volume.format), *_title(answer.volume.facts)]
     square = "" if width == height else "padded with black to a square and " if config.image_fit == "pad" else "stretched to a square and "
     steps = [*(facts.steps if facts else ()), f"{width} x {height} grey pixels were {square}resized to {size} x {size} for the model."]
     return [*rows, ("Preprocessing", " ".join(steps))]
@@ -236,7 +235,7 @@ def _encode_heat(heatmap: np.ndarray) -> str:
     return base64.b64encode(np.round(np.clip(small, 0, 1) * 255).astype(np.uint8).tobytes()).decode()
 
 
-def _title(facts: dict[str, str]) -> list[tuple[str, str]]:
+def _title(facts: Mapping[str, str]) -> list[tuple[str, str]]:
     """Facts whose names start with a capital."""
     return [(name[:1].upper() + name[1:], value) for name, value in facts.items()]
 

@@ -22,7 +22,7 @@ from serving.anatomy import PLANES
 from serving.dicom import is_dicom, read_dicom
 from serving.guard import Verdict
 from serving.nifti import GZIP_MAGIC, is_nifti, read_nifti
-from serving.preprocess import ImageError
+from serving.preprocess import FileFacts, ImageError, Picture
 from serving.sources import ZIP_MAGIC, VolumeSource, list_entries
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class VolumeSummary:
 
 
 def is_volume(head: bytes) -> bool:
-    """Tell DICOM, NIfTI and zip by the first bytes of a file, at least 400; pictures are none of them."""
+    """Tell DICOM, NIfTI and zip by the first `HEAD_BYTES` bytes of a file; pictures are none of them."""
     return is_dicom(head) or head.startswith((*ZIP_MAGIC, GZIP_MAGIC)) or is_nifti(head)
 
 
@@ -102,16 +102,16 @@ def read_volume(source: VolumeSource, plane: str | None = None) -> Volume:
         cut = read_nifti(niftis[0], plane)
         return Volume(cut.slices, "NIfTI", cut.plane, cut.positions, cut.facts, tuple(skipped))
     if not dicoms:
-        what = f"{entries[0].name} is" if len(entries) == 1 else f"None of {len(entries):,} files is"
-        raise ImageError(f"{what} {'neither' if len(entries) == 1 else 'either'} DICOM nor NIfTI. {_ADVICE}")
+        what = f"{entries[0].name} is neither DICOM nor NIfTI" if len(entries) == 1 else f"None of {len(entries):,} files is DICOM or NIfTI"
+        raise ImageError(f"{what}. {_ADVICE}")
     series = read_dicom(dicoms)
     if plane is not None and plane != series.plane:
         raise ImageError(f"The series is {series.plane or 'of a plane that it does not state'} and cannot be shown as {plane}. Leave the plane out.")
     return Volume(series.slices, "DICOM", series.plane, series.positions, series.facts, (*skipped, *series.skipped))
 
 
-def decode_single(source: str | Path | bytes) -> np.ndarray:
-    """Read a DICOM or NIfTI file of one slice, uint8 (h, w).
+def decode_single(source: str | Path | bytes) -> Picture:
+    """Read a DICOM or NIfTI file of one slice.
 
     Raises:
         ImageError: it cannot be read, or holds several slices.
@@ -120,9 +120,12 @@ def decode_single(source: str | Path | bytes) -> np.ndarray:
     if len(volume.slices) != 1:
         name = "The upload" if isinstance(source, bytes) else Path(source).name
         raise ImageError(
-            f"{name} holds {len(volume.slices):,} slices, expected one. Read it with serving.volumes.read_volume, which gives all of them."
+            f"{name} holds {len(volume.slices):,} slices, expected one. Open it as a volume: in the app's Volume tab, or with "
+            "serving.volumes.read_volume."
         )
-    return volume.slices[0]
+    (grey,) = volume.slices
+    size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
+    return Picture(grey, facts=FileFacts(volume.format, "", (grey.shape[1], grey.shape[0]), size, (), volume.facts))
 
 
 def summarise_volume(predictions: Sequence["Prediction"]) -> VolumeSummary:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 Reader = Callable[[str], bytes]
 
 # The limit of serving.preprocess: what a model is trained on can be sent to it. A slice has a hundredth of it.
-MAX_PIXELS = 40_000_000
+MAX_PIXELS = 4096 * 4096
 # Content decides, not the suffix. Pillow knows many more formats, among them EPS, which it hands to Ghostscript.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 # 16-bit, 32-bit and float grey, which Pillow's own conversion clips at 255.
