@@ -26,6 +26,7 @@ from serving.explain import INFERNO
 from serving.preprocess import ImageError
 from serving.sources import MAX_VOLUME_BYTES
 from serving.uploads import UploadGate, open_uploads
+from serving.views import EXAMPLES
 
 TITLE = "Brain MRI slice classifier"
 # Requests that wait; further ones are told that the server is busy. How many of a kind are answered at once.
@@ -48,7 +49,7 @@ class Shows:
     def __init__(self, desk: Desk):
         self.desk = desk
         self._config = desk.classifier.config
-        self._examples = {path.stem: path for path in views.EXAMPLES.glob("*.png")}
+        self._examples = {path.stem: path for path in EXAMPLES.glob("*.png")}
 
     def show_slice(self, event: gr.EventData) -> Iterator[str]:
         """One slice, sent or chosen among the examples."""

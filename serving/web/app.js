@@ -118,14 +118,14 @@ function mountViewer(viewer) {
     image.alt = slice.caption ? `The slice. ${slice.caption}` : "The slice";
     paint(canvas, slice.heat[label]);
     if (position) {
-      position.previousElementSibling.querySelector("output").textContent = `${index + 1} of ${slices.length}`;
+      position.previousElementSibling.querySelector(".shown").textContent = `${index + 1} of ${slices.length}`;
       position.setAttribute("aria-valuetext", `${index + 1} of ${slices.length}. ${slice.caption}`);
       viewer.querySelector(".caption").textContent = slice.caption;
       viewer.querySelectorAll(".strip i").forEach((cell, at) => cell.classList.toggle("current", at === index));
     }
     if (opacity) {
       canvas.style.opacity = opacity.value / 100;
-      opacity.previousElementSibling.querySelector("output").textContent = `${opacity.value} %`;
+      opacity.previousElementSibling.querySelector(".shown").textContent = `${opacity.value} %`;
       opacity.setAttribute("aria-valuetext", `${opacity.value} percent`);
     }
   };
