@@ -53,6 +53,13 @@ class Explanation(TypedDict):
     overlay: str | None
 
 
+class _Refusal(gr.Error):
+    """An error for the one who asked; the server's log keeps neither it nor the names of files in it."""
+
+    def __init__(self, message: str):
+        super().__init__(message, print_exception=False)
+
+
 def add_endpoints(desk: Desk) -> None:
     """Add the endpoints to the app that is being laid out."""
 
@@ -63,20 +70,19 @@ def add_endpoints(desk: Desk) -> None:
     def predict_batch(files: list[gr.FileData]) -> list[FileAnswer]:
         """Classify many pictures, or zips of them; a file that cannot be read has an error instead of a prediction."""
         if not isinstance(files, list):
-            raise gr.Error("Expected a list of files. Send [file, file, ...].")
+            raise _Refusal("Expected a list of files. Send [file, file, ...].")
         try:
             with open_uploads([_get_path(file) for file in files]) as paths:
                 _, chunks = desk.answer_batch(paths)
                 return [_tell_file(answer) for chunk in chunks for answer in chunk]
         except ImageError as error:
-            raise gr.Error(str(error)) from error
+            raise _Refusal(str(error)) from error
 
     def explain(file: gr.FileData, label: str | None = None) -> Explanation:
         """Classify one picture and show where the evidence for `label`, or else for the most probable label, lies."""
-        labels = desk.classifier.labels
+        answer, labels = _answer_slice(desk, file), desk.classifier.labels
         if label is not None and label not in labels:
-            raise gr.Error(f"Expected a label of {', '.join(labels)}, or none; got {str(label)[:40]!r}.")
-        answer = _answer_slice(desk, file)
+            raise _Refusal(f"Expected a label of {', '.join(labels)}, or none; got {str(label)[:40]!r}.")
         prediction, told = answer.prediction, tell(answer.prediction)
         if prediction is None or answer.picture is None or prediction.label is None:
             return {"prediction": told, "heatmaps": None, "overlay_label": None, "overlay": None}
@@ -105,13 +111,13 @@ def _answer_slice(desk: Desk, file: Any) -> Answer:
         with open_uploads([_get_path(file)]) as (path,):
             return desk.answer_slice(path)
     except ImageError as error:
-        raise gr.Error(str(error)) from error
+        raise _Refusal(str(error)) from error
 
 
 def _get_path(file: Any) -> str:
     path = file.get("path") if isinstance(file, dict) else None
     if not isinstance(path, str):
-        raise gr.Error('Expected an uploaded file, as {"path": ..., "meta": {"_type": "gradio.FileData"}}. Upload it to /gradio_api/upload first.')
+        raise _Refusal('Expected an uploaded file, as {"path": ..., "meta": {"_type": "gradio.FileData"}}. Upload it to /gradio_api/upload first.')
     return path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 # An image costs the same alone and in company, but memory grows with the batch: 15 MB for each of two interpreters and each image
-# (`python tests/benchmarks/benchmark_serving.py threads`).
+# (`python -m tests.benchmarks.benchmark_serving threads`).
 MAX_BATCH = 8
 MAX_INTERPRETERS = min(4, os.cpu_count() or 1)
 

@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
@@ -32,7 +32,8 @@ MAX_STORED_BYTES = 4 * MAX_VOLUME_BYTES
 LIFETIME_SECONDS = 600
 # Around the files of a request: boundaries and headers.
 _ENVELOPE_BYTES = 64 * 1024
-_BUSY = "The server is busy: too many uploads are waiting for their answer. Try again in a minute."
+_BUSY = "The server is busy: too much is waiting for an answer. Try again in a minute."
+_LATER = {"Retry-After": "60"}
 # The page needs none of these: it gets its pictures inside the answer.
 _CLOSED = re.compile(r"/(?:file|proxy|stream|deep_link)(?:[=/?]|$)")
 _HEADERS = {
@@ -47,7 +48,7 @@ _HEADERS = {
 
 
 class UploadGate:
-    """ASGI middleware: stores uploads, closes the routes that hand out files, and adds headers that keep the page to itself."""
+    """ASGI middleware: stores uploads, closes the routes that hand out files, says "busy", and adds headers that keep the page to itself."""
 
     def __init__(self, app: ASGIApp):
         self._app = app
@@ -61,7 +62,7 @@ class UploadGate:
         elif _CLOSED.search(scope["path"]):
             await PlainTextResponse("Not found.", 404)(scope, receive, send)
         else:
-            await self._app(scope, receive, _add_headers(send))
+            await self._app(scope, receive, _finish(scope, receive, send))
 
 
 @contextmanager
@@ -94,7 +95,7 @@ async def _store(scope: Scope, receive: Receive) -> Response:
     """Store the files of one request and answer their paths, as Gradio's clients expect."""
     folder = Path(get_upload_folder())
     if await run_in_threadpool(_measure, folder) > MAX_STORED_BYTES:
-        return PlainTextResponse(_BUSY, 503, {"Retry-After": "60"})
+        return PlainTextResponse(_BUSY, 503, _LATER)
     paths: list[Path] = []
     try:
         async with Request(scope, _limit(receive, MAX_VOLUME_BYTES + _ENVELOPE_BYTES)).form(max_files=MAX_FILES_A_REQUEST) as form:
@@ -122,11 +123,10 @@ def _write(file: UploadFile, folder: Path) -> Path:
 def _measure(folder: Path) -> int:
     """Bytes of all uploads; those that vanish meanwhile count nothing."""
     total = 0
-    for path in folder.glob("*/*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(parent, name)).st_size
     return total
 
 
@@ -145,11 +145,19 @@ def _limit(receive: Receive, most: int) -> Receive:
     return counted
 
 
-def _add_headers(send: Send) -> Send:
+def _finish(scope: Scope, receive: Receive, send: Send) -> Send:
+    """Add headers to an answer; where Gradio's queue is full, answer in words that say what to do."""
+    is_replaced = False
+
     async def sending(message: Message) -> None:
+        nonlocal is_replaced
         if message["type"] == "http.response.start":
+            is_replaced = message["status"] == 503
             present = {name for name, _ in message["headers"]}
             message["headers"] = [*message["headers"], *((name, value) for name, value in _HEADERS.items() if name not in present)]
-        await send(message)
+            if is_replaced:
+                await JSONResponse({"detail": _BUSY}, 503, _LATER)(scope, receive, send)
+        if not is_replaced:
+            await send(message)
 
     return sending

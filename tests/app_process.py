@@ -3,11 +3,13 @@
 import re
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 START_SECONDS = 60
 
@@ -27,21 +29,28 @@ def start_app(command: Sequence[str], environment: Mapping[str, str], folder: Pa
     """
     port = find_free_port()
     settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", **environment}
-    process = subprocess.Popen(command, env=settings, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + START_SECONDS
-    try:
-        while True:
-            assert process.poll() is None, process.stdout.read().decode()
-            assert time.monotonic() < deadline, f"the app did not start within {START_SECONDS} s"
-            try:
-                urllib.request.urlopen(address, timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield address, process
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
+    # No pipe: nobody reads it while the app runs, and a full one would stop it.
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, env=settings, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            while True:
+                assert process.poll() is None, _read(log)
+                assert time.monotonic() < deadline, f"the app did not start within {START_SECONDS} s"
+                try:
+                    urllib.request.urlopen(address, timeout=2).close()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            yield address, process
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _read(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode()
 
 
 def measure_peak_megabytes(process: subprocess.Popen) -> float:

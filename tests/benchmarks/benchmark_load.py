@@ -1,6 +1,6 @@
 """Load the app with many clients at once: every answer is right, nothing fails but by "busy", and memory stays flat.
 
-    python tests/benchmarks/benchmark_load.py --clients 32 --seconds 60
+    python -m tests.benchmarks.benchmark_load --clients 32 --seconds 60
 
 Starts the app as `tumor serve` does. Each client uploads an example slice under a name of its own and asks `/predict` for it over plain
 HTTP, again and again; the answers are compared with those of the artefact in this process. Prints counts, latencies, and the memory of the

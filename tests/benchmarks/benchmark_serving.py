@@ -1,0 +1,121 @@
+"""How long one picture takes: the served model with LiteRT against the published CNN with Keras `predict`, in paired rounds.
+
+    python -m tests.benchmarks.benchmark_serving            # start, latency, threads
+    python -m tests.benchmarks.benchmark_serving latency --rounds 200
+
+`latency`: batch 1, preprocessed pictures; in each round both answer the same picture, so that whatever else the machine does meets both.
+`threads`: images a second and latency of one interpreter with one or two threads and of two interpreters at once, alone and in batches,
+and the memory that batches cost. `start`: seconds from starting `tumor serve` to its first answer. Medians are printed, p99 beside them.
+"""
+
+import argparse
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from serving import from_pretrained
+from serving.app import EXAMPLES
+from serving.artefact import BUNDLED, LITERT_FILE
+from serving.preprocess import decode_grey, fit_to_square
+from tests.app_process import start_app
+from tests.benchmarks.benchmark_load import ask, read_megabytes
+
+ROOT = Path(__file__).resolve().parents[2]
+WARM_UP = 5
+console = Console()
+
+
+def main() -> None:
+    """Measure what is asked for, each in turn."""
+    parts = {"start": measure_start, "latency": measure_latency, "threads": measure_threads}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=list(parts), help="all by default")
+    parser.add_argument("--rounds", type=int, default=100)
+    arguments = parser.parse_args()
+    for part in arguments.parts or parts:
+        parts[part](arguments.rounds)
+
+
+def measure_start(rounds: int) -> None:
+    """From the start of the process to the first answer; a twentieth of the rounds, at least three."""
+    seconds = []
+    for _ in range(max(3, rounds // 20)):
+        start = time.perf_counter()
+        command = [sys.executable, "-c", "from trainer.cli import app; app()", "serve"]
+        with start_app(command, {**os.environ, "HF_HUB_OFFLINE": "1"}, ROOT) as (url, _process):
+            ask(url, EXAMPLES / "glioma.png")
+            seconds.append(time.perf_counter() - start)
+    console.print(f"start to first answer: {np.median(seconds):.2f} s (slowest {max(seconds):.2f} s)", highlight=False)
+
+
+def measure_latency(rounds: int) -> None:
+    """LiteRT and Keras by turns, on the same pictures."""
+    import keras
+
+    from trainer.config import load_config
+    from trainer.models import build_model
+
+    classifier, config = from_pretrained(), load_config(ROOT / "configs" / "reference_vgg.toml")
+    keras.config.set_dtype_policy(config.precision)
+    side = config.data.image_size
+    reference = build_model(config.model, side, len(classifier.labels))  # its weights do not change how long it takes
+    greys = [decode_grey(path) for path in sorted(EXAMPLES.glob("*.png"))]
+    served = [fit_to_square(grey, classifier.config.image_size)[None] for grey in greys]
+    published = [fit_to_square(grey, side, "stretch")[None].astype(np.float32) for grey in greys]
+    pairs = []
+    for number in range(WARM_UP + rounds):
+        at = number % len(greys)
+        pairs.append((time_it(lambda at=at: classifier.run(served[at])), time_it(lambda at=at: reference.predict(published[at], verbose=0))))
+    milliseconds = 1000 * np.array(pairs[WARM_UP:])
+    table = Table("batch 1", "p50, ms", "p99, ms", title=f"{rounds} paired rounds")
+    for name, column in zip(("bundled model, LiteRT", "reference_vgg, Keras predict"), milliseconds.T, strict=True):
+        table.add_row(name, *(f"{np.percentile(column, share):.1f}" for share in (50, 99)))
+    ratios = milliseconds[:, 1] / milliseconds[:, 0]
+    table.add_row("times as fast, by pair", f"{np.median(ratios):.1f}", f"{np.percentile(milliseconds[:, 1], 99) / np.percentile(milliseconds[:, 0], 99):.1f}")
+    console.print(table)
+
+
+def measure_threads(rounds: int) -> None:
+    """What threads, interpreters and batches are worth."""
+    size = from_pretrained().config.image_size
+    table = Table("threads", "interpreters", "batch", "images a second", "p50, ms", "p99, ms", "MB resident", title="LiteRT, median of the rounds")
+    for threads, interpreters in ((1, 1), (2, 1), (1, 2)):
+        runs = [_open_interpreter(threads) for _ in range(interpreters)]
+        for batch in (1, 8, 32):
+            images = np.random.default_rng(0).integers(0, 256, (batch, size, size, 1)).astype(np.float32)
+            each = max(3, rounds // batch)
+            found = [[] for _ in runs]
+            workers = [
+                threading.Thread(target=lambda run=run, into=into: into.extend(time_it(lambda: run(images=images)) for _ in range(each)))
+                for run, into in zip(runs, found, strict=True)
+            ]
+            wall = time_it(lambda workers=workers: [worker.start() for worker in workers] + [worker.join() for worker in workers])
+            seconds = np.concatenate(found)
+            rate = batch * len(seconds) / wall
+            figures = (f"{rate:.0f}", *(f"{1000 * np.percentile(seconds, share):.1f}" for share in (50, 99)), f"{read_megabytes(os.getpid()):.0f}")
+            table.add_row(str(threads), str(interpreters), str(batch), *figures)
+    console.print(table)
+
+
+def time_it(work: Callable[[], object]) -> float:
+    """Seconds by the clock."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _open_interpreter(threads: int) -> Callable[..., object]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(str(BUNDLED / LITERT_FILE), num_threads=threads).get_signature_runner()
+
+
+if __name__ == "__main__":
+    main()
