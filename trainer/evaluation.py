@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving import Classifier
-from serving.artefact import METRICS_FILE, ArtefactConfig
+from serving.artefact import FIGURES_FOLDER, METRICS_FILE, ArtefactConfig
 from serving.calibration import compute_probabilities
 from serving.guard import compute_distances
 from serving.preprocess import preprocess
@@ -27,7 +27,6 @@ from trainer.uncertainty import compute_abstention, compute_set_figures
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-FIGURES_FOLDER = "figures"
 DATASET = "tumor_ds"
 # Other ways to split the same pictures: a model of one has learnt test pictures of another.
 SAME_PICTURES = ("official", "grouped", "patient")
