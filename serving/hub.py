@@ -189,5 +189,5 @@ def _find_outage(repo_id: str, revision: str | None) -> str | None:
         return f"{type(error).__name__}: {error}"
     for file in info.siblings or ():
         if not is_inside(file.rfilename):
-            raise ArtefactError(f"{repo_id} lists a file {file.rfilename!r}, which would lie outside its folder. Nothing was downloaded; do not use it.")
+            raise ArtefactError(f"{repo_id} lists a file {file.rfilename!r}, outside its own folder. Nothing was downloaded; do not use it.")
     return None

@@ -10,10 +10,13 @@ import typer
 from rich.console import Console
 
 from serving.cli import RevisionOption, fail, predict, serve
+from trainer.hub_cli import pull, push
 
 app = typer.Typer(help="Brain MRI slices: data, training, evaluation, prediction. A research tool, not a medical device.", no_args_is_help=True)
 app.command()(predict)
 app.command()(serve)
+app.command()(push)
+app.command()(pull)
 
 console = Console()
 # Text, since a `Path` would make gs:/bucket of gs://bucket.
