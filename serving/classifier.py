@@ -162,7 +162,7 @@ def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | K
         outputs = model.run(np.zeros((1, model.image_size, model.image_size, 1), np.uint8))
     except artefact.ArtefactError:
         raise
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise artefact.ArtefactError(f"{path.name} is no model that can be run: {error}. Export it again.") from error
     found = {"image size": model.image_size, "labels": outputs.logits.shape[1], "embedding": outputs.embeddings.shape[1]}
     expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": config.guard.directions.shape[1]}

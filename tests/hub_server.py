@@ -197,7 +197,7 @@ class HubServer:
     def list_fetched(self, repo_id: str) -> list[str]:
         """Paths of the files whose content was sent, sorted, one for each time."""
         pattern = re.compile(rf"/{re.escape(repo_id)}/resolve/[^/]+/(.+)")
-        matches = (pattern.fullmatch(path) for method, path, status in self.asked if method == "GET" and status < 300)
+        matches = (pattern.fullmatch(asked.path) for asked in self.asked if asked.method == "GET" and asked.status < 300)
         return sorted(match[1] for match in matches if match)
 
     def _build_routes(self) -> list[Route]:

@@ -4,7 +4,6 @@ The client runs in processes of its own, because it reads its environment when i
 """
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -20,6 +19,7 @@ from PIL import Image
 
 from serving import ArtefactError, from_pretrained
 from serving.artefact import BUNDLED, CONFIG_FILE, LITERT_FILE
+from tests.hub_client import build_environment
 from tests.hub_server import OWNER_TOKEN, STRANGER_TOKEN, HubServer, read_folder
 
 OLD_TEMPERATURE, NEW_TEMPERATURE = 0.5, 4.0
@@ -71,10 +71,7 @@ class Client:
     """Starts processes that see one Hub, and keep their cache in one folder."""
 
     def __init__(self, endpoint: str, home: Path, images: list[Path]):
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_") and not name.lower().endswith("_proxy")}
-        settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        limits = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5"}
-        self.environment = inherited | settings | limits | {"COLUMNS": "1000"}
+        self.environment = build_environment(endpoint, home)
         self.images = [str(image) for image in images]
 
     def run(self, code: str, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess:
