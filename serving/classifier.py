@@ -163,7 +163,7 @@ def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | K
     except artefact.ArtefactError:
         raise
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise artefact.ArtefactError(f"{path.name} is no model that can be run: {error}. Export it again.") from error
+        raise artefact.ArtefactError(f"{path.name} is no model that can be run ({error}). Export it again.") from error
     found = {"image size": model.image_size, "labels": outputs.logits.shape[1], "embedding": outputs.embeddings.shape[1]}
     expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": config.guard.directions.shape[1]}
     if found != expected:
