@@ -26,18 +26,18 @@ def compute_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def compute_prediction_sets(probs: np.ndarray, threshold: float) -> np.ndarray:
+def compute_prediction_sets(probs: np.ndarray, threshold: float | np.ndarray) -> np.ndarray:
     """Mark the labels that cannot be ruled out; the most probable label always belongs.
 
     Source: least ambiguous set-valued classifiers, Sadinle et al. 2019 (arXiv:1609.00451).
 
     Args:
         probs: (n, classes), rows sum to 1.
-        threshold: least probability of a member.
+        threshold: least probability of a member, one for all rows or (n,), each row's own.
 
     Returns:
         bool (n, classes), at least one True a row.
     """
-    members = probs >= threshold
+    members = probs >= np.reshape(threshold, (-1, 1))
     members[np.arange(len(probs)), probs.argmax(axis=1)] = True
     return members

@@ -26,7 +26,7 @@ from trainer import calibration, evaluation
 from trainer.card import write_card
 from trainer.config import Config, build_config
 from trainer.export import load_best_model, save_keras, save_litert
-from trainer.input_pipeline import compute_fingerprint, load_learning_split
+from trainer.input_pipeline import compute_fingerprint, count_images, load_learning_split
 from trainer.predictions import PREDICTIONS_FILE
 from trainer.run_folder import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
 from trainer.tables import print_summary
@@ -140,7 +140,8 @@ def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder
             "name": f"{builder.name}/{builder.builder_config.name}",
             "version": str(builder.version),
             "fingerprint": compute_fingerprint(builder),
-            "counts": {name: split.num_examples for name, split in builder.info.splits.items()},
+            "fold": config.data.fold,
+            "counts": count_images(builder, config.data.fold),
         },
         "training": dataclasses.asdict(config),
         # TensorFlow not by its package, which on a TPU is tensorflow-tpu.

@@ -2,34 +2,21 @@
 
 import dataclasses
 import enum
-import importlib.util
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from serving.cli import RevisionOption, fail, predict, serve
+from serving.cli import fail, predict, serve
+from trainer.evaluation_cli import compare, evaluate
 from trainer.hub_cli import pull, push
+from trainer.terminal import DataDirOption, Protocol, console, require_training_extra, say
 
 app = typer.Typer(help="Brain MRI slices: data, training, evaluation, prediction. A research tool, not a medical device.", no_args_is_help=True)
 app.command()(predict)
 app.command()(serve)
 app.command()(push)
 app.command()(pull)
-
-console = Console()
-# Text, since a `Path` would make gs:/bucket of gs://bucket.
-DataDirOption = Annotated[str | None, typer.Option(help="Where TFDS keeps datasets, also gs://; ~/tensorflow_datasets by default.")]
-
-
-class Protocol(enum.StrEnum):
-    """Configs of the dataset builder."""
-
-    official = enum.auto()
-    grouped = enum.auto()
-    patient = enum.auto()
-    folder = enum.auto()
 
 
 class StrategyName(enum.StrEnum):
@@ -112,6 +99,7 @@ def train(
     data_dir: DataDirOption = None,
     strategy: Annotated[StrategyName, typer.Option(help="Where it runs; auto takes all workers in TF_CONFIG, else all GPUs.")] = StrategyName.auto,
     tpu: Annotated[str, typer.Option(help="Name or address of the TPU; the one attached to this machine by default.")] = "",
+    folds: Annotated[bool, typer.Option("--folds", help="Train all five folds of tumor_ds/patient, and pool what they say.")] = False,
     artefact: Annotated[bool, typer.Option(help="Export, calibrate and score on the test split at the end; a sweep does not.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print config, model, steps and an estimate of the time; write nothing.")] = False,
 ) -> None:
@@ -122,6 +110,7 @@ def train(
     from trainer.checkpoints import CheckpointError
     from trainer.config import ConfigError, load_config
     from trainer.dry_run import describe_run
+    from trainer.folds import check_folds, choose_fold, complete_folds
     from trainer.input_pipeline import CacheError, DatasetMissingError, load_builder
     from trainer.run_folder import RunError
     from trainer.runs import complete_run
@@ -131,11 +120,14 @@ def train(
     folder = epath.Path(run_dir or Path("runs") / config.stem)
     try:
         resolved = load_config(config, overrides)
+        check_folds(resolved, folds, artefact)
         devices = build_strategy(strategy.value, tpu)  # before any other TensorFlow operation
         resolved = dataclasses.replace(resolved, precision=resolve_precision(resolved.precision, devices))
         builder = load_builder(resolved.data.dataset, data_dir)
         if dry_run:
-            return describe_run(resolved, builder, devices, console)
+            return describe_run(choose_fold(resolved, 1) if folds else resolved, builder, devices, console)
+        if folds:
+            return complete_folds(resolved, builder, folder, devices, console)
         built = complete_run(resolved, builder, folder, devices, console, artefact)
     except Preempted as error:
         say(str(error))
@@ -169,82 +161,8 @@ def export(
     say(f"Artefact: {folder}")
 
 
-@app.command()
-def evaluate(
-    model: Annotated[str | None, typer.Argument(help="Run or artefact folder, or Hub repository user/name; the bundled model by default.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Config of tumor_ds to evaluate on; the one the model was trained on by default.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Instead: pictures of another source, DIR/CLASS/FILE; not all classes are needed.")] = None,
-    patient_pattern: Annotated[str | None, typer.Option(help="With --images: regular expression for the patient in a file name.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Instead: predictions.csv of this model; figures are computed from it alone.")] = None,
-    corruptions: Annotated[bool, typer.Option("--corruptions", help="Also score up to 200 pictures a class, made worse; 4 CPU minutes.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions.csv and figures; evaluation/PROTOCOL by default.")] = None,
-    revision: RevisionOption = None,
-    data_dir: DataDirOption = None,
-) -> None:
-    """Score the test split of a protocol, the leaked figure and the unseen one side by side; or any labelled folder."""
-    require_training_extra()
-    if images is not None and (protocol is not None or predictions is not None):
-        fail("--images takes neither --protocol nor --predictions. Choose one.")
-    if corruptions and (images is not None or predictions is not None):
-        fail("--corruptions needs the pictures of a built dataset: it takes neither --images nor --predictions.")
-    if patient_pattern is not None and images is None:
-        fail("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
-    from serving import ArtefactError, ImageError, from_pretrained
-    from trainer import evaluation
-    from trainer.tables import print_summary
-
-    try:
-        classifier = from_pretrained(model, revision)
-        if images is not None:
-            result = evaluation.evaluate_folder(classifier, images, patient_pattern)
-        elif predictions is not None:
-            result = evaluation.load_own_predictions(predictions, classifier.config, protocol)
-        else:
-            result = evaluate_dataset(classifier, protocol, data_dir)
-    except (ArtefactError, ImageError, evaluation.EvaluationError, evaluation.PredictionsError) as error:
-        fail(error)
-    out = out or Path("evaluation") / result.protocol
-    summary = evaluation.summarise(result, classifier.config)
-    try:
-        evaluation.save_evaluation(result, summary, out)
-    except OSError as error:
-        fail(f"Cannot write the evaluation into {out}: {error.strerror or error}. Choose another --out.")
-    print_summary(result.protocol, summary, console)
-    if images is not None and patient_pattern is None:
-        say("Every picture counts as a patient of its own: where patients have several, intervals are too narrow. Name them by --patient-pattern.")
-    say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
-    if corruptions:
-        evaluate_robustness(classifier, result, data_dir, out)
-
-
-def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None) -> Any:
-    """Score the test split of a built dataset; by default that of the dataset the model was trained on."""
-    from trainer import evaluation
-    from trainer.input_pipeline import DatasetMissingError, load_builder
-
-    protocol = protocol or evaluation.find_protocol(classifier.config)
-    if protocol not in list(Protocol):
-        fail(f"There is no protocol {protocol}. Expected one of {', '.join(Protocol)}.")
-    try:
-        return evaluation.evaluate(classifier, load_builder(f"{evaluation.DATASET}/{protocol}", data_dir))
-    except DatasetMissingError as error:
-        fail(error)
-
-
-def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None, out: Path) -> None:
-    """Score some of the pictures that were predicted, made worse; the table, `corruptions.json` and a figure."""
-    from trainer import corruptions, evaluation
-    from trainer.input_pipeline import iterate_examples, load_builder
-
-    chosen = corruptions.choose_filenames(predictions.filenames, predictions.true)
-    examples = iterate_examples(load_builder(f"{evaluation.DATASET}/{predictions.protocol}", data_dir), "test")
-    result = corruptions.evaluate_corruptions(classifier, (one for one in examples if one.filename in chosen), len(chosen), console)
-    try:
-        corruptions.save_corruptions(result, out)
-    except OSError as error:
-        fail(f"Cannot write the evaluation into {out}: {error.strerror or error}. Choose another --out.")
-    corruptions.print_corruptions(result, console)
-    say(f"Written: {out}/{corruptions.CORRUPTIONS_FILE}, {out}/figures/{corruptions.CORRUPTIONS_FIGURE}")
+app.command()(evaluate)
+app.command()(compare)
 
 
 def make_builder(config: Protocol, version: str, data_dir: str | None, file_format: FileFormat, overwrite: bool) -> Any:
@@ -290,14 +208,3 @@ def say_what_is_built(builder: Any, is_new: bool) -> None:
     labels = builder.info.features["label"].names
     say(f"{'Built' if is_new else 'Already built'} {builder.info.full_name} in {builder.data_dir}: {counts}")
     say(f"{len(labels):,} classes: {', '.join(labels[:20])}{', ...' if len(labels) > 20 else ''}")
-
-
-def require_training_extra() -> None:
-    """Stop with the remedy where the package was installed without the extra `train`."""
-    if importlib.util.find_spec("tensorflow_datasets") is None or importlib.util.find_spec("keras_cv") is None:
-        fail("This command needs the extra `train`: pip install '.[train]'")
-
-
-def say(text: str) -> None:
-    """Print as it is: a path may hold brackets, which rich would take for markup, and must not be broken into lines."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

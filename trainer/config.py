@@ -14,6 +14,8 @@ from serving.preprocess import FITS
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 VALIDATIONS = ("by_group", "by_image")
 CACHES = ("memory", "file")
+# The config of the dataset that has folds instead of splits, and how many.
+FOLDED_DATASET, FOLDS = "tumor_ds/patient", 5
 FILLS = ("black", "nearest")
 FLIPS = ("none", "horizontal", "vertical", "horizontal_and_vertical")
 EFFICIENTNET_LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -31,6 +33,8 @@ class DataConfig:
 
     Attributes:
         dataset: TFDS name with its protocol.
+        fold: which of the five folds of `tumor_ds/patient` is the test split, 1 to 5; of the others a tenth, in whole groups, is validation.
+            0: not chosen yet, `tumor train --folds` trains all five; other datasets have splits of their own.
         image_size: side of the model's input, pixels. 192 needs 27 % fewer multiplications than 224.
         progressive_scales: shares of that side to begin with, rounded to a multiple of 32 pixels, each for an equal share of the epochs
             (Howard and Gugger 2020, fastai; Tan and Le 2021, arXiv:2104.00298). An epoch at half the side takes a third of the time.
@@ -44,6 +48,7 @@ class DataConfig:
     """
 
     dataset: str = "tumor_ds/official"
+    fold: int = 0
     image_size: int = 192
     fit: str = "pad"
     validation: str = "by_group"
@@ -322,6 +327,8 @@ def _check_augmentation(augmentation: AugmentationConfig) -> None:
 
 
 def _check_data(data: DataConfig) -> None:
+    _require(0 <= data.fold <= FOLDS, "data.fold", f"from 0 to {FOLDS}", data.fold)
+    _require(not data.fold or data.dataset == FOLDED_DATASET, "data.fold", f"0 for {data.dataset}, which has splits of its own", data.fold)
     _check_choice("data.fit", data.fit, FITS)
     _check_choice("data.validation", data.validation, VALIDATIONS)
     _check_choice("data.cache", data.cache, CACHES)

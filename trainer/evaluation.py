@@ -8,6 +8,7 @@ no twin in Training.
 import json
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ from serving.guard import compute_distances
 from serving.preprocess import preprocess
 from serving.runtime import MAX_BATCH
 from trainer.figures import plot_confusion_matrix, plot_uncertainty
-from trainer.metrics import compute_any_tumour, compute_metrics
-from trainer.predictions import PREDICTIONS_FILE, Predictions, PredictionsError, load_predictions, save_predictions
+from trainer.metrics import Thresholds, compute_any_tumour, compute_metrics
+from trainer.predictions import PREDICTIONS_FILE, Predictions, PredictionsError, load_predictions, pool_predictions, save_predictions
 from trainer.uncertainty import compute_abstention, compute_set_figures
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def evaluate(classifier: Classifier, builder: "tfds.core.DatasetBuilder", split:
     protocol = builder.builder_config.name
     _check_dataset(classifier, builder, split)
     config = classifier.config
-    data = load_split(builder, split, config.image_size, config.image_fit)
+    data = load_split(builder, split, config.image_size, config.image_fit, find_fold(config))
     logits, probs, refused = _score(classifier, data.images)
     return Predictions(protocol, classifier.labels, data.filenames, data.groups, data.has_train_twin, data.true, logits, probs, refused)
 
@@ -131,7 +132,31 @@ def summarise(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any
     """
     twin = predictions.has_train_twin
     subsets = {"all": np.ones_like(twin)} | ({"unseen": ~twin, "with_train_twin": twin} if twin.any() else {})
-    return {name: _summarise_subset(predictions.take(rows), config) for name, rows in subsets.items() if rows.any()}
+    return {
+        name: _summarise_subset(predictions.take(rows), config.prediction_set_thresholds, config.any_tumour_thresholds)
+        for name, rows in subsets.items()
+        if rows.any()
+    }
+
+
+def pool(parts: Sequence[tuple[Predictions, ArtefactConfig]]) -> tuple[Predictions, dict[str, Any]]:
+    """Put the folds of a protocol together: every image was asked once, of a model that had not learnt it.
+
+    Args:
+        parts: predictions of each fold, with the config of the artefact that made them; its thresholds apply to its images.
+
+    Returns:
+        The predictions of all images, and what `metrics.json` holds for them.
+    """
+    pooled = pool_predictions([predictions for predictions, _ in parts])
+
+    def spread(name: str) -> dict[float, np.ndarray]:
+        counts = [len(predictions.filenames) for predictions, _ in parts]
+        found = [getattr(config, name) for _, config in parts]
+        shares = sorted(set.intersection(*map(set, found)))
+        return {share: np.repeat([thresholds[share] for thresholds in found], counts) for share in shares}
+
+    return pooled, {"all": _summarise_subset(pooled, spread("prediction_set_thresholds"), spread("any_tumour_thresholds"))}
 
 
 def save_evaluation(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
@@ -151,10 +176,10 @@ def save_evaluation(predictions: Predictions, summary: dict[str, Any], folder: P
             path.replace(figures / path.name)
 
 
-def _summarise_subset(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any]:
+def _summarise_subset(predictions: Predictions, set_thresholds: Thresholds, alarm_thresholds: Thresholds) -> dict[str, Any]:
     return compute_metrics(predictions) | {
-        "any_tumour": compute_any_tumour(predictions, config.any_tumour_thresholds),
-        "prediction_sets": compute_set_figures(predictions, config.prediction_set_thresholds),
+        "any_tumour": compute_any_tumour(predictions, alarm_thresholds),
+        "prediction_sets": compute_set_figures(predictions, set_thresholds),
         "abstention": compute_abstention(predictions),
         "refused": int(predictions.refused.sum()),
     }
@@ -171,19 +196,24 @@ def _check_dataset(classifier: Classifier, builder: "tfds.core.DatasetBuilder", 
     names, protocol = tuple(builder.info.features["label"].names), builder.builder_config.name
     if names != classifier.labels:
         raise EvaluationError(f"The model knows {classifier.labels}, the dataset {names}. Evaluate on the dataset the model was trained for.")
-    if split not in builder.info.splits:
-        raise EvaluationError(f"tumor_ds/{protocol} has no split {split}, but {', '.join(builder.info.splits)}. Evaluate on another protocol.")
     learnt = find_protocol(classifier.config)
     if learnt != protocol and {learnt, protocol} <= set(SAME_PICTURES):
         raise EvaluationError(
             f"The model learnt on tumor_ds/{learnt}, which shows it test pictures of tumor_ds/{protocol}: the figure would be about memory. "
             f"Evaluate it on {learnt}, or train one on tumor_ds/{protocol}."
         )
+    if not find_fold(classifier.config) and split not in builder.info.splits:
+        raise EvaluationError(f"tumor_ds/{protocol} has no split {split}, but {', '.join(builder.info.splits)}. Evaluate on another protocol.")
 
 
 def find_protocol(config: ArtefactConfig) -> str:
     """Protocol that a model was trained on."""
     return str(config.raw["dataset"]["name"]).removeprefix(f"{DATASET}/")
+
+
+def find_fold(config: ArtefactConfig) -> int:
+    """Fold of `tumor_ds/patient` that is the test split of a model; 0 where its dataset has a test split of its own."""
+    return int(config.raw["dataset"].get("fold", 0))
 
 
 def _list_pictures(folder: Path, labels: tuple[str, ...]) -> list[Path]:

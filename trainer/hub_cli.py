@@ -9,6 +9,7 @@ import typer
 from serving import ArtefactError
 from serving.cli import RevisionOption, fail
 from serving.hub import locate_artefact, pull_artefact
+from trainer.terminal import require_training_extra, say
 
 
 def push(
@@ -27,13 +28,13 @@ def push(
         with tempfile.TemporaryDirectory() as scratch:
             folder = locate_source(run, Path(scratch))
             pushed = push_artefact(folder, repo_id, private=private, tag=tag, create_pr=create_pr, overwrite_card=overwrite_card)
-        typer.echo(f"{'Published' if pushed.is_new else 'Nothing has changed'}: {pushed.url} at commit {pushed.commit}")
+        say(f"{'Published' if pushed.is_new else 'Nothing has changed'}: {pushed.url} at commit {pushed.commit}")
         if pushed.kept_card:
-            typer.echo("The model card was edited on the Hub and is kept; --overwrite-card replaces it.")
-        typer.echo(f"Try it: tumor serve --model {pushed.repo_id} --revision {tag or pushed.commit}")
+            say("The model card was edited on the Hub and is kept; --overwrite-card replaces it.")
+        say(f"Try it: tumor serve --model {pushed.repo_id} --revision {tag or pushed.commit}")
         if space is not None:
             shown = push_space(space, pushed.repo_id, pushed.commit, private)
-            typer.echo(f"{'Published' if shown.is_new else 'Nothing has changed'}: {shown.url}")
+            say(f"{'Published' if shown.is_new else 'Nothing has changed'}: {shown.url}")
     except ArtefactError as error:
         fail(error)
 
@@ -48,14 +49,12 @@ def pull(
         commit = pull_artefact(repo_id, folder, revision)
     except ArtefactError as error:
         fail(error)
-    typer.echo(f"Artefact: {folder}, from {repo_id} at commit {commit}\nTry it:   tumor serve --model {folder}")
+    say(f"Artefact: {folder}, from {repo_id} at commit {commit}\nTry it:   tumor serve --model {folder}")
 
 
 def locate_source(run: str, scratch: Path) -> Path:
     """The artefact folder to publish; one at Weights & Biases is downloaded."""
     if run.startswith("wandb:"):
-        from trainer.cli import require_training_extra
-
         require_training_extra()
         from trainer.wandb_models import download_model
 

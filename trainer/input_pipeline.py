@@ -16,10 +16,13 @@ from etils import epath
 
 import tumor_ds  # noqa: F401  registers the builder with TFDS
 from serving.preprocess import fit_to_square
-from trainer.config import DataConfig
+from trainer.config import FOLDS, DataConfig
+from tumor_ds.splits import deal_groups
 
 # Of the published CNN: 856 of the 5,712 training images. Which ones cannot be told from its description.
 BY_IMAGE_SHARE, BY_IMAGE_SEED = 0.15, 42
+# Of the four folds that are not the test split, whole groups of every class.
+FOLD_SHARES = {"validation": 0.10, "train": 0.90}
 
 
 class DatasetMissingError(FileNotFoundError):
@@ -116,7 +119,7 @@ def iterate_examples(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[
         )
 
 
-def load_split(builder: tfds.core.DatasetBuilder, split: str, size: int, fit: str = "pad") -> Split:
+def load_split(builder: tfds.core.DatasetBuilder, split: str, size: int, fit: str = "pad", fold: int = 0) -> Split:
     """Read and preprocess a whole split into memory, every image exactly once.
 
     Args:
@@ -124,26 +127,34 @@ def load_split(builder: tfds.core.DatasetBuilder, split: str, size: int, fit: st
         split: `train`, `validation` or `test`.
         size: side of the model's input, pixels.
         fit: one of `serving.preprocess.FITS`.
+        fold: of `tumor_ds/patient`, the one that is the test split; 0 for other datasets.
     """
-    return _load_images(builder, split, _list_records(builder, split), DataConfig(fit=fit), size)
+    return load_learning_split(builder, split, DataConfig(fit=fit, fold=fold), size)
 
 
 def load_learning_split(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig, size: int) -> Split:
-    """Read and preprocess what a run learns from, or is validated on.
+    """Read and preprocess what a run learns from, is validated on, or is tested on.
 
     Args:
         builder: a prepared builder.
-        split: `train` or `validation`.
-        data: how a picture is made square, how validation is drawn, where images are kept.
+        split: `train`, `validation` or `test`.
+        data: which fold is the test split, how a picture is made square, how validation is drawn, where images are kept.
         size: side of the images, pixels.
     """
-    source = split if data.validation == "by_group" else "train+validation"
-    records = _list_records(builder, source)
-    if data.validation == "by_image":
-        order = np.random.default_rng(BY_IMAGE_SEED).permutation(len(records))
-        held_out = int(BY_IMAGE_SHARE * len(order))
-        records = [records[row] for row in np.sort(order[:held_out] if split == "validation" else order[held_out:])]
+    source, records = _choose_records(builder, split, data)
     return _load_images(builder, source, records, data, size)
+
+
+def count_images(builder: tfds.core.DatasetBuilder, fold: int) -> dict[str, int]:
+    """Number of images in each split that the dataset has, or that a fold makes."""
+    if not fold:
+        return {name: split.num_examples for name, split in builder.info.splits.items()}
+    return {name: len(_choose_records(builder, name, DataConfig(fold=fold))[1]) for name in ("train", "validation", "test")}
+
+
+def name_test_split(fold: int) -> str:
+    """TFDS name of the test split."""
+    return f"fold{fold}" if fold else "test"
 
 
 def find_cache_dir() -> Path:
@@ -171,6 +182,28 @@ def _list_records(builder: tfds.core.DatasetBuilder, split: str) -> list[Record]
     rows = tfds.as_numpy(dataset.map(lambda record: {name: record[name] for name in ("filename", "label", "group", "has_train_twin")}))
     records = [Record(row["filename"].decode(), int(row["label"]), int(row["group"]), bool(row["has_train_twin"])) for row in rows]
     return sorted(records, key=lambda record: record.filename)
+
+
+def _choose_records(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig) -> tuple[str, list[Record]]:
+    """The TFDS splits in which the images of a split lie, and which of theirs they are."""
+    if data.fold:
+        return _choose_of_folds(builder, split, data.fold)
+    if data.validation == "by_group" or split == "test":
+        return split, _list_records(builder, split)
+    records = _list_records(builder, "train+validation")
+    order = np.random.default_rng(BY_IMAGE_SEED).permutation(len(records))
+    held_out = int(BY_IMAGE_SHARE * len(order))
+    chosen = np.sort(order[:held_out] if split == "validation" else order[held_out:])
+    return "train+validation", [records[row] for row in chosen]
+
+
+def _choose_of_folds(builder: tfds.core.DatasetBuilder, split: str, fold: int) -> tuple[str, list[Record]]:
+    if split == "test":
+        return name_test_split(fold), _list_records(builder, name_test_split(fold))
+    source = "+".join(name_test_split(number) for number in range(1, FOLDS + 1) if number != fold)
+    records = _list_records(builder, source)
+    dealt = deal_groups(records, FOLD_SHARES)
+    return source, [record for record in records if dealt[record.group] == split]
 
 
 def _load_images(builder: tfds.core.DatasetBuilder, source: str, records: list[Record], data: DataConfig, size: int) -> Split:

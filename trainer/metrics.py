@@ -18,6 +18,8 @@ from trainer.predictions import Predictions
 
 CALIBRATION_BINS = 15
 NO_TUMOUR = "notumor"
+# By the share aimed at: one for all images or, where models of several folds answered, float64 (n,), each image's own.
+Thresholds = Mapping[float, float | np.ndarray]
 # Undefined without images of the class; specificity is not.
 _NEEDS_IMAGES = ("precision", "recall", "f1", "f2", "auroc", "average_precision")
 
@@ -79,13 +81,13 @@ def compute_class_figures(predictions: Predictions) -> dict[str, np.ndarray]:
     return {name: np.where(support > 0, values, np.nan) if name in _NEEDS_IMAGES else values for name, values in figures.items()}
 
 
-def compute_any_tumour(predictions: Predictions, thresholds: Mapping[float, float]) -> dict[str, Any] | None:
+def compute_any_tumour(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any] | None:
     """Figures of the question "any tumour, or none?", with the score 1 - p(notumor).
 
     Args:
         predictions: what was said.
         thresholds: by the sensitivity aimed at, the least score that raises the alarm, as fitted on validation: a threshold chosen on
-            the images that it is reported on would be too good.
+            the images that it is reported on would be too good. float64 (n,) where each image has that of its own fold.
 
     Returns:
         Counts, AUROC and average precision of the whole ROC curve; sensitivity and specificity where the most probable label decides,
@@ -107,10 +109,15 @@ def compute_any_tumour(predictions: Predictions, thresholds: Mapping[float, floa
         "average_precision": _none_if_nan(compute_average_precision(tumour, score)),
         "most_probable_label": _summarise_alarm(tumour, predictions.predicted != healthy, bootstrap),
         "operating_points": [
-            {"target_sensitivity": target, "threshold": thresholds[target]} | _summarise_alarm(tumour, alarm, bootstrap)
+            {"target_sensitivity": target, "threshold": get_common_threshold(thresholds[target])} | _summarise_alarm(tumour, alarm, bootstrap)
             for target, alarm in sorted(decisions.items())
         ],
     }
+
+
+def get_common_threshold(threshold: float | np.ndarray) -> float | None:
+    """The threshold of all images; None where each has its own."""
+    return None if isinstance(threshold, np.ndarray) else threshold
 
 
 def compute_probability_figures(true: np.ndarray, probs: np.ndarray) -> dict[str, float]:

@@ -96,6 +96,21 @@ class Predictions:
             raise PredictionsError(f"Expected probabilities from 0 that sum to 1, got {self.probs[row].tolist()} for {self.filenames[row]}. {REMEDY}")
 
 
+def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Put the predictions of several models about different images together, as of folds.
+
+    Raises:
+        PredictionsError: they are about other labels or protocols, or an image is in two of them.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if (part.labels, part.protocol) != (first.labels, first.protocol):
+            raise PredictionsError(f"Expected predictions about {first.protocol} {first.labels}, got {part.protocol} {part.labels}. {REMEDY}")
+    names = tuple(name for part in parts for name in part.filenames)
+    columns = (tuple(getattr(part, column) for part in parts) for column in ("groups", "has_train_twin", "true", "logits", "probs", "refused"))
+    return Predictions(first.protocol, first.labels, names, *map(np.concatenate, columns))
+
+
 def save_predictions(predictions: Predictions, path: Path) -> None:
     """Write a row an image, with every digit, whole or not at all."""
     labels = predictions.labels

@@ -87,14 +87,14 @@ def print_summary(protocol: str, summary: dict[str, Any], console: Console) -> N
         _print_classes(f"{protocol}: {SUBSET_TITLES[name] if len(summary) > 1 else 'all images'}", figures, console)
     if has_comparison(protocol, summary):
         header, *rows = build_comparison(summary)
-        table = _start_table("official: beside others; unseen: without a twin in Training", header)
+        table = start_table("official: beside others; unseen: without a twin in Training", header)
         for row in rows:
             table.add_row(*row)
         console.print(table)
 
 
 def _print_classes(title: str, figures: dict[str, Any], console: Console) -> None:
-    table = _start_table(title, ["class", *CLASS_COLUMNS.values(), "images"])
+    table = start_table(title, ["class", *CLASS_COLUMNS.values(), "images"])
     for label, values in figures["per_class"].items():
         table.add_row(label, *(_four_digits(values[column]) for column in CLASS_COLUMNS), str(values["support"]))
     for average in ("macro", "weighted"):
@@ -103,11 +103,12 @@ def _print_classes(title: str, figures: dict[str, Any], console: Console) -> Non
     console.print(_describe(figures), highlight=False, markup=False)
 
 
-def _start_table(title: str, header: list[str]) -> Table:
-    """No frame, so that it fits into 80 columns."""
+def start_table(title: str, header: list[str]) -> Table:
+    """Begin a table without a frame, so that it fits into 80 columns; text in the first column, numbers in the others."""
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in header:
-        table.add_column(column, justify="left" if column == header[0] else "right", no_wrap=True)
+        is_text = column == header[0]  # only text may be broken where the terminal is narrow
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     return table
 
 

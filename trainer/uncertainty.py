@@ -3,7 +3,6 @@
 Goes in: `Predictions` and the thresholds of the artefact. Comes out: plain dictionaries, as they stand in `metrics.json`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from serving.calibration import compute_prediction_sets
 from trainer.calibration import draw_one_per_group, fit_prediction_set_threshold
+from trainer.metrics import Thresholds, get_common_threshold
 from trainer.predictions import Predictions
 
 # Shares of the images that are answered, for the curve in `metrics.json`.
@@ -31,7 +31,7 @@ class SplitCoverage:
     served: np.ndarray
 
 
-def compute_set_figures(predictions: Predictions, thresholds: Mapping[float, float]) -> dict[str, Any]:
+def compute_set_figures(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
     """Coverage and size of the prediction sets as served: labels at or above the threshold, and always the most probable one.
 
     Args:
@@ -39,8 +39,8 @@ def compute_set_figures(predictions: Predictions, thresholds: Mapping[float, flo
         thresholds: by the coverage aimed at, as fitted on validation.
 
     Returns:
-        By coverage aimed at: `threshold`, `coverage` of images, `group_coverage` (mean over groups, which is what the target is about),
-        `size` (mean), and `coverage`, `size` and `count` `by_class` and `by_size`.
+        By coverage aimed at: `threshold` (None where each image has its own), `coverage` of images, `group_coverage` (mean over groups,
+        which is what the target is about), `size` (mean), and `coverage`, `size` and `count` `by_class` and `by_size`.
     """
     return {str(coverage): _summarise_sets(predictions, threshold) for coverage, threshold in sorted(thresholds.items())}
 
@@ -120,12 +120,12 @@ def compute_abstention(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _summarise_sets(predictions: Predictions, threshold: float) -> dict[str, Any]:
+def _summarise_sets(predictions: Predictions, threshold: float | np.ndarray) -> dict[str, Any]:
     members = compute_prediction_sets(predictions.probs, threshold)
     holds, sizes = _holds(members, predictions.true), members.sum(axis=1)
     of_class = {label: predictions.true == index for index, label in enumerate(predictions.labels)}
     return {
-        "threshold": threshold,
+        "threshold": get_common_threshold(threshold),
         "coverage": float(holds.mean()),
         "group_coverage": compute_group_mean(holds, predictions.groups),
         "size": float(sizes.mean()),

@@ -8,6 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any, Protocol
 
 from tumor_ds.archive import split_and_label
 from tumor_ds.facts import ImageFacts
@@ -20,6 +21,18 @@ GROUPED_SHARES = {"test": 0.20, "validation": 0.10, "train": 0.70}
 PATIENT_SHARES = {"fold1": 0.2, "fold2": 0.2, "fold3": 0.2, "fold4": 0.2, "fold5": 0.2}
 
 Splits = dict[str, list[ImageFacts]]
+
+
+class Grouped(Protocol):
+    """What dealing needs to know of a picture."""
+
+    @property
+    def group(self) -> int:
+        """Near-duplicates and neighbouring slices share it."""
+
+    @property
+    def label(self) -> Any:
+        """The class, by name or by number."""
 
 
 def split_official(facts: Iterable[ImageFacts]) -> Splits:
@@ -61,7 +74,7 @@ def split_patient(facts: Iterable[ImageFacts]) -> Splits:
     return _collect(rows, deal_groups(rows, PATIENT_SHARES, published), tuple(PATIENT_SHARES))
 
 
-def deal_groups(rows: Iterable[ImageFacts], shares: Mapping[str, float], dealt: Mapping[int, str] | None = None) -> dict[int, str]:
+def deal_groups(rows: Iterable[Grouped], shares: Mapping[str, float], dealt: Mapping[int, str] | None = None) -> dict[int, str]:
     """Deal groups to splits so that each split gets its share of every class.
 
     Groups come in the order of a keyed hash, which is the same on every machine and Python version. Each split in turn takes
@@ -76,10 +89,10 @@ def deal_groups(rows: Iterable[ImageFacts], shares: Mapping[str, float], dealt: 
     Returns:
         The split of each group.
     """
-    members: dict[int, Counter[str]] = defaultdict(Counter)
+    members: dict[int, Counter[Any]] = defaultdict(Counter)
     for row in rows:
         members[row.group][row.label] += 1
-    strata: dict[str, list[int]] = defaultdict(list)
+    strata: dict[Any, list[int]] = defaultdict(list)
     for group, labels in members.items():
         strata[min(labels, key=lambda label: (-labels[label], label))].append(group)
     result = dict(dealt or {})

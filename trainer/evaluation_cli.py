@@ -1,0 +1,109 @@
+"""`tumor evaluate` and `tumor compare`: thin commands; what needs TensorFlow is imported only when a command needs it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serving.cli import RevisionOption, fail
+from trainer.terminal import DataDirOption, Protocol, console, require_training_extra, say
+
+
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="Run or artefact folder, or Hub repository user/name; the bundled model by default.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Config of tumor_ds to evaluate on; the one the model was trained on by default.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Instead: pictures of another source, DIR/CLASS/FILE; not all classes are needed.")] = None,
+    patient_pattern: Annotated[str | None, typer.Option(help="With --images: regular expression for the patient in a file name.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Instead: predictions.csv of this model; figures are computed from it alone.")] = None,
+    corruptions: Annotated[bool, typer.Option("--corruptions", help="Also score up to 200 pictures a class, made worse; 4 CPU minutes.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions.csv and figures; evaluation/PROTOCOL by default.")] = None,
+    revision: RevisionOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Score the test split of a protocol, the leaked figure and the unseen one side by side; or any labelled folder."""
+    require_training_extra()
+    if images is not None and (protocol is not None or predictions is not None):
+        fail("--images takes neither --protocol nor --predictions. Choose one.")
+    if corruptions and (images is not None or predictions is not None):
+        fail("--corruptions needs the pictures of a built dataset: it takes neither --images nor --predictions.")
+    if patient_pattern is not None and images is None:
+        fail("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
+    from serving import ArtefactError, ImageError, from_pretrained
+    from trainer import evaluation
+    from trainer.tables import print_summary
+
+    try:
+        classifier = from_pretrained(model, revision)
+        if images is not None:
+            result = evaluation.evaluate_folder(classifier, images, patient_pattern)
+        elif predictions is not None:
+            result = evaluation.load_own_predictions(predictions, classifier.config, protocol)
+        else:
+            result = evaluate_dataset(classifier, protocol, data_dir)
+    except (ArtefactError, ImageError, evaluation.EvaluationError, evaluation.PredictionsError) as error:
+        fail(error)
+    out = out or Path("evaluation") / result.protocol
+    summary = evaluation.summarise(result, classifier.config)
+    try:
+        evaluation.save_evaluation(result, summary, out)
+    except OSError as error:
+        fail(f"Cannot write the evaluation into {out}: {error.strerror or error}. Choose another --out.")
+    print_summary(result.protocol, summary, console)
+    if images is not None and patient_pattern is None:
+        say("Every picture counts as a patient of its own: where patients have several, intervals are too narrow. Name them by --patient-pattern.")
+    say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
+    if corruptions:
+        evaluate_robustness(classifier, result, data_dir, out)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders with a predictions.csv, or such files; the first is the yardstick.")],
+    out: Annotated[Path, typer.Option(help="Folder for comparison.json and comparison.png.")] = Path("comparison"),
+) -> None:
+    """Compare runs on the same images, pair by pair; or give the mean and deviation over folds."""
+    require_training_extra()
+    from trainer.compare import ComparisonError, compare_runs, load_runs
+    from trainer.compare_report import print_comparison, save_comparison
+    from trainer.predictions import PredictionsError
+
+    try:
+        result = compare_runs(load_runs(runs))
+    except (ComparisonError, PredictionsError) as error:
+        fail(error)
+    print_comparison(result, console)
+    try:
+        written = save_comparison(result, out)
+    except OSError as error:
+        fail(f"Cannot write the comparison into {out}: {error.strerror or error}. Choose another --out.")
+    say(f"Written: {', '.join(map(str, written))}")
+
+
+def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None) -> Any:
+    """Score the test split of a built dataset; by default that of the dataset the model was trained on."""
+    from trainer import evaluation
+    from trainer.input_pipeline import DatasetMissingError, load_builder
+
+    protocol = protocol or evaluation.find_protocol(classifier.config)
+    if protocol not in list(Protocol):
+        fail(f"There is no protocol {protocol}. Expected one of {', '.join(Protocol)}.")
+    try:
+        return evaluation.evaluate(classifier, load_builder(f"{evaluation.DATASET}/{protocol}", data_dir))
+    except DatasetMissingError as error:
+        fail(error)
+
+
+def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None, out: Path) -> None:
+    """Score some of the pictures that were predicted, made worse; the table, `corruptions.json` and a figure."""
+    from trainer import corruptions, evaluation
+    from trainer.input_pipeline import iterate_examples, load_builder, name_test_split
+
+    chosen = corruptions.choose_filenames(predictions.filenames, predictions.true)
+    builder = load_builder(f"{evaluation.DATASET}/{predictions.protocol}", data_dir)
+    examples = iterate_examples(builder, name_test_split(evaluation.find_fold(classifier.config)))
+    result = corruptions.evaluate_corruptions(classifier, (one for one in examples if one.filename in chosen), len(chosen), console)
+    try:
+        corruptions.save_corruptions(result, out)
+    except OSError as error:
+        fail(f"Cannot write the evaluation into {out}: {error.strerror or error}. Choose another --out.")
+    corruptions.print_corruptions(result, console)
+    say(f"Written: {out}/{corruptions.CORRUPTIONS_FILE}, {out}/figures/{corruptions.CORRUPTIONS_FIGURE}")

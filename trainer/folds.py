@@ -1,0 +1,122 @@
+"""All folds of the patient protocol: a run a fold, then every picture's answer from the model that had not seen its patient.
+
+Goes in: a config without a fold, the dataset, a folder. Comes out, in that folder:
+    fold1/ ... fold5/   run folders as `tumor train --set data.fold=N` makes them, each with its artefact
+    predictions.csv     of all pictures, each once
+    metrics.json        of those
+    over_folds.json     figures of each fold, their mean and standard deviation
+    figures/            the pooled figures, drawn
+The same command goes on after any interruption: finished folds are kept, the one under way resumes at its step.
+"""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from etils import epath
+from rich.console import Console
+
+from serving import artefact as layout
+from trainer.compare import Run, compare_runs
+from trainer.compare_report import print_comparison
+from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError
+from trainer.evaluation import FIGURES_FOLDER, load_own_predictions, pool, save_evaluation
+from trainer.predictions import PREDICTIONS_FILE, Predictions
+from trainer.run_folder import FINISHED_FILE, claim_run_dir, publish
+from trainer.runs import complete_run
+from trainer.strategies import is_chief
+from trainer.tables import print_summary
+
+OVER_FOLDS_FILE = "over_folds.json"
+
+
+def check_folds(config: Config, all_folds: bool, artefact: bool) -> None:
+    """Check that a config and the options of `tumor train` fit each other.
+
+    Args:
+        config: of the run, or of all folds.
+        all_folds: `--folds`.
+        artefact: unless `--no-artefact`.
+
+    Raises:
+        ConfigError: folds are asked for of a dataset that has none, or of one fold; or the dataset has folds and none is named.
+    """
+    folded = config.data.dataset == FOLDED_DATASET
+    if all_folds and not folded:
+        raise ConfigError(f"--folds needs data.dataset={FOLDED_DATASET}, which has folds; got {config.data.dataset}.")
+    if all_folds and config.data.fold:
+        raise ConfigError(f"--folds trains all {FOLDS} folds, got data.fold={config.data.fold}. Leave one of the two out.")
+    if all_folds and not artefact:
+        raise ConfigError("--folds pools what the artefacts say of their test folds: leave --no-artefact out.")
+    if folded and not all_folds and not config.data.fold:
+        raise ConfigError(f"{FOLDED_DATASET} has {FOLDS} folds instead of splits. Train all with --folds, or one with --set data.fold=1.")
+
+
+def choose_fold(config: Config, fold: int) -> Config:
+    """The run of one fold."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
+
+
+def complete_folds(config: Config, builder: tfds.core.DatasetBuilder, folder: epath.Path, strategy: tf.distribute.Strategy, console: Console) -> None:
+    """Train what is left of the folds, and pool what they say.
+
+    Args:
+        config: of all folds, its precision resolved.
+        builder: `tumor_ds/patient`.
+        folder: of all folds; local or `gs://`.
+        strategy: where it runs.
+        console: where progress is shown.
+
+    Raises:
+        RunError, Preempted, CheckpointError: see `trainer.runs`.
+    """
+    for fold in range(1, FOLDS + 1):
+        run_dir = folder / f"fold{fold}"
+        of_fold = choose_fold(config, fold)
+        if is_chief(strategy):
+            claim_run_dir(of_fold, run_dir)  # also a finished one: another config may not be pooled with these
+        if _is_complete(run_dir):
+            continue
+        if is_chief(strategy):
+            console.rule(f"fold {fold} of {FOLDS}")
+        keras.backend.clear_session()  # of the fold before; layers are named from the start again
+        complete_run(of_fold, builder, run_dir, strategy, console, artefact=True)
+    if is_chief(strategy):
+        _pool_and_save(folder, console)
+        written = (PREDICTIONS_FILE, layout.METRICS_FILE, OVER_FOLDS_FILE, FIGURES_FOLDER)
+        console.print(f"Written: {', '.join(str(folder / name) for name in written)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_complete(run_dir: epath.Path) -> bool:
+    """Whether a fold has its artefact, and the predictions that are written after it."""
+    return all((run_dir / name).exists() for name in (FINISHED_FILE, layout.RUN_SUBFOLDER, PREDICTIONS_FILE))
+
+
+def _pool_and_save(folder: epath.Path, console: Console) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        parts = [_load_fold(folder / f"fold{fold}", Path(scratch, str(fold))) for fold in range(1, FOLDS + 1)]
+        pooled, summary = pool(parts)
+        over_folds = compare_runs([Run(f"fold {fold}", predictions) for fold, (predictions, _) in enumerate(parts, start=1)])
+        out = Path(scratch, "pooled")
+        save_evaluation(pooled, summary, out)
+        (out / OVER_FOLDS_FILE).write_text(json.dumps(over_folds, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        for path in sorted(path for path in out.rglob("*") if path.is_file()):
+            target = folder / path.relative_to(out).as_posix()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            publish(target, path.read_bytes())
+    print_summary(pooled.protocol, summary, console)
+    print_comparison(over_folds, console)
+
+
+def _load_fold(run_dir: epath.Path, scratch: Path) -> tuple[Predictions, layout.ArtefactConfig]:
+    """Predictions of a fold on its test images, and the config of the artefact that made them."""
+    scratch.mkdir(parents=True)
+    local = scratch / PREDICTIONS_FILE
+    local.write_bytes((run_dir / PREDICTIONS_FILE).read_bytes())
+    (scratch / layout.CONFIG_FILE).write_bytes((run_dir / layout.RUN_SUBFOLDER / layout.CONFIG_FILE).read_bytes())
+    config = layout.load_config(scratch)
+    return load_own_predictions(local, config), config
