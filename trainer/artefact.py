@@ -25,6 +25,7 @@ from serving.runtime import LiteRTModel
 from trainer import calibration, evaluation
 from trainer.card import write_card
 from trainer.config import Config, build_config
+from trainer.cost import load_cost
 from trainer.export import load_best_model, save_keras, save_litert
 from trainer.input_pipeline import compute_fingerprint, count_images, load_learning_split
 from trainer.predictions import PREDICTIONS_FILE
@@ -64,7 +65,7 @@ def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, conso
             save_litert(model, folder / layout.LITERT_FILE)
         with console.status("Fitting temperature, prediction sets and guard on validation"):
             fitted = fit_on_validation(folder / layout.LITERT_FILE, builder, config)
-            write_config(folder, config, builder, labels, fitted)
+            write_config(folder, config, builder, labels, fitted, load_cost(run_dir))
         with console.status("Evaluating the reloaded artefact on the test split"):
             result = evaluation.evaluate(Classifier(folder), builder)
             summary = evaluation.summarise(result, layout.load_config(folder))
@@ -123,7 +124,14 @@ def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: C
     }
 
 
-def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder, labels: tuple[str, ...], fitted: dict[str, Any]) -> None:
+def write_config(
+    folder: Path,
+    config: Config,
+    builder: tfds.core.DatasetBuilder,
+    labels: tuple[str, ...],
+    fitted: dict[str, Any],
+    cost: dict[str, Any] | None,
+) -> None:
     """Write `config.json` beside the two model files."""
     content = {
         "format_version": layout.FORMAT_VERSION,
@@ -144,6 +152,7 @@ def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder
             "counts": count_images(builder, config.data.fold),
         },
         "training": dataclasses.asdict(config),
+        "training_cost": cost,
         # TensorFlow not by its package, which on a TPU is tensorflow-tpu.
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__}
         | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
