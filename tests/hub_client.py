@@ -46,8 +46,8 @@ class Answer(NamedTuple):
 class Shell:
     """One process that runs `tumor` commands in turn, so that imports are paid once; a context manager."""
 
-    def __init__(self, endpoint: str, home: Path):
-        environment = build_environment(endpoint, home)
+    def __init__(self, endpoint: str, home: Path, **more: str):
+        environment = build_environment(endpoint, home) | more
         self._process = subprocess.Popen(
             [sys.executable, "-c", SHELL], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )

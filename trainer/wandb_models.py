@@ -13,8 +13,8 @@ from serving.artefact import ArtefactError, is_inside
 
 PREFIX = "wandb:"
 _NAME = re.compile(r"[^/:]+/[^/:]+/[^/:]+:[^/:]+")
-# W&B's own default waits 19 s, and several times.
-TIMEOUT_SECONDS = 20
+# How long a server that does not answer is waited for.
+TIMEOUT_SECONDS = 10
 
 
 def download_model(source: str, folder: Path) -> Path:
@@ -38,8 +38,9 @@ def download_model(source: str, folder: Path) -> Path:
         found = wandb.Api(timeout=TIMEOUT_SECONDS).artifact(name)
         if found.type != "model":
             raise ArtefactError(f"{name} is of type {found.type}. Expected a model, as `tumor train` logs one.")
-        for path in found.manifest.entries:
-            if not is_inside(path):
+        for path, entry in found.manifest.entries.items():
+            # A reference may name any file of this machine, which would then be published.
+            if not is_inside(path) or entry.ref is not None:
                 raise ArtefactError(f"{name} lists a file {path!r} outside its own folder. Nothing was downloaded; do not use it.")
         found.download(str(folder), skip_cache=True)
     except (wandb.Error, ValueError, OSError) as error:
