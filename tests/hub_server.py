@@ -10,6 +10,7 @@ error codes it reads.
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import socket
@@ -125,12 +126,9 @@ class Repo:
 
     def find_last_commit(self, sha: str, path: str) -> tuple[str, str]:
         """Sha and title of the newest commit that touched a file."""
-        blob, found = self.commits[sha].files[path], (sha, "")
-        for older, commit in self.log(sha):
-            if commit.files.get(path) != blob:
-                break
-            found = (older, commit.title)
-        return found
+        blob = self.commits[sha].files[path]
+        *_, (last, commit) = itertools.takewhile(lambda one: one[1].files.get(path) == blob, self.log(sha))
+        return last, commit.title
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -164,7 +162,7 @@ class HubServer:
         outage: while set, the status that every request is answered with.
         failures: pairs of a regular expression for `METHOD /path` and a status; each fails one request.
         stored: large files that were uploaded, by sha256.
-        cut_after: where set, the next file breaks off after so many bytes.
+        cut_after: where set, the next file that is longer breaks off after so many bytes.
     """
 
     def __init__(self) -> None:
@@ -393,7 +391,8 @@ class HubServer:
         return StreamingResponse(body, 206 if wanted else 200, headers, "application/octet-stream")
 
     def _send(self, content: bytes) -> Iterator[bytes]:
-        cut, self.cut_after = self.cut_after, None
-        yield content[:cut]
-        if cut is not None:
+        cut, is_cut = self.cut_after, self.cut_after is not None and self.cut_after < len(content)
+        yield content[:cut] if is_cut else content
+        if is_cut:
+            self.cut_after = None
             raise ConnectionAbortedError("cut on purpose")
