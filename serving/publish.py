@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from serving.artefact import CARD_FILE, FIGURES_FOLDER, ArtefactError, list_files, verify_artefact
 from serving.hub import explain_errors
@@ -70,9 +70,7 @@ def push_artefact(
     verify_artefact(folder)
     api = HfApi()
     with explain_errors(repo_id, "published"), tempfile.TemporaryDirectory() as scratch:
-        repo_id = api.create_repo(repo_id, private=private or None, exist_ok=True).repo_id
-        info = api.model_info(repo_id)
-        _check_visibility(info, private)
+        info = _open_repo(api, repo_id, "model", private)
         tagged = _find_tag(api, info, tag)
         local = {name: folder / name for name in list_files(folder)}
         local[CARD_FILE] = _write_hub_card(folder / CARD_FILE, repo_id, Path(scratch))
@@ -103,11 +101,52 @@ def push_space(space_id: str, model_id: str, revision: str, private: bool = Fals
 
     api = HfApi()
     with explain_errors(space_id, "published"), tempfile.TemporaryDirectory() as scratch:
-        space_id = api.create_repo(space_id, repo_type="space", space_sdk="gradio", private=private or None, exist_ok=True).repo_id
-        info = api.space_info(space_id)
-        _check_visibility(info, private)
+        info = _open_repo(api, space_id, "space", private)
         folder = build_space(Path(scratch) / "space", model_id, revision, is_private=bool(api.model_info(model_id).private))
         return _commit(api, info, list_space_files(folder), lambda name: name.startswith("serving/"))
+
+
+def save_space(folder: Path, model_id: str, revision: str | None = None) -> str:
+    """Write the folder of a Space, to look at it or to run it here.
+
+    Args:
+        folder: new or empty.
+        model_id: Hub repository of the model.
+        revision: branch, tag or commit of the model.
+
+    Returns:
+        The commit that the Space is pinned to.
+
+    Raises:
+        ArtefactError: there is no such model, the Hub cannot be reached, or the folder holds something or cannot be written.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArtefactError(f"{folder} is there already. Name a new folder.")
+    with explain_errors(f"{model_id} at {revision or 'main'}", "shown"):
+        info = HfApi().model_info(model_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        build_space(folder, model_id, str(info.sha), bool(info.private))
+    return str(info.sha)
+
+
+def _open_repo(api: "HfApi", repo_id: str, repo_type: str, private: bool) -> "ModelInfo | SpaceInfo":
+    """Find a repository, or make it.
+
+    Asked for first, because the client puts no time limit on making one, and because it says nothing where one that should be private
+    is there and public.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        info = api.repo_info(repo_id, repo_type=repo_type, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except RepositoryNotFoundError:
+        api.create_repo(repo_id, repo_type=repo_type, space_sdk="gradio" if repo_type == "space" else None, private=private or None, exist_ok=True)
+        info = api.repo_info(repo_id, repo_type=repo_type)
+    if private and not info.private:
+        raise ArtefactError(f"{repo_id} is there already and public; --private is for new ones. Make it private in its settings, or leave it out.")
+    return cast("ModelInfo | SpaceInfo", info)
 
 
 def _commit(api: "HfApi", info: "ModelInfo | SpaceInfo", local: Mapping[str, Path], is_own: Callable[[str], bool], create_pr: bool = False) -> Pushed:
@@ -124,12 +163,6 @@ def _commit(api: "HfApi", info: "ModelInfo | SpaceInfo", local: Mapping[str, Pat
     done = api.create_commit(info.id, [*stale, *added], commit_message=COMMIT_TITLE, repo_type=repo_type, create_pr=create_pr, parent_commit=info.sha)
     home = f"{api.endpoint}/{'spaces/' if repo_type == 'space' else ''}{info.id}"
     return Pushed(info.id, done.oid, done.oid != info.sha, done.pr_url or home)
-
-
-def _check_visibility(info: "ModelInfo | SpaceInfo", private: bool) -> None:
-    """`exist_ok` says nothing where a repository that should be private is there and public."""
-    if private and not info.private:
-        raise ArtefactError(f"{info.id} is there already and public; --private is for new ones. Make it private in its settings, or leave it out.")
 
 
 def _write_hub_card(card: Path, repo_id: str, folder: Path) -> Path:
@@ -151,7 +184,7 @@ def _is_card_edited(api: "HfApi", repo_id: str, card: Path) -> bool:
     return False
 
 
-def _find_tag(api: "HfApi", info: "ModelInfo", tag: str | None) -> str | None:
+def _find_tag(api: "HfApi", info: "ModelInfo | SpaceInfo", tag: str | None) -> str | None:
     """The commit that a tag names already; asked before anything is uploaded, since only the newest may be named again."""
     if tag is None:
         return None

@@ -1,4 +1,4 @@
-"""`tumor push` and `tumor pull`: thin commands over `serving.publish` and `serving.hub`."""
+"""`tumor push`, `tumor pull` and `tumor space`: thin commands over `serving.publish` and `serving.hub`."""
 
 import tempfile
 from pathlib import Path
@@ -50,6 +50,21 @@ def pull(
     except ArtefactError as error:
         fail(error)
     say(f"Artefact: {folder}, from {repo_id} at commit {commit}\nTry it:   tumor serve --model {folder}")
+
+
+def space(
+    folder: Annotated[Path, typer.Argument(help="New or empty.")],
+    repo_id: Annotated[str, typer.Argument(metavar="USER/REPO", help="Model repository.")],
+    revision: RevisionOption = None,
+) -> None:
+    """Write the folder of a Space for a model on the Hub, pinned to its commit, to run it here."""
+    from serving.publish import save_space
+
+    try:
+        commit = save_space(folder, repo_id, revision)
+    except ArtefactError as error:
+        fail(error)
+    say(f"Space: {folder}, with {repo_id} at commit {commit}\nTry it: in a new environment there, pip install -r requirements.txt && python app.py")
 
 
 def locate_source(run: str, scratch: Path) -> Path:

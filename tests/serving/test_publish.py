@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -216,6 +217,12 @@ def test_a_push_that_fails_says_why_and_publishes_nothing(hub, shell, artefact, 
     assert expected in message
     assert "Traceback" not in message
     assert all(count_commits(repo) == 1 for repo in hub.repos.values())
+
+
+def test_a_hub_that_never_answers_is_not_waited_for(artefact, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with Shell(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path / "home") as shell:
+            assert "ReadTimeout" in refuse(shell, "push", artefact, MODEL)
 
 
 def test_a_push_goes_on_where_it_failed(hub, shell, artefact):

@@ -98,6 +98,20 @@ def test_it_starts_without_tensorflow_and_answers_as_the_model_does(hub, tmp_pat
     assert hub.list_fetched("user/model") == ["config.json", "model.tflite"]
 
 
+def test_a_space_is_written_here_for_the_commit_of_a_tag(hub, tmp_path):
+    repo = hub.add_repo("user/model")
+    repo.tags["v1"] = repo.commit(read_folder(BUNDLED))
+    repo.commit({"README.md": b"newer"})
+    folder = tmp_path / "space"
+    with Shell(hub.url, tmp_path / "home") as shell:
+        answer = shell.run("space", folder, "user/model", "--revision", "v1")
+        assert answer.code == 0, answer.stderr
+        assert json.loads((folder / "model.json").read_text()) == {"repo": "user/model", "revision": repo.tags["v1"]}
+        for arguments, expected in (((folder, "user/model"), "is there already"), ((tmp_path / "other", "user/none"), "has no model of this name")):
+            answer = shell.run("space", *arguments)
+            assert (answer.code, expected in answer.stderr) == (1, True)
+
+
 def test_push_makes_a_space_and_follows_the_model(hub, tmp_path):
     artefact = tmp_path / "model"
     for name, content in read_folder(BUNDLED).items():
