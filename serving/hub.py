@@ -144,7 +144,7 @@ def explain_errors(name: str, doing: str = "downloaded") -> Iterator[None]:
         raise ArtefactError(f"{name} cannot be {doing} while HF_HUB_OFFLINE is set. Unset it.") from error
     except errors.HfHubHTTPError as error:
         raise ArtefactError(_tell_status(error, name)) from error
-    except (errors.HTTPError, OSError, ValueError, RuntimeError) as error:
+    except (errors.HTTPError, errors.XetDownloadError, OSError, ValueError, RuntimeError) as error:
         raise ArtefactError(_tell_failure(error, name, doing)) from error
 
 

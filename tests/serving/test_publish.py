@@ -220,9 +220,8 @@ def test_a_push_that_fails_says_why_and_publishes_nothing(hub, shell, artefact, 
 
 
 def test_a_hub_that_never_answers_is_not_waited_for(artefact, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with Shell(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path / "home") as shell:
-            assert "ReadTimeout" in refuse(shell, "push", artefact, MODEL)
+    with socket.create_server(("127.0.0.1", 0)) as silent, Shell(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path / "home") as shell:
+        assert "ReadTimeout" in refuse(shell, "push", artefact, MODEL)
 
 
 def test_a_push_goes_on_where_it_failed(hub, shell, artefact):
