@@ -163,10 +163,12 @@ def copy_artefact(source: Path, target: Path) -> None:
     Raises:
         ArtefactError: the target holds something else, or cannot be written.
     """
+    target = target.resolve()  # "." has no name
     partial = target.with_name(f"{target.name}.partial")
     try:
-        if target.exists() and any(target.iterdir()) and CONFIG_FILE not in list_files(target):
-            raise ArtefactError(f"{target} holds something else than an artefact. Name a new folder.")
+        strangers = sorted({path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()} - set(list_files(target)))
+        if strangers:
+            raise ArtefactError(f"{target} holds {strangers[0]}, which is no file of an artefact, and would be replaced. Name a new folder.")
         shutil.rmtree(partial, ignore_errors=True)
         for name in list_files(source):
             copy = partial / name

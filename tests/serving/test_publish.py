@@ -269,8 +269,13 @@ def test_pull_overwrites_nothing_but_an_artefact(hub, shell, artefact, tmp_path)
     own = tmp_path / "own"
     own.mkdir()
     (own / "thesis.txt").write_text("years of work")
-    assert "holds something else" in refuse(shell, "pull", MODEL, own)
+    run = artefact.parent
+    shutil.copyfile(artefact / CONFIG_FILE, run / CONFIG_FILE)  # a run folder has one, too
+    before = read_folder(run)
+    assert "holds thesis.txt, which is no file of an artefact" in refuse(shell, "pull", MODEL, own)
+    assert "holds artefact/" in refuse(shell, "pull", MODEL, run)
     assert (own / "thesis.txt").read_text() == "years of work"
+    assert read_folder(run) == before
     assert "cannot be written" in refuse(shell, "pull", MODEL, own / "thesis.txt")
 
 
