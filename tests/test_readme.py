@@ -100,6 +100,27 @@ def test_linked_files_exist():
         assert (ROOT / link).exists(), link
 
 
+def find_anchors(path: Path) -> set[str]:
+    """Anchors of a Markdown file's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_checklists_are_whole_and_link_to_what_exists():
+    path = ROOT / "trainer" / "CHECKLISTS.md"
+    text = path.read_text()
+    claim, tripod = (re.findall(r"^\| (\d+[a-g]?) \|", part, re.MULTILINE) for part in text.split("## TRIPOD+AI"))
+    assert claim == [str(number) for number in range(1, 45)]
+    parts = {3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef", 20: "abc", 23: "ab", 27: "abc"}
+    assert tripod == [f"{number}{letter}" for number in range(1, 28) for letter in parts.get(number, [""])]
+    for link in re.findall(r"\]\(((?!http)[^)]+)\)", text):
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve()
+        assert target.exists(), link
+        assert not anchor or anchor in find_anchors(target), link
+    assert "trainer/CHECKLISTS.md" in README
+
+
 def test_commands_exist():
     commands = set(re.findall(r"\btumor ([a-z]+)", README))
     assert {"build", "train", "serve", "predict", "evaluate"} <= commands

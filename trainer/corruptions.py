@@ -1,28 +1,24 @@
-"""How a model holds up on worse pictures: ten corruptions at three severities, scored, as a table and a figure.
+"""How a model holds up on worse pictures: ten corruptions at three severities, scored.
 
-Goes in: a loaded `Classifier` and decoded pictures. Comes out: a dictionary for JSON, a table, a PNG.
+Goes in: a loaded `Classifier` and decoded pictures. Comes out: a dictionary, as it stands in `corruptions.json`.
 Pictures are changed at native size, before `serving.preprocess.fit_to_square`: that is how a hospital's export is blurred or shrunk.
 For evaluation alone: nothing is chosen by it. Training varies its images by weaker forms of some (by default turns, shifts, zooms,
 brightness, contrast and gamma), so these figures say little about changes never seen.
 
 Source: protocol and summary, Hendrycks and Dietterich 2019 (arXiv:1903.12261); each corruption cites its own model where it has one.
-Severity 1 is hard to see; 3 is strong, but leaves the lesion recognisable: `plot_examples` draws a slice under all of them.
+Severity 1 is hard to see; 3 is strong, but leaves the lesion recognisable: `trainer.corruption_report.plot_examples` draws a slice under all of them.
 """
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from scipy import ndimage, signal
 from sklearn.metrics import f1_score
 
@@ -39,13 +35,6 @@ WHITE = 255.0
 # frequent one does not hide a rare one.
 PICTURES_PER_CLASS = 200
 ACQUISITION_MATRIX = 256
-CORRUPTIONS_FILE, CORRUPTIONS_FIGURE = "corruptions.json", "corruptions.png"
-# Key, label, colour (Okabe and Ito's palette, as in trainer.figures) and style.
-CURVES = (
-    ("accuracy", "accuracy", "#0072B2", "o-"),
-    ("tumour_sensitivity", "tumours called a tumour", "#D55E00", "s--"),
-    ("refused", "refused by the guard", "#555555", "^:"),
-)
 
 
 def change_brightness(grey: np.ndarray, percent: float, rng: np.random.Generator) -> np.ndarray:
@@ -209,10 +198,11 @@ def evaluate_corruptions(
         console: where the progress shows; None: nowhere.
 
     Returns:
-        `count`; figures of the `clean` pictures; `corruptions`: by name, figures at severities 1 to 3 with the parameter and its value;
-        `mean_corruption_accuracy`, the mean over corruptions and severities: 1 minus the mean corruption error of Hendrycks and
-        Dietterich 2019, section 4, that is not divided by AlexNet's; `relative_drop`, the share of the clean accuracy that is lost:
-        1 minus rPC of Michaelis et al. 2019 (arXiv:1907.07484). Both have a 95 % interval from a bootstrap over groups.
+        For the subset `all` and, where some pictures have a twin in Training, for `unseen`: `count`; figures of the `clean` pictures;
+        `corruptions`: by name, figures at severities 1 to 3 with the parameter and its value; `mean_corruption_accuracy`, the mean over
+        corruptions and severities: 1 minus the mean corruption error of Hendrycks and Dietterich 2019, section 4, that is not divided by
+        AlexNet's; `relative_drop`, the share of the clean accuracy that is lost: 1 minus rPC of Michaelis et al. 2019 (arXiv:1907.07484).
+        Both have a 95 % interval from a bootstrap over groups.
         Figures: count, accuracy with its interval, macro F1 over the classes present, tumour sensitivity (of pictures with a tumour, the
         share that is called any tumour; null without a class notumor), share refused by the guard, and expected calibration error.
         Refused pictures are scored all the same.
@@ -220,89 +210,20 @@ def evaluate_corruptions(
     Raises:
         ValueError: no pictures, or not uint8.
     """
-    probs, refused, true, groups = [], [], [], []
+    probs, refused, true, groups, twins = [], [], [], [], []
     for example in track(examples, "Corrupting and scoring", total=total, console=console or Console(quiet=True), transient=True):
         predictions = classifier.interpret(classifier.run(_make_versions(classifier, example)))
         probs.append([[prediction.probabilities[label] for label in classifier.labels] for prediction in predictions])
         refused.append([not prediction.in_domain for prediction in predictions])
         true.append(example.label)
         groups.append(example.group)
+        twins.append(example.has_train_twin)
     if not probs:
         raise ValueError("Expected at least one picture to corrupt, got none.")
-    return _summarise(np.array(true), np.array(probs), np.array(refused), GroupBootstrap(np.array(groups)), classifier.labels)
-
-
-def save_corruptions(result: dict[str, Any], folder: Path) -> None:
-    """Write `corruptions.json` and `figures/corruptions.png` into a folder."""
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    (folder / CORRUPTIONS_FILE).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    plot_corruptions(result, folder / "figures" / CORRUPTIONS_FIGURE)
-
-
-def print_corruptions(result: dict[str, Any], console: Console) -> None:
-    """Print a row a severity, and the summary below."""
-    clean = result["clean"]
-    table = Table(
-        title=f"Worse pictures: {result['count']:,} each",
-        caption=f"accuracy {_format_share(clean['accuracy'])} as they are, {_format_share(result['mean_corruption_accuracy'])} in the mean over "
-        f"corruptions, so {_format_share(result['relative_drop'])} of it is lost. Sensitivity: tumours that are called any tumour.",
-    )
-    for column in ("corruption", "strength", "accuracy", "95 % interval", "macro F1", "sensitivity", "refused", "ECE"):
-        table.add_column(column, justify="left" if column == "corruption" else "right")
-    table.add_row("none", "", *_format_figures(clean), end_section=True)
-    for name, rows in result["corruptions"].items():
-        notes = (f"[bold]{name.replace('_', ' ')}[/]", rows[0]["parameter"], "")
-        for note, figures in zip(notes, rows, strict=True):
-            table.add_row(note, f"{figures['value']:g}", *_format_figures(figures), end_section=not note)
-    console.print(table)
-
-
-def plot_corruptions(result: dict[str, Any], path: Path) -> None:
-    """Draw a panel a corruption, in two columns that fit a phone: figures by severity, the clean accuracy as a line.
-
-    Args:
-        result: of `evaluate_corruptions`.
-        path: the PNG to write.
-    """
-    names = list(result["corruptions"])
-    figure = Figure(figsize=(5.4, 10.5), dpi=150, layout="constrained")
-    grid = figure.subplots(len(names) // 2, 2, sharey=True)
-    for axes, name in zip(grid.flat, names, strict=True):
-        points = [result["clean"], *result["corruptions"][name]]
-        axes.axhline(100 * result["clean"]["accuracy"], color="black", linewidth=0.8, label=f"accuracy, {result['count']:,} clean pictures")
-        for key, label, colour, style in CURVES:
-            if points[0][key] is not None:
-                axes.plot([100 * point[key] for point in points], style, color=colour, markersize=4, linewidth=1.5, label=label)
-        axes.set_title(name.replace("_", " "), fontsize=11)
-        axes.set_xticks(range(len(points)), ["none", *(f"{point['value']:g}" for point in points[1:])])
-        axes.set_xlabel(points[1]["parameter"], fontsize=8)
-        axes.set_ylim(-4, 104)
-        axes.set_yticks(range(0, 101, 25))
-        axes.grid(alpha=0.3)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("%")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    figure.savefig(path)
-
-
-def plot_examples(grey: np.ndarray, key: str, path: Path) -> None:
-    """Draw one slice as it is and under every corruption and severity, for a person to check that a lesion stays visible.
-
-    Args:
-        grey: uint8 (h, w), [0, 255].
-        key: of the picture, as for `corrupt`.
-        path: the PNG to write.
-    """
-    figure = Figure(figsize=(8.4, 22), dpi=100, layout="constrained")
-    for row, (name, corruption) in zip(figure.subplots(len(CORRUPTIONS), 4), CORRUPTIONS.items(), strict=True):
-        pictures = [grey, *(corrupt(grey, name, severity, key) for severity in SEVERITIES)]
-        titles = [f"{name.replace('_', ' ')}\n{corruption.quantity}", *(f"{strength:g}" for strength in corruption.strengths)]
-        for axes, picture, title in zip(row, pictures, titles, strict=True):
-            axes.imshow(fit_to_square(picture, max(grey.shape)), cmap="gray", vmin=0, vmax=WHITE)
-            axes.set_title(title, fontsize=8)
-            axes.axis("off")
-    figure.savefig(path)
+    twin = np.array(twins)
+    subsets = {"all": np.ones_like(twin)} | ({"unseen": ~twin} if twin.any() and not twin.all() else {})
+    columns = [np.array(column) for column in (true, probs, refused, groups)]
+    return {name: _summarise(classifier.labels, *(column[rows] for column in columns)) for name, rows in subsets.items()}
 
 
 def _make_versions(classifier: Classifier, example: "Example") -> np.ndarray:
@@ -312,8 +233,9 @@ def _make_versions(classifier: Classifier, example: "Example") -> np.ndarray:
     return np.stack([fit_to_square(version, config.image_size, config.image_fit) for version in [grey, *worse]])
 
 
-def _summarise(true: np.ndarray, probs: np.ndarray, refused: np.ndarray, bootstrap: GroupBootstrap, labels: tuple[str, ...]) -> dict[str, Any]:
-    """Figures from labels int (n,), probabilities (n, 31, classes) and refusals bool (n, 31), in the order of `_make_versions`."""
+def _summarise(labels: tuple[str, ...], true: np.ndarray, probs: np.ndarray, refused: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    """Figures from labels and groups int (n,), probabilities (n, 31, classes) and refusals bool (n, 31), in the order of `_make_versions`."""
+    bootstrap = GroupBootstrap(groups)
     ones, correct = np.ones(len(true)), probs.argmax(axis=2) == true[:, None]
     clean, *rest = (_compute_figures(true, probs[:, version], refused[:, version], bootstrap, labels) for version in range(probs.shape[1]))
     corruptions: dict[str, list[dict[str, Any]]] = {}
@@ -347,16 +269,6 @@ def _compute_figures(true: np.ndarray, probs: np.ndarray, refused: np.ndarray, b
         "refused": float(refused.mean()),
         "ece": compute_calibration_error(correct, probs.max(axis=1)),
     }
-
-
-def _format_figures(figures: dict[str, Any]) -> list[str]:
-    low, high = figures["accuracy_interval"]
-    shares = [_format_share(figures[name]) for name in ("tumour_sensitivity", "refused")]
-    return [_format_share(figures["accuracy"]), f"{low:.1%} to {high:.1%}", f"{figures['macro_f1']:.3f}", *shares, f"{figures['ece']:.3f}"]
-
-
-def _format_share(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:

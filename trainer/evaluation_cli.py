@@ -94,7 +94,7 @@ def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None
 
 def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None, out: Path) -> None:
     """Score some of the pictures that were predicted, made worse; the table, `corruptions.json` and a figure."""
-    from trainer import corruptions, evaluation
+    from trainer import corruption_report, corruptions, evaluation
     from trainer.input_pipeline import iterate_examples, load_builder, name_test_split
 
     chosen = corruptions.choose_filenames(predictions.filenames, predictions.true)
@@ -102,8 +102,8 @@ def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None,
     examples = iterate_examples(builder, name_test_split(evaluation.find_fold(classifier.config)))
     result = corruptions.evaluate_corruptions(classifier, (one for one in examples if one.filename in chosen), len(chosen), console)
     try:
-        corruptions.save_corruptions(result, out)
+        corruption_report.save_corruptions(result, out)
     except OSError as error:
         fail(f"Cannot write the evaluation into {out}: {error.strerror or error}. Choose another --out.")
-    corruptions.print_corruptions(result, console)
-    say(f"Written: {out}/{corruptions.CORRUPTIONS_FILE}, {out}/figures/{corruptions.CORRUPTIONS_FIGURE}")
+    corruption_report.print_corruptions(result, console)
+    say(f"Written: {out}/{corruption_report.CORRUPTIONS_FILE}, {out}/figures/{corruption_report.CORRUPTIONS_FIGURE}")

@@ -16,17 +16,8 @@ from rich.console import Console
 
 from serving.preprocess import fit_to_square
 from trainer import corruptions
-from trainer.corruptions import (
-    CORRUPTIONS,
-    SEVERITIES,
-    choose_filenames,
-    corrupt,
-    evaluate_corruptions,
-    plot_corruptions,
-    plot_examples,
-    print_corruptions,
-    save_corruptions,
-)
+from trainer.corruption_report import plot_corruptions, plot_examples, print_corruptions, save_corruptions
+from trainer.corruptions import CORRUPTIONS, SEVERITIES, choose_filenames, corrupt, evaluate_corruptions
 
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -290,9 +281,12 @@ class BrightnessClassifier:
         return [SimpleNamespace(probabilities=answer, in_domain=mean < 240) for answer, mean in zip(answers, means, strict=True)]
 
 
-def make_examples(levels, true):
+def make_examples(levels, true, twins=()):
+    """Flat pictures of 40 pixels; those whose number is among the twins have one in Training."""
     return [
-        SimpleNamespace(image=np.full((40, 40, 1), level, np.uint8), label=label, filename=f"{number}.jpg", group=number // 2)
+        SimpleNamespace(
+            image=np.full((40, 40, 1), level, np.uint8), label=label, filename=f"{number}.jpg", group=number // 2, has_train_twin=number in twins
+        )
         for number, (level, label) in enumerate(zip(levels, true, strict=True))
     ]
 
@@ -308,7 +302,9 @@ def scored():
 
 
 def test_every_picture_is_scored_once_in_31_versions(scored):
-    classifier, result = scored
+    classifier, found = scored
+    assert list(found) == ["all"]
+    result = found["all"]
     assert classifier.seen == [31] * 7
     assert result["count"] == result["clean"]["count"] == 7
     assert list(result["corruptions"]) == list(CORRUPTIONS)
@@ -324,7 +320,7 @@ def test_every_picture_is_scored_once_in_31_versions(scored):
 
 
 def test_figures_by_hand(scored):
-    _, result = scored
+    result = scored[1]["all"]
     clean = result["clean"]
     assert clean["accuracy"] == pytest.approx(5 / 7)
     # F1: glioma 2 * 1 / (1 + 2), meningioma 2 * 1 / (2 + 1), notumor 2 * 2 / (3 + 2), pituitary 2 * 1 / (1 + 2).
@@ -341,7 +337,7 @@ def test_figures_by_hand(scored):
 
 
 def test_summary_is_the_mean_over_corruptions(scored):
-    _, result = scored
+    result = scored[1]["all"]
     by_corruption = [np.mean([row["accuracy"] for row in rows]) for rows in result["corruptions"].values()]
     assert result["mean_corruption_accuracy"] == pytest.approx(np.mean(by_corruption))
     assert result["relative_drop"] == pytest.approx(1 - np.mean(by_corruption) / (5 / 7))
@@ -356,8 +352,8 @@ def test_labels_without_notumor_have_no_tumour_sensitivity():
     classifier.labels = ("a", "b")
     classifier.interpret = lambda means: [SimpleNamespace(probabilities={"a": 0.9, "b": 0.1}, in_domain=True) for _ in means]
     result = evaluate_corruptions(classifier, make_examples([20], [1]))
-    assert result["clean"]["tumour_sensitivity"] is None
-    assert result["relative_drop"] is None
+    assert result["all"]["clean"]["tumour_sensitivity"] is None
+    assert result["all"]["relative_drop"] is None
     console = Console(file=io.StringIO(), width=140)
     print_corruptions(result, console)
     assert "so - of it is lost" in console.file.getvalue()
@@ -365,7 +361,22 @@ def test_labels_without_notumor_have_no_tumour_sensitivity():
 
 def test_classes_without_pictures_take_no_part_in_macro_f1():
     result = evaluate_corruptions(BrightnessClassifier(), make_examples([20, 75], [0, 0]))
-    assert result["clean"]["macro_f1"] == pytest.approx(2 / 3)
+    assert result["all"]["clean"]["macro_f1"] == pytest.approx(2 / 3)
+
+
+def test_unseen_pictures_stand_beside_all():
+    twins = (0, 2, 5)
+    examples = make_examples([20, 75, 75, 125, 120, 175, 125], [0, 0, 1, 2, 2, 3, 3], twins)
+    found = evaluate_corruptions(BrightnessClassifier(), examples)
+    alone = evaluate_corruptions(BrightnessClassifier(), [one for number, one in enumerate(examples) if number not in twins])
+    assert found["all"] == evaluate_corruptions(BrightnessClassifier(), EXAMPLES)["all"]
+    assert found["unseen"] == alone["all"]
+    assert list(evaluate_corruptions(BrightnessClassifier(), make_examples([20, 75], [0, 1], (0, 1)))) == ["all"]
+    console = Console(file=io.StringIO(), width=140)
+    print_corruptions(found, console)
+    text = " ".join(console.file.getvalue().split())
+    assert "all test images, 7 each" in text
+    assert "test images without a twin in Training, 4 each" in text
 
 
 def test_no_pictures():
@@ -382,22 +393,24 @@ def test_table_says_what_was_counted(scored):
     for name, corruption in CORRUPTIONS.items():
         assert name.replace("_", " ") in text
         assert corruption.quantity in text
-    assert f"{result['clean']['accuracy']:.1%}" in text
-    assert f"{result['relative_drop']:.1%} of it is lost" in " ".join(text.split())
+    assert f"{result['all']['clean']['accuracy']:.1%}" in text
+    assert f"{result['all']['relative_drop']:.1%} of it is lost" in " ".join(text.split())
 
 
 def test_figure_shows_every_severity(scored, tmp_path, monkeypatch):
-    _, result = scored
+    result = scored[1] | {"unseen": evaluate_corruptions(BrightnessClassifier(), EXAMPLES[:3])["all"]}
     drawn = []
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda figure, path: (drawn.append(figure), save(figure, path))[1])
     plot_corruptions(result, tmp_path / "figure.png")
     assert len(drawn[0].axes) == 10
-    for axes, (name, rows) in zip(drawn[0].axes, result["corruptions"].items(), strict=True):
+    for axes, (name, rows) in zip(drawn[0].axes, result["all"]["corruptions"].items(), strict=True):
         assert axes.get_title() == name.replace("_", " ")
         clean, accuracy = axes.lines[:2]
         assert clean.get_ydata()[0] == pytest.approx(100 * 5 / 7)
         np.testing.assert_allclose(accuracy.get_ydata(), [100 * 5 / 7, *(100 * row["accuracy"] for row in rows)])
+        unseen = [100 * row["accuracy"] for row in result["unseen"]["corruptions"][name]]
+        np.testing.assert_allclose(axes.lines[-1].get_ydata()[1:], unseen)
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.format == "PNG"
         assert picture.width <= 1000

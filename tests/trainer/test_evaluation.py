@@ -57,7 +57,9 @@ def test_worse_pictures_are_scored_where_asked_for(tiny_run, dummy_dataset_dir, 
         app, ["evaluate", str(tiny_run), "--corruptions", "--data-dir", str(dummy_dataset_dir), "--out", str(tmp_path)], catch_exceptions=False
     )
     assert result.exit_code == 0, result.output
-    scored = json.loads((tmp_path / "corruptions.json").read_text())
+    found = json.loads((tmp_path / "corruptions.json").read_text())
+    assert list(found) == ["all", "unseen"]
+    scored = found["all"]
     assert scored["clean"]["count"] == 8
     assert len(scored["corruptions"]) == 10
     assert all([figures["count"] for figures in severities] == [8, 8, 8] for severities in scored["corruptions"].values())
