@@ -79,12 +79,21 @@ def pull_artefact(repo_id: str, folder: Path, revision: str | None = None) -> st
     Raises:
         ArtefactError: it cannot be had, is damaged or incomplete, or the folder holds something else.
     """
-    if not _REPO_ID.fullmatch(repo_id):
-        raise ArtefactError(f"Expected a Hub repository user/name; {repo_id} is none.")
+    check_repo_id(repo_id)
     snapshot = download(repo_id, revision, ARTEFACT_PATTERNS)
     verify_artefact(snapshot)
     copy_artefact(snapshot, folder)
     return snapshot.name
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Refuse what is no `user/name`; the client would take a bare name for one of the user's own.
+
+    Raises:
+        ArtefactError: it is none.
+    """
+    if not _REPO_ID.fullmatch(repo_id):
+        raise ArtefactError(f"Expected a Hub repository user/name; {repo_id} is none.")
 
 
 def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Path:

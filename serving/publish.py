@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from serving.artefact import CARD_FILE, FIGURES_FOLDER, ArtefactError, list_files, verify_artefact
-from serving.hub import explain_errors
+from serving.hub import check_repo_id, explain_errors
 from serving.space.build import build_space, list_space_files
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def save_space(folder: Path, model_id: str, revision: str | None = None) -> str:
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ArtefactError(f"{folder} is there already. Name a new folder.")
+    check_repo_id(model_id)
     with explain_errors(f"{model_id} at {revision or 'main'}", "shown"):
         info = HfApi().model_info(model_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         build_space(folder, model_id, str(info.sha), bool(info.private))
@@ -139,6 +140,7 @@ def _open_repo(api: "HfApi", repo_id: str, repo_type: str, private: bool) -> "Mo
     from huggingface_hub import constants
     from huggingface_hub.errors import RepositoryNotFoundError
 
+    check_repo_id(repo_id)
     try:
         info = api.repo_info(repo_id, repo_type=repo_type, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except RepositoryNotFoundError:

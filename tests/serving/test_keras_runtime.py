@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -56,6 +57,13 @@ def test_both_runtimes_give_the_same_answers_from_their_own_file_alone(artefact)
 def test_there_are_two_runtimes():
     with pytest.raises(ValueError, match="litert or keras as runtime, got 'torch'"):
         from_pretrained(runtime="torch")
+
+
+def test_without_keras_it_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "serving.keras_runtime")
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(ArtefactError, match=r"needs keras: pip install '\.\[train\]'"):
+        from_pretrained(runtime="keras")
 
 
 def test_a_saved_artefact_is_whole(artefact, tmp_path):

@@ -3,6 +3,8 @@
 import json
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import pytest
 
 from serving.artefact import ARTEFACT_FILES, BUNDLED, CARD_FILE, CONFIG_FILE, KERAS_FILE, LITERT_FILE
 from serving.publish import COMMIT_TITLE
-from tests.hub_client import Shell
-from tests.hub_server import STRANGER_TOKEN, HubServer, Repo, read_folder
+from tests.hub_client import Shell, build_environment
+from tests.hub_server import OWNER_TOKEN, STRANGER_TOKEN, HubServer, Repo, read_folder
 
 MODEL = "user/model"
 LARGE = [LITERT_FILE, KERAS_FILE]
@@ -120,6 +122,27 @@ def test_only_what_has_changed_is_uploaded_and_old_figures_go(hub, shell, artefa
     assert found["LICENSE"] == b"of a person"
 
 
+def test_python_publishes_what_is_whole(hub, artefact, tmp_path):
+    code = """
+import sys
+from serving import ArtefactError, from_pretrained
+
+print(from_pretrained(sys.argv[1]).push_to_hub("user/python", tag="v1").commit)
+try:
+    from_pretrained("user/python").push_to_hub("user/other")  # only what serving needs was downloaded
+except ArtefactError as error:
+    print(error)
+"""
+    environment = build_environment(hub.url, tmp_path / "home") | {"HF_TOKEN": OWNER_TOKEN}
+    result = subprocess.run([sys.executable, "-c", code, str(artefact)], env=environment, capture_output=True, text=True, timeout=50)
+    assert result.returncode == 0, result.stderr
+    commit, refused = result.stdout.splitlines()
+    assert hub.repos["user/python"].tags == {"v1": commit}
+    assert f"{KERAS_FILE} is missing" in refused
+    assert "`tumor pull` fetches all of it" in refused
+    assert "user/other" not in hub.repos
+
+
 def test_a_card_that_a_person_edited_is_kept_until_it_may_be_overwritten(hub, shell, artefact):
     push(shell, artefact)
     repo = hub.repos[MODEL]
@@ -174,6 +197,9 @@ def test_what_cannot_be_is_refused_before_the_hub_is_asked(hub, shell, artefact,
     assert "Expected a run or artefact folder" in refuse(shell, "push", tmp_path / "nothing", MODEL)
     assert "Copy it to this machine first" in refuse(shell, "push", "gs://bucket/run", MODEL)
     assert "holds no config.json" in refuse(shell, "push", tmp_path, MODEL)
+    for name in ("model", "https://huggingface.co/user/model", "user/model/more"):
+        assert f"Expected a Hub repository user/name; {name} is none" in refuse(shell, "push", artefact, name)
+        assert f"Expected a Hub repository user/name; {name} is none" in refuse(shell, "pull", name, tmp_path / "pulled")
     for name in ARTEFACT_FILES:
         content = (artefact / name).read_bytes()
         (artefact / name).unlink()
