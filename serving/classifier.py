@@ -11,7 +11,7 @@ Example:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,16 @@ from serving import artefact
 from serving.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
 from serving.explain import compute_heatmap
 from serving.guard import compute_distances
+from serving.hub import locate_artefact
 from serving.preprocess import ImageSource, preprocess
 from serving.runtime import LiteRTModel, Outputs
+
+if TYPE_CHECKING:
+    from serving.keras_runtime import KerasModel
+    from serving.publish import Pushed
+
+# What runs a model, and the file that it runs.
+RUNTIMES = {"litert": artefact.LITERT_FILE, "keras": artefact.KERAS_FILE}
 
 
 @dataclass(frozen=True)
@@ -64,17 +72,18 @@ class Prediction:
 class Classifier:
     """A loaded artefact. Safe to call from several threads."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, runtime: str = "litert"):
         """Load and check an artefact.
 
         Args:
-            folder: holds `config.json` and `model.tflite`.
+            folder: holds `config.json` and the runtime's model file.
+            runtime: one of `RUNTIMES`.
 
         Raises:
             ArtefactError: something is missing, damaged or of another version.
         """
-        self.config = artefact.load_config(folder)
-        self._model = _load_model(artefact.check_sha256(folder, artefact.LITERT_FILE, self.config), self.config)
+        self.config, self._folder = artefact.load_config(folder), folder
+        self._model = _load_model(artefact.check_sha256(folder, RUNTIMES[runtime], self.config), self.config)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -128,14 +137,33 @@ class Classifier:
             )
         return predictions
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Copy the artefact; one that was loaded from the Hub has only the files that its runtime needs (`tumor pull` gets all).
 
-def _load_model(path: Path, config: artefact.ArtefactConfig) -> LiteRTModel:
-    """Load the graph and check on one black image that it fits the config."""
+        Args:
+            folder: new, empty, or an artefact that is replaced.
+
+        Raises:
+            ArtefactError: the folder holds something else, or cannot be written.
+        """
+        artefact.copy_artefact(self._folder, Path(folder))
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> "Pushed":
+        """Publish the artefact, which has to be whole, on the Hub; see `serving.publish.push_artefact` for the options."""
+        from serving.publish import push_artefact
+
+        return push_artefact(self._folder, repo_id, **options)
+
+
+def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | KerasModel":
+    """Load the model and check on one black image that it fits the config."""
     try:
-        model = LiteRTModel(path)
+        model = _open_keras(path) if path.name == artefact.KERAS_FILE else LiteRTModel(path)
         outputs = model.run(np.zeros((1, model.image_size, model.image_size, 1), np.uint8))
-    except (ValueError, RuntimeError) as error:
-        raise artefact.ArtefactError(f"{path.name} is no model that LiteRT can run: {error}. Export it again.") from error
+    except artefact.ArtefactError:
+        raise
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise artefact.ArtefactError(f"{path.name} is no model that can be run ({error}). Export it again.") from error
     found = {"image size": model.image_size, "labels": outputs.logits.shape[1], "embedding": outputs.embeddings.shape[1]}
     expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": config.guard.directions.shape[1]}
     if found != expected:
@@ -143,14 +171,28 @@ def _load_model(path: Path, config: artefact.ArtefactConfig) -> LiteRTModel:
     return model
 
 
-def from_pretrained(path_or_repo: str | Path | None = None, revision: str | None = None) -> Classifier:
+def _open_keras(path: Path) -> "KerasModel":
+    # Imported here: it brings TensorFlow.
+    try:
+        from serving.keras_runtime import KerasModel
+    except ModuleNotFoundError as error:
+        raise artefact.ArtefactError(f"The Keras runtime needs {error.name}: pip install '.[train]', or use runtime=\"litert\".") from error
+    return KerasModel(path)
+
+
+def from_pretrained(path_or_repo: str | Path | None = None, revision: str | None = None, runtime: str = "litert") -> Classifier:
     """Load a classifier.
 
     Args:
         path_or_repo: an artefact folder, a Hub repository `user/name`, or None for the model bundled with the package.
         revision: branch, tag or commit on the Hub; a commit pins the model for good.
+        runtime: `litert` runs `model.tflite`, in about 80 MB; `keras` runs `model.keras`, needs TensorFlow and gives the same
+            probabilities.
 
     Raises:
-        ArtefactError: it cannot be found, is damaged, or is of another format version.
+        ArtefactError: it cannot be found, is damaged, is of another format version, or its runtime is not installed.
+        ValueError: there is no such runtime.
     """
-    return Classifier(artefact.locate_artefact(path_or_repo, revision))
+    if runtime not in RUNTIMES:
+        raise ValueError(f"Expected {' or '.join(RUNTIMES)} as runtime, got {runtime!r}.")
+    return Classifier(locate_artefact(path_or_repo, revision, (artefact.CONFIG_FILE, RUNTIMES[runtime])), runtime)

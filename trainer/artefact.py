@@ -29,6 +29,7 @@ from trainer.architecture_figure import ARCHITECTURE_FIGURE, plot_architecture
 from trainer.card import write_card
 from trainer.config import Config, build_config
 from trainer.contact_sheet import load_gallery, read_split
+from trainer.cost import load_cost
 from trainer.export import load_best_model, save_keras, save_litert
 from trainer.input_pipeline import compute_fingerprint, count_images, load_learning_split, name_test_split
 from trainer.predictions import PREDICTIONS_FILE
@@ -68,11 +69,11 @@ def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, conso
             model = load_best_model(config, local, len(labels))
             save_keras(model, folder / layout.KERAS_FILE)
             save_litert(model, folder / layout.LITERT_FILE)
-            (folder / evaluation.FIGURES_FOLDER).mkdir()
-            plot_architecture(model, config.model.architecture, folder / evaluation.FIGURES_FOLDER / ARCHITECTURE_FIGURE)
+            (folder / layout.FIGURES_FOLDER).mkdir()
+            plot_architecture(model, config.model.architecture, folder / layout.FIGURES_FOLDER / ARCHITECTURE_FIGURE)
         with console.status("Fitting temperature, prediction sets and guard on validation"):
             fitted = fit_on_validation(folder / layout.LITERT_FILE, builder, config)
-            write_config(folder, config, builder, labels, fitted)
+            write_config(folder, config, builder, labels, fitted, load_cost(run_dir))
         with console.status("Evaluating the reloaded artefact on the test split"):
             classifier = Classifier(folder)
             result = evaluation.evaluate(classifier, builder)
@@ -137,7 +138,14 @@ def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: C
     }
 
 
-def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder, labels: tuple[str, ...], fitted: dict[str, Any]) -> None:
+def write_config(
+    folder: Path,
+    config: Config,
+    builder: tfds.core.DatasetBuilder,
+    labels: tuple[str, ...],
+    fitted: dict[str, Any],
+    cost: dict[str, Any] | None,
+) -> None:
     """Write `config.json` beside the two model files."""
     content = {
         "format_version": layout.FORMAT_VERSION,
@@ -158,6 +166,7 @@ def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder
             "counts": count_images(builder, config.data.fold),
         },
         "training": dataclasses.asdict(config),
+        "training_cost": cost,
         # TensorFlow not by its package, which on a TPU is tensorflow-tpu.
         "versions": {"python": platform.python_version(), "tensorflow": tf.__version__}
         | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},

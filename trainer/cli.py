@@ -9,11 +9,15 @@ import typer
 
 from serving.cli import fail, predict, serve
 from trainer.evaluation_cli import compare, evaluate
+from trainer.hub_cli import pull, push, space
 from trainer.terminal import DataDirOption, Protocol, console, require_training_extra, say
 
 app = typer.Typer(help="Brain MRI slices: data, training, evaluation, prediction. A research tool, not a medical device.", no_args_is_help=True)
 app.command()(predict)
 app.command()(serve)
+app.command()(push)
+app.command()(pull)
+app.command()(space)
 
 
 class StrategyName(enum.StrEnum):

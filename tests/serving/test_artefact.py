@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from serving import ArtefactError, from_pretrained
-from serving.artefact import BUNDLED, CONFIG_FILE, LITERT_FILE, RUN_SUBFOLDER, encode_directions, load_config, locate_artefact
+from serving.artefact import BUNDLED, CONFIG_FILE, LITERT_FILE, RUN_SUBFOLDER, encode_directions, load_config
+from serving.hub import locate_artefact
 
 REQUIRED = [
     "labels",
