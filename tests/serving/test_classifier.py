@@ -98,7 +98,7 @@ def test_colour_and_emptiness_are_refused_whatever_the_model_says(classifier):
     tinted = np.dstack([grey, grey, np.maximum(grey, 90)]).astype(np.uint8)
     assert "colour" in classifier.predict(tinted).reason
     for level in (0, 128, 255):
-        assert "empty" in classifier.predict(np.full((200, 160), level, np.uint8)).reason
+        assert "empty" in classifier.predict(np.full((200, 200), level, np.uint8)).reason
 
 
 def test_slice_unlike_training_is_scored_with_wider_sets(tmp_path):
