@@ -12,7 +12,7 @@ from gradio.data_classes import ImageData
 
 from serving.classifier import Classifier, Prediction
 from serving.explain import overlay_heatmap
-from serving.preprocess import MAX_BYTES, ImageError, decode_grey
+from serving.preprocess import MAX_BYTES, ImageError, decode
 
 EXAMPLES = Path(__file__).parent / "examples"
 MAX_WAITING = 32
@@ -26,10 +26,7 @@ ABOUT_EXAMPLES = (
     "([figshare 1512427](https://doi.org/10.6084/m9.figshare.1512427), CC BY 4.0), resized; none of these pictures was in training, but other slices "
     "of the same patients may have been. The healthy one is from a public-domain (PDDL) DICOM series of another scanner."
 )
-REFUSAL = (
-    "### This does not look like a brain MRI slice\n\n"
-    "So it was not classified: its distance from the training pictures is {distance:.2f}, the limit {limit:.2f}."
-)
+REFUSAL = "### This does not look like a brain MRI slice\n\nSo it was not classified. {reason}"
 # System fonts: the default theme would fetch its fonts from another host.
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
 
@@ -46,7 +43,7 @@ def build_app(classifier: Classifier) -> gr.Blocks:
             return "", None, None
         grey, prediction = _classify(classifier, path)
         if not prediction.in_domain:
-            return REFUSAL.format(distance=prediction.domain_distance, limit=classifier.config.guard.threshold), None, None
+            return REFUSAL.format(reason=prediction.reason), None, None
         overlay = overlay_heatmap(grey, prediction.heatmap, classifier.config.image_fit)
         return _describe(prediction), prediction.probabilities, overlay
 
@@ -102,8 +99,8 @@ def _hand_over_untouched(upload: gr.Image) -> None:
 def _classify(classifier: Classifier, path: str) -> tuple[np.ndarray, Prediction]:
     """Decode once, for the model and for the overlay."""
     try:
-        grey = decode_grey(path)
-        return grey, classifier.predict(grey)
+        picture = decode(path)
+        return picture.grey, classifier.predict(picture)
     except ImageError as error:
         raise gr.Error(str(error)) from error
 

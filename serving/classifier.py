@@ -1,4 +1,4 @@
-"""From one picture to an honest answer: calibrated probabilities, labels not ruled out, heat map, or a refusal.
+"""From one picture to an honest answer: calibrated probabilities, labels not ruled out, heat maps, or a refusal.
 
 Goes in: an artefact and a picture. Comes out: a `Prediction`.
 
@@ -10,6 +10,7 @@ Example:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ import numpy as np
 from serving import artefact
 from serving.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
 from serving.explain import compute_heatmap
-from serving.guard import compute_distances
+from serving.guard import Verdict, judge
 from serving.hub import locate_artefact
-from serving.preprocess import ImageSource, preprocess
+from serving.preprocess import ImageSource, decode, fit_to_square
 from serving.runtime import LiteRTModel, Outputs
 
 if TYPE_CHECKING:
@@ -36,31 +37,55 @@ class Prediction:
     """The answer for one picture.
 
     Attributes:
-        label: the most probable label; None where the picture is refused.
+        label: the most probable label; None exactly where the picture is refused.
         probabilities: calibrated, by label, summing to 1. They mean nothing where the picture is refused.
-        prediction_sets: by the coverage aimed at, .95 and .99: the labels that cannot be ruled out, most probable first; empty where the
-            picture is refused.
-        in_domain: False where the picture does not look like a brain MRI slice.
-        domain_distance: from the training data, [0, 1]; see `serving.guard`.
-        heatmap: float32 (size, size), [0, 1]: where the evidence for the most probable label lies, over the picture made square.
+        prediction_sets: by the coverage aimed at, .95 and .99: the labels that cannot be ruled out, most probable first; wider where the
+            picture is unlike the training pictures, empty where it is refused.
+        verdict: of the guard.
+        reason: why the verdict is not `like_training`, for the person who sent the picture; else empty.
+        domain_distance: how strange the picture is, see `serving.guard`, as a share of what is refused: above 1 it is; one that is refused
+            for its colour or because it is empty may have less.
+        logits: float32 (classes,), in the order of `probabilities`.
+        cams: float32 (h, w, classes), class activation maps; `heatmaps` is made of them.
+        image_size: side of the model's input and of the heat maps, pixels.
     """
 
     label: str | None
     probabilities: dict[str, float]
     prediction_sets: dict[float, tuple[str, ...]]
-    in_domain: bool
+    verdict: Verdict
+    reason: str
     domain_distance: float
-    heatmap: np.ndarray
+    logits: np.ndarray
+    cams: np.ndarray
+    image_size: int
+
+    @property
+    def in_domain(self) -> bool:
+        """False exactly where the picture is refused; a slice unlike the training pictures is scored, and counts as in the domain."""
+        return self.verdict is not Verdict.not_brain_mri
 
     @property
     def prediction_set(self) -> tuple[str, ...]:
         """The labels that cannot be ruled out at 95 %."""
         return self.prediction_sets[DEFAULT_COVERAGE]
 
+    @cached_property
+    def heatmaps(self) -> dict[str, np.ndarray]:
+        """By label, float32 (image_size, image_size), [0, 1]: where the evidence for it lies, over the picture made square."""
+        return {label: compute_heatmap(self.cams, index, self.image_size) for index, label in enumerate(self.probabilities)}
+
+    @property
+    def heatmap(self) -> np.ndarray:
+        """The heat map of the most probable label, also where the picture is refused."""
+        return self.heatmaps[max(self.probabilities, key=self.probabilities.__getitem__)]
+
     def to_dict(self) -> dict[str, Any]:
-        """All but the heat map as JSON-ready values; probabilities are null where the picture is refused."""
+        """All that is no array as JSON-ready values; probabilities are null where the picture is refused."""
         return {
             "label": self.label,
+            "verdict": self.verdict.value,
+            "reason": self.reason,
             "in_domain": self.in_domain,
             "probabilities": self.probabilities if self.in_domain else None,
             "prediction_set": list(self.prediction_set),
@@ -94,7 +119,8 @@ class Classifier:
         """Classify one picture.
 
         Args:
-            source: path, file content, PIL image, or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4).
+            source: path, file content, PIL image, array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or a `Picture` that
+                `serving.preprocess.decode` gave, where its pixels are needed as well.
 
         Raises:
             ImageError: the picture cannot be read.
@@ -105,37 +131,51 @@ class Classifier:
         """Classify several pictures in one go; see `predict`."""
         if not sources:
             return []
-        images = np.stack([preprocess(source, self.config.image_size, self.config.image_fit) for source in sources])
-        return self.interpret(self.run(images))
+        images, coloured = [], []
+        for source in sources:
+            picture = decode(source)
+            images.append(fit_to_square(picture.grey, self.config.image_size, self.config.image_fit))
+            coloured.append(picture.coloured)
+        return self.score(np.stack(images), np.array(coloured))
 
     def run(self, images: np.ndarray) -> Outputs:
-        """Score preprocessed images, uint8 (n, size, size, 1), without interpreting them."""
+        """Give the raw outputs for preprocessed images, uint8 (n, size, size, 1)."""
         return self._model.run(images)
 
-    def interpret(self, outputs: Outputs) -> list[Prediction]:
-        """Turn raw outputs into calibrated, guarded predictions."""
-        config = self.config
+    def score(self, images: np.ndarray, coloured: np.ndarray | None = None) -> list[Prediction]:
+        """Classify preprocessed images.
+
+        Args:
+            images: uint8 (n, size, size, 1), [0, 255], n at least 1.
+            coloured: share of each picture's pixels that had a colour before it became grey, float (n,), [0, 1]; None: they were grey.
+        """
+        config, outputs = self.config, self.run(images)
         probs = compute_probabilities(outputs.logits, config.temperature)
-        members = {coverage: compute_prediction_sets(probs, threshold) for coverage, threshold in config.prediction_set_thresholds.items()}
-        distances = compute_distances(outputs.embeddings, config.guard.directions)
-        predictions = []
-        for row, cams in enumerate(outputs.cams):
-            order = np.argsort(-probs[row], kind="stable")
-            in_domain = bool(distances[row] <= config.guard.threshold)
-            predictions.append(
-                Prediction(
-                    label=self.labels[order[0]] if in_domain else None,
-                    probabilities={label: float(probs[row, index]) for index, label in enumerate(self.labels)},
-                    prediction_sets={
-                        coverage: tuple(self.labels[index] for index in order if rows[row, index]) if in_domain else ()
-                        for coverage, rows in members.items()
-                    },
-                    in_domain=in_domain,
-                    domain_distance=float(distances[row]),
-                    heatmap=compute_heatmap(cams, int(order[0]), config.image_size),
-                )
+        judged = judge(config.guard, outputs.embeddings, images, np.zeros(len(images)) if coloured is None else coloured)
+        return [
+            Prediction(
+                label=self.labels[probs[row].argmax()] if verdict is not Verdict.not_brain_mri else None,
+                probabilities={label: float(probs[row, index]) for index, label in enumerate(self.labels)},
+                prediction_sets=self._find_sets(probs[row], verdict),
+                verdict=verdict,
+                reason=reason,
+                domain_distance=distance,
+                logits=outputs.logits[row],
+                cams=outputs.cams[row],
+                image_size=config.image_size,
             )
-        return predictions
+            for row, (verdict, reason, distance) in enumerate(judged)
+        ]
+
+    def _find_sets(self, probs: np.ndarray, verdict: Verdict) -> dict[float, tuple[str, ...]]:
+        """Prediction sets of one picture by coverage, from probabilities float64 (classes,)."""
+        unlike = verdict is Verdict.unlike_training
+        thresholds = self.config.unlike_prediction_set_thresholds if unlike else self.config.prediction_set_thresholds
+        if verdict is Verdict.not_brain_mri:
+            return dict.fromkeys(thresholds, ())
+        order = np.argsort(-probs, kind="stable")
+        members = {coverage: compute_prediction_sets(probs[None], threshold)[0] for coverage, threshold in thresholds.items()}
+        return {coverage: tuple(self.labels[index] for index in order if row[index]) for coverage, row in members.items()}
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Copy the artefact; one that was loaded from the Hub has only the files that its runtime needs (`tumor pull` gets all).
@@ -165,7 +205,7 @@ def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | K
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise artefact.ArtefactError(f"{path.name} is no model that can be run ({error}). Export it again.") from error
     found = {"image size": model.image_size, "labels": outputs.logits.shape[1], "embedding": outputs.embeddings.shape[1]}
-    expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": config.guard.directions.shape[1]}
+    expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": len(config.guard.content_weights)}
     if found != expected:
         raise artefact.ArtefactError(f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}. Export both again together.")
     return model

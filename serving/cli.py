@@ -77,7 +77,8 @@ def fail(error: Exception | str) -> NoReturn:
 
 def write_csv(rows: list[dict[str, Any]], labels: tuple[str, ...], path: Path) -> None:
     """Write a row a picture; a picture that could not be read has only its file and the error."""
-    columns = ["file", "label", "in_domain", *(f"prob_{label}" for label in labels), "prediction_set", "domain_distance", "error"]
+    probability_columns = [f"prob_{label}" for label in labels]
+    columns = ["file", "label", "verdict", "reason", "in_domain", *probability_columns, "prediction_set", "domain_distance", "error"]
     temporary = path.with_name(f"{path.name}.partial")
     with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
@@ -98,7 +99,7 @@ def print_table(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> None:
         if "error" in row:
             table.add_row(escape(row["file"]), "[red]not read[/red]", *["-"] * len(labels), escape(row["error"]))
         elif not row["in_domain"]:
-            table.add_row(escape(row["file"]), "[yellow]refused[/yellow]", *["-"] * len(labels), "This does not look like a brain MRI slice.")
+            table.add_row(escape(row["file"]), "[yellow]refused[/yellow]", *["-"] * len(labels), row["reason"])
         else:
             probabilities = (f"{row['probabilities'][label]:.1%}" for label in labels)
             table.add_row(escape(row["file"]), row["label"], *probabilities, ", ".join(row["prediction_set"]))

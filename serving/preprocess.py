@@ -4,15 +4,17 @@ Goes in: a path, the bytes of a picture file, a PIL image or an array. Comes out
 It exists once because a model that is trained on one resize and served on another is quietly wrong (training-serving skew).
 
 Two steps, each usable alone:
-    1. `decode_grey` turns whatever was stored into uint8 (h, w) at native size.
+    1. `decode` turns whatever was stored into a `Picture`: uint8 (h, w) at native size, and how much of it had a colour; `decode_grey`
+       gives the pixels alone.
     2. `fit_to_square` pads with black to a square, or stretches, and resizes with antialiasing.
 """
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 40_000_000
@@ -24,7 +26,24 @@ _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 # What the error messages promise. Pillow knows many more, among them EPS, which it hands to Ghostscript.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
-ImageSource = str | Path | bytes | Image.Image | np.ndarray
+# Brightest minus darkest channel from which a pixel counts as coloured; JPEG gives grey pixels a few levels of it.
+COLOUR_LEVELS = 24
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, which the model may see in one size and a person in another.
+
+    Attributes:
+        grey: uint8 (h, w), [0, 255], native size.
+        coloured: share of the pixels that had a colour before they became grey, [0, 1].
+    """
+
+    grey: np.ndarray
+    coloured: float = 0.0
+
+
+ImageSource = str | Path | bytes | Image.Image | np.ndarray | Picture
 
 
 class ImageError(ValueError):
@@ -35,7 +54,7 @@ def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:
     """Decode a picture and bring it to the model's input size.
 
     Args:
-        source: path, file content, PIL image, or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4).
+        source: path, file content, PIL image, array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or what `decode` gave.
         size: side of the square that the model takes, in pixels.
         fit: one of `FITS`, as the artefact says.
 
@@ -49,20 +68,24 @@ def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:
 
 
 def decode_grey(source: ImageSource) -> np.ndarray:
-    """Decode a picture to 8-bit grey at its native size.
+    """Decode a picture to uint8 (h, w) at its native size; see `decode`."""
+    return decode(source).grey
+
+
+def decode(source: ImageSource) -> Picture:
+    """Decode a picture to 8-bit grey at its native size, and note how much colour it had.
 
     EXIF orientation is applied, transparency is laid over black, colour becomes luma (ITU-R BT.601),
     and 16-bit, 32-bit and float data are windowed between two percentiles.
 
     Args:
-        source: as for `preprocess`.
-
-    Returns:
-        uint8 (h, w), [0, 255].
+        source: as for `preprocess`; a `Picture` comes back as it is.
 
     Raises:
         ImageError: as for `preprocess`.
     """
+    if isinstance(source, Picture):
+        return source
     image, name = _open(source)
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
@@ -70,7 +93,7 @@ def decode_grey(source: ImageSource) -> np.ndarray:
         )
     try:
         image.load()
-        return _to_grey(ImageOps.exif_transpose(image))
+        return _to_picture(ImageOps.exif_transpose(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"{name} is damaged or cut short ({image.format or image.mode}). Export it again as PNG or JPEG.") from error
 
@@ -98,7 +121,7 @@ def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:
     return grey[..., None]
 
 
-def _open(source: ImageSource) -> tuple[Image.Image, str]:
+def _open(source: str | Path | bytes | Image.Image | np.ndarray) -> tuple[Image.Image, str]:
     if isinstance(source, Image.Image):
         return source, "The image"
     if isinstance(source, np.ndarray):
@@ -138,15 +161,24 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array.astype(np.float32))
 
 
-def _to_grey(image: Image.Image) -> np.ndarray:
+def _to_picture(image: Image.Image) -> Picture:
     if image.mode in _DEEP_MODES:
-        return _window(np.asarray(image).astype(np.float32))
+        return Picture(_window(np.asarray(image).astype(np.float32)))
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    if image.mode != "L":
-        image = image.convert("RGB").convert("L")
-    return np.asarray(image)
+    if image.mode == "L":
+        return Picture(np.asarray(image))
+    image = image.convert("RGB")
+    return Picture(np.asarray(image.convert("L")), _measure_colour(image))
+
+
+def _measure_colour(image: Image.Image) -> float:
+    """Share of the pixels of an RGB picture whose channels differ by `COLOUR_LEVELS` or more."""
+    red, green, blue = image.split()
+    brightest, darkest = ImageChops.lighter(ImageChops.lighter(red, green), blue), ImageChops.darker(ImageChops.darker(red, green), blue)
+    counts = ImageChops.subtract(brightest, darkest).histogram()
+    return sum(counts[COLOUR_LEVELS:]) / sum(counts)
 
 
 def _window(deep: np.ndarray) -> np.ndarray:

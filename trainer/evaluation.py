@@ -17,8 +17,7 @@ import numpy as np
 from serving import Classifier
 from serving.artefact import FIGURES_FOLDER, METRICS_FILE, ArtefactConfig
 from serving.calibration import compute_probabilities
-from serving.guard import compute_distances
-from serving.preprocess import preprocess
+from serving.classifier import Prediction
 from serving.runtime import MAX_BATCH
 from trainer.curves import plot_precision_recall, plot_reliability, plot_risk_coverage, plot_roc
 from trainer.figures import plot_confusion, plot_per_class, plot_sets
@@ -63,7 +62,7 @@ def evaluate(classifier: Classifier, builder: "tfds.core.DatasetBuilder", split:
     _check_dataset(classifier, builder, split)
     config = classifier.config
     data = load_split(builder, split, config.image_size, config.image_fit, find_fold(config))
-    logits, probs, refused = _score(classifier, data.images)
+    logits, probs, refused = _stack(classifier.score(data.images))
     return Predictions(protocol, classifier.labels, data.filenames, data.groups, data.has_train_twin, data.true, logits, probs, refused)
 
 
@@ -82,11 +81,8 @@ def evaluate_folder(classifier: Classifier, folder: Path, patient_pattern: str |
     """
     paths = _list_pictures(folder, classifier.labels)
     groups = _group_by_patient(paths, patient_pattern)
-    config, parts = classifier.config, []
-    for start in range(0, len(paths), MAX_BATCH):
-        images = np.stack([preprocess(path, config.image_size, config.image_fit) for path in paths[start : start + MAX_BATCH]])
-        parts.append(_score(classifier, images))
-    logits, probs, refused = (np.concatenate(values) for values in zip(*parts, strict=True))
+    batches = [classifier.predict_batch(paths[start : start + MAX_BATCH]) for start in range(0, len(paths), MAX_BATCH)]
+    logits, probs, refused = _stack([prediction for batch in batches for prediction in batch])
     return Predictions(
         protocol=f"{FOLDER_PREFIX}{folder.resolve().name}",
         labels=classifier.labels,
@@ -196,11 +192,13 @@ def _summarise_subset(predictions: Predictions, set_thresholds: Thresholds, alar
     }
 
 
-def _score(classifier: Classifier, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits, calibrated probabilities, and who is refused, of uint8 (n, size, size, 1)."""
-    config, outputs = classifier.config, classifier.run(images)
-    refused = compute_distances(outputs.embeddings, config.guard.directions) > config.guard.threshold
-    return outputs.logits, compute_probabilities(outputs.logits, config.temperature), refused
+def _stack(predictions: list[Prediction]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, calibrated probabilities, and who is refused."""
+    return (
+        np.stack([prediction.logits for prediction in predictions]),
+        np.array([list(prediction.probabilities.values()) for prediction in predictions]),
+        np.array([not prediction.in_domain for prediction in predictions]),
+    )
 
 
 def _check_dataset(classifier: Classifier, builder: "tfds.core.DatasetBuilder", split: str) -> None:

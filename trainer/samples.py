@@ -57,7 +57,7 @@ def load_samples(classifier: Classifier, builder: tfds.core.DatasetBuilder, data
         return []
     images = np.stack([split.images[row] for row, _ in chosen])
     samples = []
-    for (row, kind), image, prediction in zip(chosen, images, classifier.interpret(classifier.run(images)), strict=True):
+    for (row, kind), image, prediction in zip(chosen, images, classifier.score(images), strict=True):
         predicted = int(probs[row].argmax())
         samples.append(
             Sample(

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from serving import preprocess as module
-from serving.preprocess import ImageError, decode_grey, fit_to_square, preprocess
+from serving.preprocess import ImageError, decode, decode_grey, fit_to_square, preprocess
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -27,6 +27,21 @@ def test_grey_png_is_untouched(ramp):
 def test_rgb_becomes_bt601_luma():
     image = Image.new("RGB", (2, 2), (200, 100, 50))
     assert decode_grey(encode(image))[0, 0] == round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
+
+
+def test_share_of_coloured_pixels_is_noted(ramp):
+    rgb = np.dstack([ramp, ramp, ramp])
+    assert decode(encode(Image.fromarray(rgb))).coloured == decode(encode(Image.fromarray(ramp))).coloured == 0
+    rgb[:5, :, 0], rgb[:5, :, 2] = 200, 60
+    assert decode(encode(Image.fromarray(rgb))).coloured == 0.25
+    greyish = np.dstack([ramp, np.minimum(ramp, 235) + 20, ramp]).astype(np.uint8)
+    assert decode(encode(Image.fromarray(greyish))).coloured == 0
+
+
+def test_decoded_picture_passes_through(ramp):
+    picture = decode(encode(Image.fromarray(ramp)))
+    assert decode(picture) is picture
+    np.testing.assert_array_equal(preprocess(picture, 64), preprocess(encode(Image.fromarray(ramp)), 64))
 
 
 def test_transparency_is_laid_over_black(ramp):

@@ -270,13 +270,11 @@ class BrightnessClassifier:
     def __init__(self):
         self.seen = []
 
-    def run(self, images):
+    def score(self, images):
         assert images.dtype == np.uint8
         assert images.shape[1:] == (32, 32, 1)
         self.seen.append(len(images))
-        return images.mean(axis=(1, 2, 3))
-
-    def interpret(self, means):
+        means = images.mean(axis=(1, 2, 3))
         answers = [{label: 0.85 if index == min(3, int(mean // 50)) else 0.05 for index, label in enumerate(LABELS)} for mean in means]
         return [SimpleNamespace(probabilities=answer, in_domain=mean < 240) for answer, mean in zip(answers, means, strict=True)]
 
@@ -350,7 +348,7 @@ def test_summary_is_the_mean_over_corruptions(scored):
 def test_labels_without_notumor_have_no_tumour_sensitivity():
     classifier = BrightnessClassifier()
     classifier.labels = ("a", "b")
-    classifier.interpret = lambda means: [SimpleNamespace(probabilities={"a": 0.9, "b": 0.1}, in_domain=True) for _ in means]
+    classifier.score = lambda images: [SimpleNamespace(probabilities={"a": 0.9, "b": 0.1}, in_domain=True) for _ in images]
     result = evaluate_corruptions(classifier, make_examples([20], [1]))
     assert result["all"]["clean"]["tumour_sensitivity"] is None
     assert result["all"]["relative_drop"] is None
