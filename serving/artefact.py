@@ -1,56 +1,38 @@
 """The artefact folder: what a trained model is on disk, in this package and on the Hugging Face Hub.
 
-Goes in: nothing (the bundled model), a folder, or a Hub repository with an optional revision. Comes out: a checked folder and its
-config. Only the files that serving needs are downloaded, and `model.tflite` is compared with the sha256 in `config.json`.
+Goes in: a folder. Comes out: its checked config, and the certainty that its model files are those whose sha256 `config.json` states.
+`serving.hub` finds the folder and `serving.publish` uploads it.
 """
 
-import base64
 import hashlib
 import json
-import logging
 import math
-import os
-import re
+import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from serving.calibration import DEFAULT_COVERAGE
+from serving.guard import Guard, parse_guard
 from serving.preprocess import FITS
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
 CARD_FILE = "README.md"
+FIGURES_FOLDER = "figures"
+# What every whole artefact has. Figures may be there as well; anything else in the folder is none of its files.
+ARTEFACT_FILES = (CONFIG_FILE, LITERT_FILE, KERAS_FILE, METRICS_FILE, CARD_FILE)
+ARTEFACT_PATTERNS = (*ARTEFACT_FILES, f"{FIGURES_FOLDER}/*.png")
 # A training run keeps its artefact in this subfolder.
 RUN_SUBFOLDER = "artefact"
 BUNDLED = Path(__file__).parent / "pretrained"
-_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_DIRECTIONS_DTYPE = "<f2"
-# Like 5xx these say nothing about the repository. Any other error is a refusal, for which cached files are no remedy.
-_OUTAGE_STATUS = (408, 429)
-logger = logging.getLogger(__name__)
 
 
 class ArtefactError(RuntimeError):
-    """A model that cannot be loaded; the message says what was expected, what came and what to do."""
-
-
-@dataclass(frozen=True)
-class GuardConfig:
-    """What the input guard compares a picture with.
-
-    Attributes:
-        directions: float32 (k, d), orthonormal rows: principal directions of the training embeddings.
-        threshold: largest distance from their subspace, [0, 1], that still counts as a brain MRI slice.
-    """
-
-    directions: np.ndarray
-    threshold: float
+    """A model that cannot be loaded or published; the message says what was expected, what came and what to do."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +47,9 @@ class ArtefactConfig:
         temperature: divides the logits before the softmax.
         prediction_set_thresholds: by coverage, the share of pictures whose prediction set shall hold the true label: labels with at
             least this probability cannot be ruled out; .95 is always among them.
+        unlike_prediction_set_thresholds: the same for slices unlike the training slices: lower, so their sets are wider.
         any_tumour_thresholds: by sensitivity, the share of tumours that an alarm shall catch: the least 1 - p(notumor) that raises it.
-        guard: for refusing pictures that are no brain MRI.
+        guard: tells what may be scored.
         raw: the whole file.
     """
 
@@ -76,34 +59,10 @@ class ArtefactConfig:
     architecture: str
     temperature: float
     prediction_set_thresholds: dict[float, float]
+    unlike_prediction_set_thresholds: dict[float, float]
     any_tumour_thresholds: dict[float, float]
-    guard: GuardConfig
+    guard: Guard
     raw: dict[str, Any]
-
-
-def locate_artefact(path_or_repo: str | Path | None = None, revision: str | None = None) -> Path:
-    """Find the artefact folder, downloading it where it is named by Hub repository.
-
-    Args:
-        path_or_repo: a folder (an artefact or the run that made it), a Hub repository `user/name`, or None for the bundled model.
-        revision: branch, tag or commit on the Hub.
-
-    Raises:
-        ArtefactError: neither a folder nor a repository, or the Hub refused or could not be reached.
-    """
-    if path_or_repo is None:
-        if revision is not None:
-            raise ArtefactError(f"The bundled model has no revisions, got revision={revision!r}. Name a Hub repository as well.")
-        return BUNDLED
-    # os.path, because Path.is_dir raises where a name is too long or a parent may not be read.
-    if os.path.isdir(path_or_repo):
-        if revision is not None:
-            raise ArtefactError(f"A folder has no revisions, got revision={revision!r} for {path_or_repo}. Name a Hub repository, or leave it out.")
-        run = Path(path_or_repo, RUN_SUBFOLDER)
-        return run if run.is_dir() else Path(path_or_repo)
-    if not _REPO_ID.fullmatch(str(path_or_repo)):
-        raise ArtefactError(f"Expected an artefact folder or a Hub repository user/name; {path_or_repo} is neither.")
-    return _download(str(path_or_repo), revision)
 
 
 def load_config(folder: Path) -> ArtefactConfig:
@@ -139,11 +98,13 @@ def check_sha256(folder: Path, name: str, config: ArtefactConfig) -> Path:
     """Compare one file with the sha256 that `config.json` states.
 
     Raises:
-        ArtefactError: the file is missing or differs.
+        ArtefactError: the file is missing or differs, or its sha256 is not stated.
     """
     path, expected = folder / name, config.raw["sha256"].get(name)
+    if not isinstance(expected, str):
+        raise ArtefactError(f"{CONFIG_FILE} in {folder} states no sha256 of {name}, so it cannot be trusted. Download or export the artefact again.")
     if not path.is_file():
-        raise ArtefactError(f"{name} is missing from {folder}. Download or export the artefact again.")
+        raise ArtefactError(f"{name} is missing from {folder}. Download or export the artefact again; `tumor pull` fetches all of it.")
     found = compute_sha256(path)
     if found != expected:
         raise ArtefactError(
@@ -153,23 +114,67 @@ def check_sha256(folder: Path, name: str, config: ArtefactConfig) -> Path:
     return path
 
 
+def verify_artefact(folder: Path) -> ArtefactConfig:
+    """Check that an artefact is whole, and both models as `config.json` states.
+
+    Raises:
+        ArtefactError: something is missing, damaged or of another version.
+    """
+    config = load_config(folder)
+    for name in (LITERT_FILE, KERAS_FILE):
+        check_sha256(folder, name, config)
+    for name in (METRICS_FILE, CARD_FILE):
+        if not (folder / name).is_file():
+            raise ArtefactError(f"{name} is missing from {folder}. Download or export the artefact again; `tumor pull` fetches all of it.")
+    return config
+
+
+def list_files(folder: Path) -> list[str]:
+    """Files of an artefact that a folder holds, by path inside it, sorted; whatever else lies there is left out."""
+    return sorted(path.relative_to(folder).as_posix() for pattern in ARTEFACT_PATTERNS for path in folder.glob(pattern) if path.is_file())
+
+
+def is_inside(name: str) -> bool:
+    """Whether a file's name from elsewhere stays inside the folder it is put into, on any system."""
+    return bool(name) and "\\" not in name and ":" not in name and not name.startswith("/") and ".." not in PurePosixPath(name).parts
+
+
+def copy_artefact(source: Path, target: Path) -> None:
+    """Copy an artefact's files, under a temporary name first, then in the place of an older artefact.
+
+    Args:
+        source: holds an artefact, perhaps only what serving needs.
+        target: new, empty, or an artefact.
+
+    Raises:
+        ArtefactError: the target holds something else, or cannot be written.
+    """
+    target = target.resolve()  # "." has no name
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        strangers = sorted({path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()} - set(list_files(target)))
+        if strangers:
+            raise ArtefactError(f"{target} holds {strangers[0]}, which is no file of an artefact, and would be replaced. Name a new folder.")
+        shutil.rmtree(partial, ignore_errors=True)
+        for name in list_files(source):
+            copy = partial / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, copy)
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    except OSError as error:
+        raise ArtefactError(f"{target} cannot be written: {error.strerror or error}. Name another folder, or free some space.") from error
+
+
 def compute_sha256(path: Path) -> str:
     """Hash a file's content, as hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def encode_directions(directions: np.ndarray) -> dict[str, Any]:
-    """Store orthonormal rows float32 (k, d) as base64 of float16; inverse of what `load_config` reads."""
-    return {
-        "shape": list(directions.shape),
-        "dtype": _DIRECTIONS_DTYPE,
-        "base64": base64.b64encode(directions.astype(_DIRECTIONS_DTYPE).tobytes()).decode(),
-    }
-
-
 def _parse(raw: dict[str, Any]) -> ArtefactConfig:
-    guard, calibration, labels, size, fit = raw["guard"], raw["calibration"], raw["labels"], raw["image"]["size"], raw["image"]["fit"]
+    calibration, labels, size, fit = raw["calibration"], raw["labels"], raw["image"]["size"], raw["image"]["fit"]
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) or not 2 <= len(labels) == len(set(labels)):
         raise ValueError(f"labels should be a list of two or more different names, got {labels!r}")
     if not isinstance(size, int) or not 1 <= size <= 4096:
@@ -185,8 +190,9 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
         architecture=raw["architecture"],
         temperature=_parse_number(calibration, "temperature", 1e-3, 1e3),
         prediction_set_thresholds=_parse_thresholds(calibration, "prediction_set_thresholds", (DEFAULT_COVERAGE,)),
+        unlike_prediction_set_thresholds=_parse_thresholds(calibration, "unlike_prediction_set_thresholds", (DEFAULT_COVERAGE,)),
         any_tumour_thresholds=_parse_thresholds(calibration, "any_tumour_thresholds"),
-        guard=GuardConfig(_parse_directions(guard["directions"]), _parse_number(guard, "threshold", 0.0, 1.0)),
+        guard=parse_guard(raw["guard"]),
         raw=raw,
     )
 
@@ -207,80 +213,3 @@ def _parse_thresholds(section: dict[str, Any], name: str, required: tuple[float,
     if not all(0.0 < share < 1.0 for share in thresholds) or not thresholds.keys() >= set(required):
         raise ValueError(f"{name} should be for shares between 0 and 1, {' and '.join(map(str, required)) or 'any'} among them; got {list(stored)}")
     return thresholds
-
-
-def _parse_directions(stored: dict[str, Any]) -> np.ndarray:
-    """Inverse of `encode_directions`."""
-    if stored["dtype"] != _DIRECTIONS_DTYPE:
-        raise ValueError(f"directions should be of dtype {_DIRECTIONS_DTYPE}, got {stored['dtype']!r}")
-    content = base64.b64decode(stored["base64"], validate=True)
-    directions = np.frombuffer(content, _DIRECTIONS_DTYPE).reshape(stored["shape"]).astype(np.float32)
-    if directions.ndim != 2 or not directions.size or not np.allclose(directions @ directions.T, np.eye(len(directions)), atol=0.01):
-        raise ValueError(f"directions should be orthonormal rows, got shape {directions.shape}")
-    return directions
-
-
-def _download(repo_id: str, revision: str | None) -> Path:
-    # Imported here: the client takes longer to import than the bundled model to answer.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    name, outage = f"{repo_id} at {revision or 'main'}", None
-    try:
-        outage = _find_outage(repo_id, revision)
-        patterns = [CONFIG_FILE, LITERT_FILE]
-        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns, local_files_only=outage is not None))
-    except HFValidationError as error:
-        raise ArtefactError(f"Expected an artefact folder or a Hub repository user/name; {repo_id} is neither.") from error
-    except GatedRepoError as error:
-        raise ArtefactError(f"{repo_id} is gated. Accept its terms on the Hub, then log in with `hf auth login`.") from error
-    except RepositoryNotFoundError as error:
-        raise ArtefactError(
-            f"There is no folder {repo_id}, and the Hub has no model of this name that you may read. "
-            "Check the name; for a private one log in with `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ArtefactError(f"{repo_id} has no revision {revision or 'main'}. Name a branch, a tag or a commit of it.") from error
-    except LocalEntryNotFoundError as error:
-        raise ArtefactError(
-            f"The Hub cannot be used ({outage or error}) and {name} is not whole in the local cache. Try again later, or use the bundled model."
-        ) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        advice = "Log in again with `hf auth login`." if status in (401, 403) else "Try again later."
-        raise ArtefactError(f"The Hub answered {status} for {name}. {advice}") from error
-    except (HTTPError, OSError, ValueError) as error:
-        raise ArtefactError(f"{name} cannot be downloaded ({type(error).__name__}: {error}). Check the network, HF_ENDPOINT and the disk.") from error
-    if outage is not None and folder.name != revision:
-        logger.warning("The Hub cannot be used (%s): %s comes from the local cache, commit %s, and may be out of date.", outage, name, folder.name)
-    return folder
-
-
-def _find_outage(repo_id: str, revision: str | None) -> str | None:
-    """Ask the Hub for a revision; say why it cannot be asked, or None where it knows the revision. A refusal is raised.
-
-    `snapshot_download` asks the same without a time limit, and takes a refusal, too, as a reason to hand out cached files unsaid.
-    """
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
-
-    try:
-        HfApi().model_info(repo_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    except OfflineModeIsEnabled:
-        return "HF_HUB_OFFLINE is set"
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status < 500 and status not in _OUTAGE_STATUS:
-            raise
-        return f"it answered {status}"
-    except HTTPError as error:
-        return f"{type(error).__name__}: {error}"
-    return None

@@ -12,16 +12,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from serving import artefact
 from serving.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
 from serving.explain import compute_heatmap
-from serving.guard import REASONS, Verdict, compute_distances
+from serving.guard import Verdict, judge
+from serving.hub import locate_artefact
 from serving.preprocess import ImageSource, decode, fit_to_square
 from serving.runtime import LiteRTModel, Outputs
+
+if TYPE_CHECKING:
+    from serving.keras_runtime import KerasModel
+    from serving.publish import Pushed
+
+# What runs a model, and the file that it runs.
+RUNTIMES = {"litert": artefact.LITERT_FILE, "keras": artefact.KERAS_FILE}
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class Prediction:
             picture is unlike the training pictures, empty where it is refused.
         verdict: of the guard.
         reason: why the verdict is not `like_training`, for the person who sent the picture; else empty.
-        domain_distance: from the training data, [0, 1]; see `serving.guard`.
+        domain_distance: how strange the picture is, see `serving.guard`, as a share of what is refused: above 1 it is; one that is refused
+            for its colour or because it is empty may have less.
         logits: float32 (classes,), in the order of `probabilities`.
         cams: float32 (h, w, classes), class activation maps; `heatmaps` is made of them.
         image_size: side of the model's input and of the heat maps, pixels.
@@ -93,18 +102,18 @@ class Classifier:
         config: its `config.json`.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, runtime: str = "litert"):
         """Load and check an artefact.
 
         Args:
-            folder: holds `config.json` and `model.tflite`.
+            folder: holds `config.json` and the runtime's model file.
+            runtime: one of `RUNTIMES`.
 
         Raises:
             ArtefactError: something is missing, damaged or of another version.
         """
-        self.folder = folder
-        self.config = artefact.load_config(folder)
-        self._model = _load_model(artefact.check_sha256(folder, artefact.LITERT_FILE, self.config), self.config)
+        self.config, self.folder = artefact.load_config(folder), folder
+        self._model = _load_model(artefact.check_sha256(folder, RUNTIMES[runtime], self.config), self.config)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -147,54 +156,88 @@ class Classifier:
         """
         config, outputs = self.config, self.run(images)
         probs = compute_probabilities(outputs.logits, config.temperature)
-        members = {coverage: compute_prediction_sets(probs, threshold) for coverage, threshold in config.prediction_set_thresholds.items()}
-        distances = compute_distances(outputs.embeddings, config.guard.directions)
-        predictions = []
-        for row, cams in enumerate(outputs.cams):
-            order = np.argsort(-probs[row], kind="stable")
-            verdict = Verdict.like_training if distances[row] <= config.guard.threshold else Verdict.not_brain_mri
-            scored = verdict is not Verdict.not_brain_mri
-            predictions.append(
-                Prediction(
-                    label=self.labels[order[0]] if scored else None,
-                    probabilities={label: float(probs[row, index]) for index, label in enumerate(self.labels)},
-                    prediction_sets={
-                        coverage: tuple(self.labels[index] for index in order if rows[row, index]) if scored else ()
-                        for coverage, rows in members.items()
-                    },
-                    verdict=verdict,
-                    reason=REASONS[verdict],
-                    domain_distance=float(distances[row]),
-                    logits=outputs.logits[row],
-                    cams=cams,
-                    image_size=config.image_size,
-                )
+        judged = judge(config.guard, outputs.embeddings, images, np.zeros(len(images)) if coloured is None else coloured)
+        return [
+            Prediction(
+                label=self.labels[probs[row].argmax()] if verdict is not Verdict.not_brain_mri else None,
+                probabilities={label: float(probs[row, index]) for index, label in enumerate(self.labels)},
+                prediction_sets=self._find_sets(probs[row], verdict),
+                verdict=verdict,
+                reason=reason,
+                domain_distance=distance,
+                logits=outputs.logits[row],
+                cams=outputs.cams[row],
+                image_size=config.image_size,
             )
-        return predictions
+            for row, (verdict, reason, distance) in enumerate(judged)
+        ]
+
+    def _find_sets(self, probs: np.ndarray, verdict: Verdict) -> dict[float, tuple[str, ...]]:
+        """Prediction sets of one picture by coverage, from probabilities float64 (classes,)."""
+        unlike = verdict is Verdict.unlike_training
+        thresholds = self.config.unlike_prediction_set_thresholds if unlike else self.config.prediction_set_thresholds
+        if verdict is Verdict.not_brain_mri:
+            return dict.fromkeys(thresholds, ())
+        order = np.argsort(-probs, kind="stable")
+        members = {coverage: compute_prediction_sets(probs[None], threshold)[0] for coverage, threshold in thresholds.items()}
+        return {coverage: tuple(self.labels[index] for index in order if row[index]) for coverage, row in members.items()}
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Copy the artefact; one that was loaded from the Hub has only the files that its runtime needs (`tumor pull` gets all).
+
+        Args:
+            folder: new, empty, or an artefact that is replaced.
+
+        Raises:
+            ArtefactError: the folder holds something else, or cannot be written.
+        """
+        artefact.copy_artefact(self.folder, Path(folder))
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> "Pushed":
+        """Publish the artefact, which has to be whole, on the Hub; see `serving.publish.push_artefact` for the options."""
+        from serving.publish import push_artefact
+
+        return push_artefact(self.folder, repo_id, **options)
 
 
-def _load_model(path: Path, config: artefact.ArtefactConfig) -> LiteRTModel:
-    """Load the graph and check on one black image that it fits the config."""
+def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | KerasModel":
+    """Load the model and check on one black image that it fits the config."""
     try:
-        model = LiteRTModel(path)
+        model = _open_keras(path) if path.name == artefact.KERAS_FILE else LiteRTModel(path)
         outputs = model.run(np.zeros((1, model.image_size, model.image_size, 1), np.uint8))
-    except (ValueError, RuntimeError) as error:
-        raise artefact.ArtefactError(f"{path.name} is no model that LiteRT can run: {error}. Export it again.") from error
+    except artefact.ArtefactError:
+        raise
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise artefact.ArtefactError(f"{path.name} is no model that can be run ({error}). Export it again.") from error
     found = {"image size": model.image_size, "labels": outputs.logits.shape[1], "embedding": outputs.embeddings.shape[1]}
-    expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": config.guard.directions.shape[1]}
+    expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": len(config.guard.content_weights)}
     if found != expected:
         raise artefact.ArtefactError(f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}. Export both again together.")
     return model
 
 
-def from_pretrained(path_or_repo: str | Path | None = None, revision: str | None = None) -> Classifier:
+def _open_keras(path: Path) -> "KerasModel":
+    # Imported here: it brings TensorFlow.
+    try:
+        from serving.keras_runtime import KerasModel
+    except ModuleNotFoundError as error:
+        raise artefact.ArtefactError(f"The Keras runtime needs {error.name}: pip install '.[train]', or use runtime=\"litert\".") from error
+    return KerasModel(path)
+
+
+def from_pretrained(path_or_repo: str | Path | None = None, revision: str | None = None, runtime: str = "litert") -> Classifier:
     """Load a classifier.
 
     Args:
         path_or_repo: an artefact folder, a Hub repository `user/name`, or None for the model bundled with the package.
         revision: branch, tag or commit on the Hub; a commit pins the model for good.
+        runtime: `litert` runs `model.tflite`, in about 80 MB; `keras` runs `model.keras`, needs TensorFlow and gives the same
+            probabilities.
 
     Raises:
-        ArtefactError: it cannot be found, is damaged, or is of another format version.
+        ArtefactError: it cannot be found, is damaged, is of another format version, or its runtime is not installed.
+        ValueError: there is no such runtime.
     """
-    return Classifier(artefact.locate_artefact(path_or_repo, revision))
+    if runtime not in RUNTIMES:
+        raise ValueError(f"Expected {' or '.join(RUNTIMES)} as runtime, got {runtime!r}.")
+    return Classifier(locate_artefact(path_or_repo, revision, (artefact.CONFIG_FILE, RUNTIMES[runtime])), runtime)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from serving.artefact import BUNDLED
 from trainer.cli import app
+from trainer.metrics import compute_metrics
 from trainer.predictions import load_predictions
 from trainer.tables import build_comparison
 from trainer.uncertainty import measure_split_coverage
@@ -57,6 +58,17 @@ def test_worse_pictures():
     assert f"while {strong['refused']:.1%} of the pictures are refused" in text
     worst = {name: min(figures["accuracy"] for figures in severities) for name, severities in scored["corruptions"].items()}
     assert min(worst, key=worst.get) == "noise"
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_figures_on_unseen_patients(fold):
+    predictions = load_predictions(ROOT / "configs" / "results" / "patient_128px" / f"fold{fold}_predictions.csv", protocol="patient")
+    figures = compute_metrics(predictions)
+    low, high = figures["accuracy_interval"]
+    text = " ".join(README.split())
+    assert f"{figures['accuracy']:.2%} ({low:.2%} to {high:.2%}) of the {figures['count']:,}" in text
+    config = (ROOT / "configs" / "patient_128px.toml").read_text()
+    assert f"fold {fold} {figures['accuracy'] * 100:.2f} % of {figures['count']:,}" in config
 
 
 def test_time_to_the_published_accuracy():

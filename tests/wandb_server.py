@@ -6,19 +6,26 @@ lineage. It can fail in the ways that a dead server does, from the start or from
 Source: the requests of wandb 0.31, as recorded; GraphQL is told apart by the names of its operations.
 """
 
+import base64
 import contextlib
+import hashlib
 import json
 import re
 import threading
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 ENTITY = {"id": "entity", "name": "tester"}
 # What a query gives; what a mutation gives has the name of the operation.
-QUERIES = {"RunResumeStatus": "model", "Viewer": "viewer", "ArtifactByID": "artifact", "ArtifactType": "project"}
+QUERIES = {
+    **{"RunResumeStatus": "model", "Viewer": "viewer", "GetDefaultEntity": "viewer", "ArtifactType": "project"},
+    **{"ArtifactByID": "artifact", "FetchArtifactManifest": "artifact"},
+    **{"ArtifactMembershipByName": "project", "GetArtifactMembershipFileUrls": "project"},
+}
+MANIFEST_FILE = "wandb_manifest.json"
 
 
 @dataclass
@@ -101,6 +108,16 @@ class WandbServer:
         """The artifacts of a type."""
         return [artifact for artifact in self.artifacts if artifact.type == kind]
 
+    def add_artifact(self, name: str, kind: str, files: dict[str, bytes], references: Mapping[str, str] = {}) -> None:
+        """Make an artifact as if a run had logged it, with alias `latest`; references name files that lie elsewhere, by path."""
+        contents = {
+            path: {"digest": base64.b64encode(hashlib.md5(content).digest()).decode(), "size": len(content)} for path, content in files.items()
+        }
+        contents |= {path: {"digest": "other", "size": 1, "ref": url} for path, url in references.items()}
+        policy = {"storagePolicy": "wandb-storage-policy-v1", "storagePolicyConfig": {"storageLayout": "V2"}}
+        manifest = json.dumps({"version": 1, **policy, "contents": contents}).encode()
+        self.artifacts.append(ServedArtifact(name, kind, ["latest"], {}, None, files=files | {MANIFEST_FILE: manifest}, is_committed=True))
+
     def answer(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Answer a GraphQL operation; null where it asks for nothing that matters here."""
         key = QUERIES.get(operation) or operation[:1].lower() + operation[1:]
@@ -163,12 +180,41 @@ class WandbServer:
         self.artifacts[int(asked["artifactID"])].used_by.append(asked["runName"])
         return {"artifact": {"id": asked["artifactID"]}}
 
+    def _project(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """One version of an artifact, asked for by name, and its files; null where that is not what is asked for."""
+        wanted = asked.get("name") or f"{asked.get('collection')}:{asked.get('alias')}"
+        numbers = [number for number, artifact in enumerate(self.artifacts) if artifact.name == wanted.partition(":")[0]]
+        chosen = [number for index, number in enumerate(numbers) if wanted.partition(":")[2] in (f"v{index}", *self.artifacts[number].aliases)]
+        if not chosen:
+            return {"artifactCollectionMembership": None} if "name" in asked else None
+        artifact = self._artifact({"id": chosen[-1]})
+        names = [name for name in self.artifacts[chosen[-1]].files if name != MANIFEST_FILE]
+        edges = [
+            {"node": {"name": name, "directUrl": f"{self.url}/artifact/{chosen[-1]}/{urllib.parse.quote(name)}"}, "cursor": "0"} for name in names
+        ]
+        membership = {
+            **{"__typename": "ArtifactCollectionMembership", "id": "membership", "versionIndex": numbers.index(chosen[-1]), "aliases": []},
+            **{"createdAt": artifact["createdAt"], "artifactCollection": artifact["artifactSequence"], "artifact": artifact},
+            "files": {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": edges},
+        }
+        return {
+            "artifactCollectionMembership": membership,
+            "artifactCollection": {"__typename": "ArtifactSequence", "artifactMembership": membership},
+        }
+
     def _artifact(self, asked: dict[str, Any]) -> dict[str, Any]:
         """An artifact as the client reads it once it is uploaded."""
         artifact = self.artifacts[int(asked["id"])]
         collection = {"__typename": "ArtifactSequence", "name": artifact.name, "project": {**self._name_project("project"), "internalId": "1"}}
+        manifest = {"file": {"directUrl": f"{self.url}/artifact/{asked['id']}/{MANIFEST_FILE}"}}
         return {
-            **{"__typename": "Artifact", "id": asked["id"], "artifactSequence": collection, "artifactType": {"name": artifact.type}},
+            **{
+                "currentManifest": manifest,
+                "__typename": "Artifact",
+                "id": str(asked["id"]),
+                "artifactSequence": collection,
+                "artifactType": {"name": artifact.type},
+            },
             **{"versionIndex": 0, "state": "COMMITTED", "size": 1, "digest": "digest", "commitHash": "hash", "fileCount": len(artifact.files)},
             **{"description": None, "metadata": "{}", "tags": [], "aliases": [], "historyStep": None, "createdAt": "2026-01-01T00:00:00Z"},
             **{"updatedAt": None, "ttlDurationSeconds": -2, "ttlIsInherited": True},
@@ -191,7 +237,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
     def do_GET(self) -> None:
-        self._answer({})
+        """A file of an artifact, or a sign of life."""
+        if not self.path.startswith("/artifact/"):
+            return self._answer({})
+        _, _, number, path = self.path.split("/", 3)
+        return self._answer(self.wandb.artifacts[int(number)].files[urllib.parse.unquote(path)])
 
     def do_PUT(self) -> None:
         """A file of a run or of an artifact: `/run/ID/PATH`, `/artifact/NUMBER/PATH`."""
@@ -225,11 +275,11 @@ class _Handler(BaseHTTPRequestHandler):
             run.summary = json.loads(files["wandb-summary.json"]["content"][-1])
         self._answer({})
 
-    def _answer(self, content: dict[str, Any], status: int = 200) -> None:
+    def _answer(self, content: dict[str, Any] | bytes, status: int = 200) -> None:
         if self.wandb.outage == 0:
             self.wandb.closing.wait()
             return
-        body = json.dumps(content).encode()
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(self.wandb.outage or status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

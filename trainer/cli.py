@@ -9,11 +9,16 @@ import typer
 
 from serving.cli import fail, predict, serve
 from trainer.evaluation_cli import compare, evaluate
+from trainer.guard_cli import guard, refit_guard
+from trainer.hub_cli import pull, push, space
 from trainer.terminal import DataDirOption, Protocol, console, require_training_extra, say
 
 app = typer.Typer(help="Brain MRI slices: data, training, evaluation, prediction. A research tool, not a medical device.", no_args_is_help=True)
 app.command()(predict)
 app.command()(serve)
+app.command()(push)
+app.command()(pull)
+app.command()(space)
 
 
 class StrategyName(enum.StrEnum):
@@ -160,6 +165,8 @@ def export(
 
 app.command()(evaluate)
 app.command()(compare)
+app.command()(guard)
+app.command()(refit_guard)
 
 
 def make_builder(config: Protocol, version: str, data_dir: str | None, file_format: FileFormat, overwrite: bool) -> Any:

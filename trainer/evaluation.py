@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving import Classifier
-from serving.artefact import METRICS_FILE, ArtefactConfig
+from serving.artefact import FIGURES_FOLDER, METRICS_FILE, ArtefactConfig
 from serving.calibration import compute_probabilities
 from serving.classifier import Prediction
 from serving.runtime import MAX_BATCH
@@ -28,7 +28,6 @@ from trainer.uncertainty import compute_abstention, compute_set_figures
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-FIGURES_FOLDER = "figures"
 # By name, as in NAME_PROTOCOL.png: those drawn from `metrics.json`, and those that need every image.
 FIGURES = {"confusion": plot_confusion, "per_class": plot_per_class, "sets": plot_sets}
 CURVES = {"roc": plot_roc, "precision_recall": plot_precision_recall, "reliability": plot_reliability, "risk_coverage": plot_risk_coverage}

@@ -30,7 +30,7 @@ def evaluate(
     if patient_pattern is not None and images is None:
         fail("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
     from serving import ArtefactError, Classifier, ImageError
-    from serving.artefact import locate_artefact
+    from serving.hub import locate_artefact
     from trainer import evaluation, report
     from trainer.config import ConfigError
     from trainer.run_folder import RunError

@@ -14,8 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from serving.keras_runtime import build_serving_model
 from trainer.config import Config
-from trainer.models import EMBEDDING_LAYER, FLATTEN_LAYER, LOGITS_LAYER, build_model
+from trainer.models import build_model
 
 
 def load_best_model(config: Config, weights: Path, classes: int) -> keras.Model:
@@ -57,48 +58,3 @@ def save_litert(model: keras.Model, path: Path) -> None:
         archive.add_endpoint("serving_default", lambda images: serving_model(images, training=False), input_signature=[specification])
         archive.write_out(scratch, verbose=False)
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(scratch).convert())
-
-
-def build_serving_model(model: keras.Model) -> keras.Model:
-    """Give the classifier two more outputs, computed with the weights that it holds now.
-
-    The maps are exact: their spatial mean plus a term that belongs to no position is the logit. Behind pooled features that term is the
-    last layer's bias, behind a dense layer also what that layer's biases add.
-
-    Returns:
-        Model with outputs {"logits": (n, classes), "cams": (n, h, w, classes), "embedding": (n, d)}.
-    """
-    embedding = model.get_layer(EMBEDDING_LAYER)
-    compute_outputs = _compute_dense_outputs if isinstance(embedding, keras.layers.Dense) else _compute_pooled_outputs
-    return keras.Model(model.input, compute_outputs(model))
-
-
-def _compute_pooled_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Class activation maps: the last layer applied at every position before pooling (Zhou et al. 2016, arXiv:1512.04150)."""
-    embedding = model.get_layer(EMBEDDING_LAYER)
-    kernel, _ = model.get_layer(LOGITS_LAYER).get_weights()
-    project = keras.layers.Conv2D(kernel.shape[1], 1, use_bias=False, dtype="float32", name="cams")
-    outputs = {"logits": model.output, "cams": project(embedding.input), "embedding": embedding.output}
-    project.set_weights([kernel[None, None]])
-    return outputs
-
-
-def _compute_dense_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """What each position adds to each logit through flatten, dense, ReLU and dense.
-
-    For a given input a ReLU multiplies by 0 or 1, so the head is linear in its features, and the sum over positions p and channels i,
-    x[p, i] W1[p, i, j], can be split by position: y[p, j]. Hidden unit j is relu(b1[j] + sum of y[p, j] over p), and position p adds
-    the sum over the active j of y[p, j] W2[j, c] to logit c. That is gradient times input, and exact. The hidden units are summed up
-    from y, so the kernel, nearly all of the network, is stored and multiplied once.
-    """
-    hidden, last = model.get_layer(EMBEDDING_LAYER), model.get_layer(LOGITS_LAYER)
-    features = model.get_layer(FLATTEN_LAYER).input
-    _, height, width, channels = features.shape
-    positions = height * width
-    by_position = keras.ops.transpose(keras.ops.reshape(features, (-1, positions, channels)), (1, 0, 2))
-    shares = keras.ops.matmul(by_position, keras.ops.reshape(hidden.kernel, (positions, channels, hidden.units)))
-    embedding = keras.ops.relu(keras.ops.sum(shares, axis=0) + hidden.bias)
-    active = keras.ops.cast(embedding > 0, "float32")
-    cams = keras.ops.transpose(keras.ops.matmul(shares * active, last.kernel * positions), (1, 0, 2))
-    logits = keras.ops.matmul(embedding, last.kernel) + last.bias
-    return {"logits": logits, "cams": keras.ops.reshape(cams, (-1, height, width, last.units)), "embedding": embedding}

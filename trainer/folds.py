@@ -24,7 +24,7 @@ from serving import artefact as layout
 from trainer.compare import Run, compare_runs
 from trainer.compare_report import print_comparison
 from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError
-from trainer.evaluation import FIGURES_FOLDER, load_own_predictions, pool, save_evaluation
+from trainer.evaluation import load_own_predictions, pool, save_evaluation
 from trainer.predictions import PREDICTIONS_FILE, Predictions
 from trainer.run_folder import FINISHED_FILE, claim_run_dir, publish
 from trainer.runs import complete_run
@@ -87,7 +87,7 @@ def complete_folds(config: Config, builder: tfds.core.DatasetBuilder, folder: ep
         complete_run(of_fold, builder, run_dir, strategy, console, artefact=True)
     if is_chief(strategy):
         _pool_and_save(folder, console)
-        written = (PREDICTIONS_FILE, layout.METRICS_FILE, OVER_FOLDS_FILE, FIGURES_FOLDER)
+        written = (PREDICTIONS_FILE, layout.METRICS_FILE, OVER_FOLDS_FILE, layout.FIGURES_FOLDER)
         console.print(f"Written: {', '.join(str(folder / name) for name in written)}", markup=False, highlight=False, soft_wrap=True)
 
 

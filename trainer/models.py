@@ -10,13 +10,11 @@ import re
 
 import keras
 
+from serving.keras_runtime import EMBEDDING_LAYER, FLATTEN_LAYER, LOGITS_LAYER
 from trainer import efficientnet_lite, keras_cv_presets, reference_vgg
 from trainer.config import KERAS_CV_PREFIX, REFERENCE_VGG, ModelConfig
 
-FLATTEN_LAYER = "flatten"
-EMBEDDING_LAYER = "embedding"
 DROPOUT_LAYER = "dropout"
-LOGITS_LAYER = "logits"
 
 
 def build_model(config: ModelConfig, image_size: int, classes: int) -> keras.Model:

@@ -17,14 +17,14 @@ from markupsafe import Markup
 from PIL import Image
 
 from serving import Classifier
-from serving.artefact import BUNDLED, CONFIG_FILE, METRICS_FILE, RUN_SUBFOLDER, ArtefactConfig
+from serving.artefact import BUNDLED, CONFIG_FILE, FIGURES_FOLDER, METRICS_FILE, RUN_SUBFOLDER, ArtefactConfig
 from trainer.architecture_figure import ARCHITECTURE_FIGURE
 from trainer.bootstrap import SAMPLES
 from trainer.config import build_config
 from trainer.contact_sheet import Gallery, PictureSource, describe_facts, load_gallery, save_contact_sheets
 from trainer.corruption_report import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE
 from trainer.corruptions import choose_filenames
-from trainer.evaluation import CURVES, FIGURES, FIGURES_FOLDER, FOLDER_PREFIX, name_figure
+from trainer.evaluation import CURVES, FIGURES, FOLDER_PREFIX, name_figure
 from trainer.metrics import CALIBRATION_BINS, compute_calibration_error
 from trainer.predictions import PREDICTIONS_FILE, Predictions, load_predictions
 from trainer.run_folder import load_learning_curves

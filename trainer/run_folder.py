@@ -6,6 +6,7 @@ Goes in: what a run has to keep. Comes out, in the run folder:
     best.weights.h5         averaged weights of the best epoch by validation
     history.csv             a row an epoch
     learning_curves.png     the same, drawn
+    sessions.csv            a row for each time that it was started: how long it took and on what
     finished                is there once all epochs are done
     artefact/               the model as `serving` loads it, with its metrics and card
     predictions.csv         of the artefact on the test split

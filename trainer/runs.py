@@ -10,6 +10,7 @@ from rich.console import Console
 
 from trainer.artefact import build_artefact
 from trainer.config import Config
+from trainer.cost import record_session
 from trainer.display import print_run_summary
 from trainer.ending import is_logged, log_ending
 from trainer.observer import Observer, Silence
@@ -64,7 +65,7 @@ def _complete_and_log(
 
     labels = builder.info.features["label"].names
     with start_wandb(config, run_dir, say) as tracker:
-        with Observer(config, run_dir, labels, console, tracker) as observer:
+        with record_session(run_dir), Observer(config, run_dir, labels, console, tracker) as observer:
             train(config, builder, run_dir, strategy, observer)
         if not artefact:
             return None

@@ -4,7 +4,6 @@ The client runs in processes of its own, because it reads its environment when i
 """
 
 import json
-import os
 import re
 import shutil
 import socket
@@ -19,7 +18,8 @@ import pytest
 from PIL import Image
 
 from serving import ArtefactError, from_pretrained
-from serving.artefact import BUNDLED, CONFIG_FILE, LITERT_FILE
+from serving.artefact import BUNDLED, CONFIG_FILE, KERAS_FILE, LITERT_FILE
+from tests.hub_client import build_environment
 from tests.hub_server import OWNER_TOKEN, STRANGER_TOKEN, HubServer, read_folder
 
 OLD_TEMPERATURE, NEW_TEMPERATURE = 0.5, 4.0
@@ -63,7 +63,8 @@ sizes = {file.rfilename: file.size for file in HfApi().model_info("user/model", 
 try:
     HfApi().hf_hub_download("user/model", "no_such_file")
 except RemoteEntryNotFoundError:
-    print(json.dumps([{ref.name: ref.target_commit for ref in refs.branches + refs.tags}, sizes]))
+    commits = [commit.commit_id for commit in HfApi().list_repo_commits("user/model")]
+    print(json.dumps([{ref.name: ref.target_commit for ref in refs.branches + refs.tags}, sizes, commits]))
 """
 
 
@@ -71,10 +72,7 @@ class Client:
     """Starts processes that see one Hub, and keep their cache in one folder."""
 
     def __init__(self, endpoint: str, home: Path, images: list[Path]):
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_") and not name.lower().endswith("_proxy")}
-        settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        limits = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5"}
-        self.environment = inherited | settings | limits | {"COLUMNS": "1000"}
+        self.environment = build_environment(endpoint, home)
         self.images = [str(image) for image in images]
 
     def run(self, code: str, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess:
@@ -142,6 +140,7 @@ def running_hub(files) -> Iterator[HubServer]:
 @pytest.fixture
 def hub(running_hub) -> HubServer:
     running_hub.asked.clear()
+    running_hub.failures.clear()
     running_hub.outage = running_hub.cut_after = None
     return running_hub
 
@@ -196,11 +195,51 @@ def test_branch_that_moved_is_followed(hub, client, files):
     assert (before["temperature"], after["temperature"]) == (OLD_TEMPERATURE, NEW_TEMPERATURE)
 
 
-def test_download_that_breaks_off_is_repeated(hub, client):
-    hub.cut_after = 1000
+def test_download_that_breaks_off_goes_on_where_it_broke_off(hub, client, files):
+    chunk = 10 * 1024**2  # the client writes so much at a time
+    assert len(files[LITERT_FILE]) > chunk + 1000
+    hub.cut_after = chunk + 1000
     [[found], _] = client.load(("user/model", None))
     assert found["temperature"] == NEW_TEMPERATURE
-    assert len(hub.list_fetched("user/model")) == len(NEEDED) + 1
+    assert [asked.range for asked in hub.asked if asked.range] == [f"bytes={chunk}-"]
+
+
+def test_download_that_is_killed_does_not_begin_anew(hub, client):
+    """What was whole is kept, though the client begins the file at which it was killed again."""
+    hub.failures.append((f"GET .*/resolve/.*/{LITERT_FILE}", 503))
+    [message] = client.refuse(("user/model", None))
+    assert "answered 503 for user/model at main. Try again later" in message
+    [[found], _] = client.load(("user/model", None))
+    assert found["temperature"] == NEW_TEMPERATURE
+    assert hub.list_fetched("user/model") == NEEDED
+
+
+def test_full_disk_is_called_so(client):
+    code = f"""
+import errno
+from huggingface_hub import file_download
+
+def http_get(*arguments, **named):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+file_download.http_get = http_get
+{LOAD}"""
+    result = client.run(code, *client.images, stdin=json.dumps([("user/model", None)]))
+    [found] = json.loads(result.stdout)
+    assert "cannot be downloaded: the disk is full. Free some space, or let HF_HOME" in found["error"]
+
+
+def test_the_keras_runtime_fetches_and_checks_its_own_file(hub, client, files):
+    """Before Keras is imported."""
+    hub.add_repo("user/swapped").commit(files | {KERAS_FILE: b"swapped"})
+    code = LOAD.replace("from_pretrained(repo, revision)", 'from_pretrained(repo, revision, runtime="keras")')
+    result = client.run(code, *client.images, stdin=json.dumps([("user/swapped", None)]))
+    [refused] = json.loads(result.stdout)
+    assert f"{KERAS_FILE} in " in refused["error"]
+    assert hub.list_fetched("user/swapped") == [CONFIG_FILE, KERAS_FILE]
+    # What one runtime has fetched is no whole model for the other.
+    [message] = client.refuse(("user/swapped", None), HF_HUB_OFFLINE="1")
+    assert "not whole in the local cache" in message
 
 
 def test_tampered_model_is_refused_by_name(client):
@@ -208,6 +247,12 @@ def test_tampered_model_is_refused_by_name(client):
     assert f"{LITERT_FILE} in " in message
     assert "sha256" in message
     assert "hf cache rm" in message
+
+
+def test_a_token_that_may_not_read_is_told_apart(hub, client):
+    hub.failures.append(("GET /api/models/user/model", 403))
+    [message] = client.refuse(("user/model", None))
+    assert "answered 403 for user/model at main. Your token may not do this" in message
 
 
 REFUSALS = {
@@ -317,9 +362,10 @@ def test_revision_without_a_repository_is_refused(artefact_dir):
 def test_server_answers_what_else_the_client_asks(hub, client, files):
     result = client.run(ASK)
     assert result.returncode == 0, result.stderr
-    refs, sizes = json.loads(result.stdout)
+    refs, sizes, commits = json.loads(result.stdout)
     repo = hub.repos["user/model"]
     assert refs == repo.branches | repo.tags
+    assert commits == [repo.branches["main"], repo.tags["v1"]]
     assert set(sizes) == set(files)
     assert sizes[LITERT_FILE] == len(files[LITERT_FILE])
 
