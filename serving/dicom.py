@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 # An MRI has up to 1024 x 1024 pixels a slice.
 MAX_FRAME_PIXELS = 2048 * 2048
-# Before the pixels; 1,000 frames of an enhanced MR have about 2 MB. The parser takes some 3 microseconds for each 8 bytes of a hostile one.
-_MAX_HEADER_BYTES = 4 * 1024 * 1024
+# Before the pixels: 1,000 frames of an enhanced MR have about 2 MB, of some hundred elements. The parser takes microseconds for each.
+_MAX_HEADER_BYTES = 3 * 1024 * 1024
+_MAX_ELEMENTS = 10_000
 # Groups of the pixels, and of what may follow them.
 _PIXELS, _AFTER_PIXELS = 0x7FE00000, 0x7FE10000
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -120,14 +121,18 @@ def _order(frames: list[_Frame]) -> tuple[list[_Frame], int]:
 def _list_frames(entry: Entry) -> list[_Frame]:
     """Read the header of one file."""
     with entry.open() as stream:
-        header = _parse(io.BytesIO(stream.read(_MAX_HEADER_BYTES)), entry, with_pixels=False)
+        start = io.BytesIO(stream.read(_MAX_HEADER_BYTES))
+    header = _parse(start, entry, with_pixels=False)
+    if start.tell() >= _MAX_HEADER_BYTES:
+        raise ImageError(f"{entry.name} has a header of more than {_MAX_HEADER_BYTES:,} bytes. Export it again.")
     try:
         _check_kind(header, entry.name)
         count = int(header.get("NumberOfFrames") or 1)
         rows, columns = int(header.Rows), int(header.Columns)
         if not 0 < rows * columns <= MAX_FRAME_PIXELS or not 0 < count <= MAX_SLICES:
             raise ImageError(
-                f"{entry.name} has {count:,} pictures of {columns} x {rows} pixels; at most {MAX_SLICES:,} of {MAX_FRAME_PIXELS:,} are accepted."
+                f"{entry.name} has {count:,} pictures of {columns} x {rows} pixels; at most {MAX_SLICES:,} of {MAX_FRAME_PIXELS:,} are accepted. "
+                "Export it again."
             )
         return [_locate(header, entry, number, (rows, columns)) for number in range(count)]
     except ImageError:
@@ -323,8 +328,8 @@ def _parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
         if meta.get("TransferSyntaxUID") == _DEFLATED:
             raise ImageError(f"{entry.name} is deflated DICOM, which is not read. Export it with another transfer syntax.")
         stream.seek(0)
-        end = _AFTER_PIXELS if with_pixels else _PIXELS
-        dataset = reader.read_partial(stream, lambda tag, _vr, _length: tag >= end, force=True)
+        end, left = _AFTER_PIXELS if with_pixels else _PIXELS, iter(range(_MAX_ELEMENTS))
+        dataset = reader.read_partial(stream, lambda tag, _vr, _length: tag >= end or next(left, None) is None, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:
             is_implicit = dataset.original_encoding[0]
             dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if is_implicit else pydicom.uid.ExplicitVRLittleEndian
