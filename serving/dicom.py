@@ -39,6 +39,8 @@ _PIXELS, _AFTER_PIXELS = 0x7FE00000, 0x7FE10000
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 # MR, and what screen captures and converted files call themselves: of those the guard judges by their looks.
 _MODALITIES = ("MR", "OT", "SC", "")
+# PS3.3 C.7.3.1.1.1, the common ones; any other text in this field is not repeated.
+_OTHER_MODALITIES = ("CR", "CT", "DX", "ECG", "ES", "GM", "IO", "MG", "NM", "OP", "PT", "RF", "SM", "US", "XA", "XC")
 # Images of the same place (echoes, diffusion directions, points in time) have the same position along the normal to this, mm.
 _SAME_PLACE = 1e-2
 # PS3.3 C.8.3.1.1.1: the defined terms; anything else in these fields is not shown.
@@ -150,7 +152,7 @@ def _check_kind(header: "Dataset", name: str) -> None:
         raise ImageError(f"{name} holds no picture: it is {described}. Send the files that hold the slices.")
     modality = str(header.get("Modality") or "")
     if modality not in _MODALITIES:
-        stated = modality if modality.isalpha() and len(modality) <= 4 else "another modality"
+        stated = modality if modality in _OTHER_MODALITIES else "another modality"
         raise ImageError(f"{name} is no MRI: its header says {stated}. Send slices of modality MR.")
 
 
@@ -297,21 +299,24 @@ def _describe(dataset: "Dataset", frame: _Frame) -> dict[str, str]:
     terms = [_SEQUENCES[term] for term in _as_list(dataset.get("ScanningSequence")) if term in _SEQUENCES]
     if terms:
         facts["sequence"] = ", ".join(terms)
-    for keyword, name in _TIMES.items():
-        if dataset.get(keyword) is not None:
-            facts[name] = f"{float(dataset.get(keyword)):g} ms"
-    if dataset.get("MagneticFieldStrength") is not None:
-        facts["field strength"] = f"{float(dataset.MagneticFieldStrength):g} T"
-    facts["contrast agent"] = "stated" if dataset.get("ContrastBolusAgent") else "not stated"
+    measures = "PixelMeasuresSequence"
+    numbers = {name: ([dataset.get(keyword)], "ms") for keyword, name in _TIMES.items()}
+    numbers["field strength"] = [dataset.get("MagneticFieldStrength")], "T"
+    numbers["pixel spacing"] = _find(dataset, frame.number, measures, "PixelSpacing") or [None], "mm"
+    numbers["slice thickness"] = [_find(dataset, frame.number, measures, "SliceThickness")], "mm"
+    facts |= {name: f"{stated} {unit}" for name, (values, unit) in numbers.items() if (stated := _format_numbers(values))}
     facts["matrix"] = f"{dataset.Columns} x {dataset.Rows}"
-    spacing = _find(dataset, frame.number, "PixelMeasuresSequence", "PixelSpacing")
-    if spacing is not None:
-        facts["pixel spacing"] = " x ".join(f"{float(side):.3g}" for side in spacing) + " mm"
-    thickness = _find(dataset, frame.number, "PixelMeasuresSequence", "SliceThickness")
-    if thickness is not None:
-        facts["slice thickness"] = f"{float(thickness):.3g} mm"
+    facts["contrast agent"] = "stated" if dataset.get("ContrastBolusAgent") else "not stated"
     facts["transfer syntax"] = dataset.file_meta.TransferSyntaxUID.name
     return facts
+
+
+def _format_numbers(values: Sequence[Any]) -> str:
+    """Empty where one of them is no number, whatever else a person has typed there."""
+    try:
+        return " x ".join(f"{float(value):.4g}" for value in values)
+    except (TypeError, ValueError):
+        return ""
 
 
 def _as_list(value: Any) -> list[str]:

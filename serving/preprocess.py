@@ -25,8 +25,6 @@ MAX_SIDE = 8192
 # A progressive JPEG has some ten; each is a pass over all pixels, whatever little it holds.
 _MAX_SCANS = 100
 _SCAN = b"\xff\xda"
-# JPEG is not among them: phones put a second, smaller picture behind the first.
-_FORMATS_OF_SEVERAL = ("PNG", "TIFF", "WEBP")
 FITS = ("pad", "stretch")
 # Scanners leave a few hot pixels; the window of 16-bit and float data ignores half a percent at either end.
 WINDOW_PERCENTILES = (0.5, 99.5)
@@ -122,13 +120,9 @@ def decode(source: ImageSource) -> Picture:
             "Send one slice, downscaled if need be."
         )
     try:
-        if _holds_several(image):
-            raise ImageError(f"{name} holds several pictures. Send one slice in each file.")
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _to_picture(image)
-    except ImageError:
-        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ImageError(f"{name} is damaged or cut short ({image.format or image.mode}). Export it again as PNG or JPEG.") from error
 
@@ -214,17 +208,6 @@ def _open(source: str | Path | bytes | Image.Image | np.ndarray) -> tuple[Image.
         raise ImageError(f"{name} unpacks to more pixels than the {MAX_PIXELS:,} accepted. Send one slice, downscaled if need be.") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"{name} is damaged. Export it again as PNG or JPEG.") from error
-
-
-def _holds_several(image: Image.Image) -> bool:
-    """Look for a second picture, and no further: a file of some megabytes may list millions."""
-    if image.format not in _FORMATS_OF_SEVERAL:
-        return False
-    try:
-        image.seek(1)
-    except EOFError:
-        return False
-    return True
 
 
 def _holds_volume(source: str | Path | bytes) -> bool:

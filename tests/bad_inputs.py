@@ -52,6 +52,11 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def chunk_bomb(kind: bytes) -> bytes:
+    """A chunk of compressed text that unpacks to 50 MB."""
+    return chunk(kind, b"a\0\0" + zlib.compress(bytes(50_000_000)))
+
+
 def png(*chunks: bytes, size: tuple[int, int] = (8, 8), depth: int = 8, colour: int = 0) -> bytes:
     """A PNG of hand-made chunks."""
     header = chunk(b"IHDR", struct.pack(">2I5B", *size, depth, colour, 0, 0, 0))
@@ -151,8 +156,6 @@ def build_foreign() -> list[Case]:
 def build_pngs() -> list[Case]:
     """PNG."""
     whole = encode(draw())
-    text_bomb = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(50_000_000)))
-    profile_bomb = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(50_000_000)))
     return [
         Case("empty", "a.png", lambda: b"", "empty"),
         Case("png signature alone", "a.png", lambda: whole[:8], DAMAGED),
@@ -165,13 +168,13 @@ def build_pngs() -> list[Case]:
         Case("png of 60,000 x 60,000", "a.png", lambda: png(pixels(), size=(60_000, 60_000)), TOO_MANY_PIXELS),
         Case("png that unpacks to 81 million pixels", "a.png", lambda: encode(Image.new("1", (9000, 9000))), TOO_MANY_PIXELS),
         Case("png of 1 x 2,000,000", "a.png", lambda: encode(Image.new("L", (1, 2_000_000))), TOO_MANY_PIXELS),
-        Case("png text that unpacks to 50 MB", "a.png", lambda: png(text_bomb, pixels()), DAMAGED),
-        Case("png profile that unpacks to 50 MB", "a.png", lambda: png(profile_bomb, pixels()), DAMAGED),
+        Case("png text that unpacks to 50 MB", "a.png", lambda: png(chunk_bomb(b"zTXt"), pixels()), DAMAGED),
+        Case("png profile that unpacks to 50 MB", "a.png", lambda: png(chunk_bomb(b"iCCP"), pixels()), DAMAGED),
         Case("png profile of garbage", "a.png", lambda: encode(draw(), icc_profile=b"garbage"), SCORED),
         Case("png without its palette", "a.png", lambda: png(pixels(value=3), colour=3), SCORED),
         Case("png with colours beyond its palette", "a.png", lambda: png(chunk(b"PLTE", b"\1\2\3"), pixels(value=200), colour=3), SCORED),
         Case("png with a broken animation", "a.png", lambda: png(chunk(b"acTL", b"\xff" * 8), pixels()), SCORED),
-        Case("png animation", "a.png", lambda: several("PNG"), "several pictures"),
+        Case("png animation", "a.png", lambda: several("PNG"), SCORED),
         Case("png with a page behind it", "a.png", lambda: whole + b"<script>alert(1)</script>", SCORED),
         Case("png named jpg", "a.jpg", lambda: whole, SCORED),
         Case("png of one pixel", "a.png", lambda: encode(Image.new("L", (1, 1))), SCORED),
@@ -219,7 +222,7 @@ def build_others() -> list[Case]:
         Case("tiff of one giant tile", "a.tif", lambda: tiff(tiff_tags(64, 64, **tile), bytes(99)), DAMAGED),
         Case("tiff of unknown compression", "a.tif", lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 777)), bytes(64)), DAMAGED),
         Case("tiff, deflated garbage", "a.tif", lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 8)), b"\x78\x9c" + b"\xff" * 62), DAMAGED),
-        Case("tiff of two pages", "a.tif", lambda: several("TIFF"), "several pictures"),
+        Case("tiff of two pages", "a.tif", lambda: several("TIFF"), SCORED),
         Case("tiff of numbers that are none", "a.tif", lambda: encode(Image.fromarray(nan), "TIFF"), SCORED),
         Case("bmp header alone", "a.bmp", lambda: bmp[:30], DAMAGED),
         Case("bmp cut in its pixels", "a.bmp", lambda: bmp[:2000], DAMAGED),
@@ -227,5 +230,5 @@ def build_others() -> list[Case]:
         Case("bmp of negative width", "a.bmp", lambda: bmp[:18] + struct.pack("<2i", -64, 64) + bmp[26:], TOO_MANY_PIXELS),
         Case("webp cut in half", "a.webp", lambda: webp[: len(webp) // 2], DAMAGED),
         Case("webp of 16,000 x 16,000", "a.webp", lambda: webp_of_size(16_000, 16_000), TOO_MANY_PIXELS),
-        Case("webp animation", "a.webp", lambda: several("WEBP"), "several pictures"),
+        Case("webp animation", "a.webp", lambda: several("WEBP"), SCORED),
     ]
