@@ -68,8 +68,9 @@ def is_dicom(head: bytes) -> bool:
     """Tell DICOM by its first bytes: the prefix `DICM`, or, in old files without it, a first element of group 8."""
     if head[128:132] == b"DICM":
         return True
-    is_first_element = head[:2] == b"\x08\x00" and head[2:4] in (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00")
-    return is_first_element and (head[4:6] in (b"UL", b"CS", b"UI") or head[6:8] == b"\x00\x00")
+    is_group_8 = head[:2] == b"\x08\x00" and head[3:4] == b"\x00"
+    has_type = head[4:6].isalpha() and head[4:6].isupper()
+    return is_group_8 and (has_type or head[6:8] == b"\x00\x00")  # else a length, of less than 64 kB
 
 
 def read_dicom(entries: Sequence[Entry]) -> DicomSlices:

@@ -91,8 +91,8 @@ def _window_slice(dataset: "Dataset", number: int, pixels: np.ndarray) -> np.nda
     if centre is not None and width is not None:
         shape = str(find_value(dataset, number, "FrameVOILUTSequence", "VOILUTFunction") or "LINEAR")
         windowed = _apply_voi_window(values, float(np.ravel(centre)[0]), float(np.ravel(width)[0]), shape)
-        # A window that shows nothing was meant for other units.
-        if windowed.size == 1 or windowed.min() < windowed.max():
+        # A window that shows nothing of what there is was meant for other units.
+        if windowed.min() < windowed.max() or values.min() == values.max():
             return windowed
     return apply_window(values, *find_window(values))
 
