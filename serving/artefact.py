@@ -4,7 +4,6 @@ Goes in: nothing (the bundled model), a folder, or a Hub repository with an opti
 config. Only the files that serving needs are downloaded, and `model.tflite` is compared with the sha256 in `config.json`.
 """
 
-import base64
 import hashlib
 import json
 import logging
@@ -15,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from serving.calibration import DEFAULT_COVERAGE
+from serving.guard import Guard, parse_guard
 from serving.preprocess import FITS
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
@@ -30,7 +28,6 @@ CARD_FILE = "README.md"
 RUN_SUBFOLDER = "artefact"
 BUNDLED = Path(__file__).parent / "pretrained"
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_DIRECTIONS_DTYPE = "<f2"
 # Like 5xx these say nothing about the repository. Any other error is a refusal, for which cached files are no remedy.
 _OUTAGE_STATUS = (408, 429)
 logger = logging.getLogger(__name__)
@@ -38,19 +35,6 @@ logger = logging.getLogger(__name__)
 
 class ArtefactError(RuntimeError):
     """A model that cannot be loaded; the message says what was expected, what came and what to do."""
-
-
-@dataclass(frozen=True)
-class GuardConfig:
-    """What the input guard compares a picture with.
-
-    Attributes:
-        directions: float32 (k, d), orthonormal rows: principal directions of the training embeddings.
-        threshold: largest distance from their subspace, [0, 1], that still counts as a brain MRI slice.
-    """
-
-    directions: np.ndarray
-    threshold: float
 
 
 @dataclass(frozen=True)
@@ -65,8 +49,9 @@ class ArtefactConfig:
         temperature: divides the logits before the softmax.
         prediction_set_thresholds: by coverage, the share of pictures whose prediction set shall hold the true label: labels with at
             least this probability cannot be ruled out; .95 is always among them.
+        unlike_prediction_set_thresholds: the same for slices unlike the training slices: lower, so their sets are wider.
         any_tumour_thresholds: by sensitivity, the share of tumours that an alarm shall catch: the least 1 - p(notumor) that raises it.
-        guard: for refusing pictures that are no brain MRI.
+        guard: tells what may be scored.
         raw: the whole file.
     """
 
@@ -76,8 +61,9 @@ class ArtefactConfig:
     architecture: str
     temperature: float
     prediction_set_thresholds: dict[float, float]
+    unlike_prediction_set_thresholds: dict[float, float]
     any_tumour_thresholds: dict[float, float]
-    guard: GuardConfig
+    guard: Guard
     raw: dict[str, Any]
 
 
@@ -159,17 +145,8 @@ def compute_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def encode_directions(directions: np.ndarray) -> dict[str, Any]:
-    """Store orthonormal rows float32 (k, d) as base64 of float16; inverse of what `load_config` reads."""
-    return {
-        "shape": list(directions.shape),
-        "dtype": _DIRECTIONS_DTYPE,
-        "base64": base64.b64encode(directions.astype(_DIRECTIONS_DTYPE).tobytes()).decode(),
-    }
-
-
 def _parse(raw: dict[str, Any]) -> ArtefactConfig:
-    guard, calibration, labels, size, fit = raw["guard"], raw["calibration"], raw["labels"], raw["image"]["size"], raw["image"]["fit"]
+    calibration, labels, size, fit = raw["calibration"], raw["labels"], raw["image"]["size"], raw["image"]["fit"]
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) or not 2 <= len(labels) == len(set(labels)):
         raise ValueError(f"labels should be a list of two or more different names, got {labels!r}")
     if not isinstance(size, int) or not 1 <= size <= 4096:
@@ -185,8 +162,9 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
         architecture=raw["architecture"],
         temperature=_parse_number(calibration, "temperature", 1e-3, 1e3),
         prediction_set_thresholds=_parse_thresholds(calibration, "prediction_set_thresholds", (DEFAULT_COVERAGE,)),
+        unlike_prediction_set_thresholds=_parse_thresholds(calibration, "unlike_prediction_set_thresholds", (DEFAULT_COVERAGE,)),
         any_tumour_thresholds=_parse_thresholds(calibration, "any_tumour_thresholds"),
-        guard=GuardConfig(_parse_directions(guard["directions"]), _parse_number(guard, "threshold", 0.0, 1.0)),
+        guard=parse_guard(raw["guard"]),
         raw=raw,
     )
 
@@ -207,17 +185,6 @@ def _parse_thresholds(section: dict[str, Any], name: str, required: tuple[float,
     if not all(0.0 < share < 1.0 for share in thresholds) or not thresholds.keys() >= set(required):
         raise ValueError(f"{name} should be for shares between 0 and 1, {' and '.join(map(str, required)) or 'any'} among them; got {list(stored)}")
     return thresholds
-
-
-def _parse_directions(stored: dict[str, Any]) -> np.ndarray:
-    """Inverse of `encode_directions`."""
-    if stored["dtype"] != _DIRECTIONS_DTYPE:
-        raise ValueError(f"directions should be of dtype {_DIRECTIONS_DTYPE}, got {stored['dtype']!r}")
-    content = base64.b64decode(stored["base64"], validate=True)
-    directions = np.frombuffer(content, _DIRECTIONS_DTYPE).reshape(stored["shape"]).astype(np.float32)
-    if directions.ndim != 2 or not directions.size or not np.allclose(directions @ directions.T, np.eye(len(directions)), atol=0.01):
-        raise ValueError(f"directions should be orthonormal rows, got shape {directions.shape}")
-    return directions
 
 
 def _download(repo_id: str, revision: str | None) -> Path:

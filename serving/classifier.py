@@ -19,7 +19,7 @@ import numpy as np
 from serving import artefact
 from serving.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
 from serving.explain import compute_heatmap
-from serving.guard import REASONS, Verdict, compute_distances
+from serving.guard import Verdict, judge
 from serving.preprocess import ImageSource, decode, fit_to_square
 from serving.runtime import LiteRTModel, Outputs
 
@@ -35,7 +35,8 @@ class Prediction:
             picture is unlike the training pictures, empty where it is refused.
         verdict: of the guard.
         reason: why the verdict is not `like_training`, for the person who sent the picture; else empty.
-        domain_distance: from the training data, [0, 1]; see `serving.guard`.
+        domain_distance: how strange the picture is, see `serving.guard`, as a share of what is refused: above 1 it is; one that is refused
+            for its colour or because it is empty may have less.
         logits: float32 (classes,), in the order of `probabilities`.
         cams: float32 (h, w, classes), class activation maps; `heatmaps` is made of them.
         image_size: side of the model's input and of the heat maps, pixels.
@@ -141,30 +142,31 @@ class Classifier:
         """
         config, outputs = self.config, self.run(images)
         probs = compute_probabilities(outputs.logits, config.temperature)
-        members = {coverage: compute_prediction_sets(probs, threshold) for coverage, threshold in config.prediction_set_thresholds.items()}
-        distances = compute_distances(outputs.embeddings, config.guard.directions)
-        predictions = []
-        for row, cams in enumerate(outputs.cams):
-            order = np.argsort(-probs[row], kind="stable")
-            verdict = Verdict.like_training if distances[row] <= config.guard.threshold else Verdict.not_brain_mri
-            scored = verdict is not Verdict.not_brain_mri
-            predictions.append(
-                Prediction(
-                    label=self.labels[order[0]] if scored else None,
-                    probabilities={label: float(probs[row, index]) for index, label in enumerate(self.labels)},
-                    prediction_sets={
-                        coverage: tuple(self.labels[index] for index in order if rows[row, index]) if scored else ()
-                        for coverage, rows in members.items()
-                    },
-                    verdict=verdict,
-                    reason=REASONS[verdict],
-                    domain_distance=float(distances[row]),
-                    logits=outputs.logits[row],
-                    cams=cams,
-                    image_size=config.image_size,
-                )
+        judged = judge(config.guard, outputs.embeddings, images, np.zeros(len(images)) if coloured is None else coloured)
+        return [
+            Prediction(
+                label=self.labels[probs[row].argmax()] if verdict is not Verdict.not_brain_mri else None,
+                probabilities={label: float(probs[row, index]) for index, label in enumerate(self.labels)},
+                prediction_sets=self._find_sets(probs[row], verdict),
+                verdict=verdict,
+                reason=reason,
+                domain_distance=distance,
+                logits=outputs.logits[row],
+                cams=outputs.cams[row],
+                image_size=config.image_size,
             )
-        return predictions
+            for row, (verdict, reason, distance) in enumerate(judged)
+        ]
+
+    def _find_sets(self, probs: np.ndarray, verdict: Verdict) -> dict[float, tuple[str, ...]]:
+        """Prediction sets of one picture by coverage, from probabilities float64 (classes,)."""
+        unlike = verdict is Verdict.unlike_training
+        thresholds = self.config.unlike_prediction_set_thresholds if unlike else self.config.prediction_set_thresholds
+        if verdict is Verdict.not_brain_mri:
+            return dict.fromkeys(thresholds, ())
+        order = np.argsort(-probs, kind="stable")
+        members = {coverage: compute_prediction_sets(probs[None], threshold)[0] for coverage, threshold in thresholds.items()}
+        return {coverage: tuple(self.labels[index] for index in order if row[index]) for coverage, row in members.items()}
 
 
 def _load_model(path: Path, config: artefact.ArtefactConfig) -> LiteRTModel:
@@ -175,7 +177,7 @@ def _load_model(path: Path, config: artefact.ArtefactConfig) -> LiteRTModel:
     except (ValueError, RuntimeError) as error:
         raise artefact.ArtefactError(f"{path.name} is no model that LiteRT can run: {error}. Export it again.") from error
     found = {"image size": model.image_size, "labels": outputs.logits.shape[1], "embedding": outputs.embeddings.shape[1]}
-    expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": config.guard.directions.shape[1]}
+    expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": len(config.guard.content_weights)}
     if found != expected:
         raise artefact.ArtefactError(f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}. Export both again together.")
     return model

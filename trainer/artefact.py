@@ -21,12 +21,13 @@ from rich.console import Console
 from serving import Classifier
 from serving import artefact as layout
 from serving.calibration import compute_probabilities
+from serving.guard import encode_guard
 from serving.runtime import LiteRTModel
-from trainer import calibration, evaluation
+from trainer import calibration, evaluation, guard_fit
 from trainer.card import write_card
-from trainer.config import Config, build_config
+from trainer.config import Config, DataConfig, build_config
 from trainer.export import load_best_model, save_keras, save_litert
-from trainer.input_pipeline import compute_fingerprint, load_learning_split
+from trainer.input_pipeline import compute_fingerprint, load_builder, load_learning_split
 from trainer.predictions import PREDICTIONS_FILE
 from trainer.run_folder import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError
 from trainer.tables import print_summary
@@ -106,21 +107,58 @@ def load_run_config(run_dir: epath.Path) -> Config:
 
 def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: Config) -> dict[str, Any]:
     """Fit what serving needs with the exported graph; the `calibration` and `guard` sections of `config.json`."""
-    model, size = LiteRTModel(litert), config.data.image_size
-    validation = load_learning_split(builder, "validation", config.data, size)
+    model = LiteRTModel(litert)
+    validation = load_learning_split(builder, "validation", config.data, config.data.image_size)
     outputs = model.run(validation.images)
     temperature = calibration.fit_temperature(outputs.logits, validation.true)
     probs = compute_probabilities(outputs.logits, temperature)
-    training_embeddings = model.run(load_learning_split(builder, "train", config.data, size).images).embeddings
-    directions, guard_threshold = calibration.fit_guard(training_embeddings, outputs.embeddings)
-    return {
-        "calibration": {
-            "temperature": temperature,
-            **calibration.fit_thresholds(probs, validation.true, validation.groups, tuple(builder.info.features["label"].names)),
-            "fitted_on": {"split": "validation", "count": len(validation.true), "accuracy": float((probs.argmax(axis=1) == validation.true).mean())},
-        },
-        "guard": {"threshold": guard_threshold, "directions": layout.encode_directions(directions)},
+    fitted = {
+        "temperature": temperature,
+        **calibration.fit_thresholds(probs, validation.true, validation.groups, tuple(builder.info.features["label"].names)),
+        "fitted_on": {"split": "validation", "count": len(validation.true), "accuracy": float((probs.argmax(axis=1) == validation.true).mean())},
     }
+    guarded = fit_guard_sections(model, builder, config.data, temperature)
+    return {"calibration": fitted | guarded["calibration"], "guard": guarded["guard"]}
+
+
+def fit_guard_sections(model: LiteRTModel, builder: tfds.core.DatasetBuilder, data: DataConfig, temperature: float) -> dict[str, Any]:
+    """Fit the `guard` section of `config.json`, and the thresholds that `calibration` holds for slices unlike the training slices."""
+    training, validation = (load_learning_split(builder, name, data, data.image_size) for name in ("train", "validation"))
+    varied = guard_fit.vary_slices(validation.images, guard_fit.VALIDATION_SEED)
+    unusual = model.run(varied)
+    guard = guard_fit.fit_guard(model, training.images, model.run(validation.images), varied, unusual)
+    thresholds = guard_fit.fit_unlike_set_thresholds(guard, unusual, validation.true, validation.groups, temperature)
+    return {"calibration": {"unlike_prediction_set_thresholds": thresholds}, "guard": encode_guard(guard)}
+
+
+def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
+    """Fit the guard of an artefact anew, by its `model.tflite` and the dataset it was trained on, and rewrite its `config.json`.
+
+    All other fields stay. An artefact of an older format version, whose guard this package cannot read, becomes one of today's.
+
+    Args:
+        folder: the artefact.
+        data_dir: where TFDS keeps datasets; None: its default.
+        console: where progress is told.
+
+    Raises:
+        ArtefactError: the folder holds no artefact.
+        ConfigError: its training config is of another version of this package.
+        DatasetMissingError: the dataset is not built.
+    """
+    path = folder / layout.CONFIG_FILE
+    if not path.is_file():
+        raise layout.ArtefactError(f"{folder} holds no {layout.CONFIG_FILE}, so it is no artefact. A finished `tumor train` writes one.")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    builder = load_builder(content["dataset"]["name"], data_dir)
+    with console.status("Fitting the guard on training and validation"):
+        model, data = LiteRTModel(folder / layout.LITERT_FILE), build_config(content["training"]).data
+        fitted = fit_guard_sections(model, builder, data, content["calibration"]["temperature"])
+    content |= {"format_version": layout.FORMAT_VERSION, "calibration": content["calibration"] | fitted["calibration"], "guard": fitted["guard"]}
+    temporary = path.with_name(f"{path.name}.partial")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    layout.load_config(folder)
 
 
 def write_config(folder: Path, config: Config, builder: tfds.core.DatasetBuilder, labels: tuple[str, ...], fitted: dict[str, Any]) -> None:

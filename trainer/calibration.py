@@ -1,6 +1,6 @@
-"""What is fitted on validation after training: temperature, thresholds of prediction sets and of the alarm for any tumour, guard.
+"""What is fitted on validation after training: temperature, thresholds of prediction sets and of the alarm for any tumour.
 
-Goes in: logits and embeddings of the exported graph. Comes out: the numbers of `config.json`. The test split is never seen here.
+Goes in: logits of the exported graph. Comes out: the numbers of `config.json`. The test split is never seen here.
 """
 
 import math
@@ -12,7 +12,6 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
 from serving.calibration import compute_probabilities
-from serving.guard import compute_distances
 from trainer.metrics import NO_TUMOUR
 
 # Shares of pictures whose prediction set shall hold the true label; the app shows both.
@@ -20,12 +19,6 @@ COVERAGES = (0.95, 0.99)
 # Shares of pictures with a tumour that the alarm for any tumour shall catch.
 SENSITIVITIES = (0.95, 0.99, 0.995)
 DRAW_SEED = 0
-# This and the share below were picked from a sweep (16 to 128 directions, 0.5 % and 1 %) on the bundled model, by pictures that are no
-# brain MRI and slices of another hospital; so what the guard does on those two sets is a development figure. Cluster centres and nearest
-# neighbours were tried on earlier weights only.
-GUARD_DIRECTIONS = 48
-# Share of validation slices that the guard may refuse.
-GUARD_REFUSALS = 0.01
 
 
 def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
@@ -122,21 +115,3 @@ def fit_any_tumour_thresholds(probs: np.ndarray, true: np.ndarray, labels: Seque
     healthy = list(labels).index(NO_TUMOUR)
     scores = np.sort(1.0 - probs[true != healthy, healthy])[::-1]
     return {wanted: float(scores[math.ceil(round(wanted * len(scores), 9)) - 1]) for wanted in SENSITIVITIES if len(scores)}
-
-
-def fit_guard(training_embeddings: np.ndarray, validation_embeddings: np.ndarray) -> tuple[np.ndarray, float]:
-    """Principal directions of the training embeddings, and the distance from them that few validation slices exceed.
-
-    Args:
-        training_embeddings: float32 (n, d).
-        validation_embeddings: float32 (m, d), of groups not in training.
-
-    Returns:
-        Directions float32 (k, d), orthonormal rows, as they read back after storage in half precision; and the threshold, [0, 1].
-    """
-    # Eigenvectors of the Gram matrix: the right singular vectors, without decomposing all n rows.
-    _, vectors = np.linalg.eigh(training_embeddings.T.astype(np.float64) @ training_embeddings)
-    directions = vectors[:, ::-1][:, :GUARD_DIRECTIONS].T
-    stored = directions.astype(np.float16).astype(np.float32)
-    threshold = np.quantile(compute_distances(validation_embeddings, stored), 1 - GUARD_REFUSALS, method="higher")
-    return stored, float(threshold)

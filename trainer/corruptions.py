@@ -2,8 +2,9 @@
 
 Goes in: a loaded `Classifier` and decoded pictures. Comes out: a dictionary for JSON, a table, a PNG.
 Pictures are changed at native size, before `serving.preprocess.fit_to_square`: that is how a hospital's export is blurred or shrunk.
-For evaluation alone: nothing is chosen by it. Training varies its images by weaker forms of some (by default turns, shifts, zooms,
-brightness, contrast and gamma), so these figures say little about changes never seen.
+The evaluation chooses nothing. Training varies its images by weaker forms of some (by default turns, shifts, zooms, brightness, contrast
+and gamma), and the guard's thresholds are fitted on validation slices with these very corruptions (`trainer.guard_fit`), so the
+figures, above all the share refused, say little about changes never seen.
 
 Source: protocol and summary, Hendrycks and Dietterich 2019 (arXiv:1903.12261); each corruption cites its own model where it has one.
 Severity 1 is hard to see; 3 is strong, but leaves the lesion recognisable: `plot_examples` draws a slice under all of them.

@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 SIDE = 192
+# Rows before columns.
+Pair = tuple[float, float] | np.ndarray
 _ROWS, _COLUMNS = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j].astype(np.float32)
 
 
@@ -150,7 +152,7 @@ def draw_chest_radiograph(rng: np.random.Generator, brain: np.ndarray) -> np.nda
 def draw_limb_radiograph(rng: np.random.Generator, brain: np.ndarray) -> np.ndarray:
     """Bright bones in grey flesh: a limb, a hand, a joint."""
     angle, count = rng.normal(0, 0.4), int(rng.integers(1, 6))
-    picture = np.zeros((SIDE, SIDE), np.float32)
+    picture: np.ndarray = np.zeros((SIDE, SIDE), np.float32)
     for place in (np.arange(count) - (count - 1) / 2) * rng.uniform(0.22, 0.4):
         across = (_COLUMNS - place) * np.cos(angle) + _ROWS * np.sin(angle) + 0.1 * np.sin(rng.uniform(1, 4) * _ROWS)
         width, gap = rng.uniform(0.05, 0.14), rng.uniform(-0.4, 0.4)
@@ -326,7 +328,7 @@ def _ramp(rng: np.random.Generator) -> np.ndarray:
     return _scale(_ROWS * np.sin(angle) + _COLUMNS * np.cos(angle))
 
 
-def _ellipse(rng: np.random.Generator, centre: np.ndarray, radii: np.ndarray, wobble: float = 0.0, turn: float = 3.0) -> np.ndarray:
+def _ellipse(rng: np.random.Generator, centre: Pair, radii: Pair, wobble: float = 0.0, turn: float = 3.0) -> np.ndarray:
     """Mask of a turned ellipse (rows before columns, the frame is 2 wide) whose rim goes in and out by `wobble`."""
     angle, rows, columns = rng.uniform(-turn, turn), _ROWS - centre[0], _COLUMNS - centre[1]
     v, u = (rows * np.cos(angle) - columns * np.sin(angle)) / radii[0], (rows * np.sin(angle) + columns * np.cos(angle)) / radii[1]

@@ -1,3 +1,4 @@
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from serving import ArtefactError, from_pretrained
-from serving.artefact import BUNDLED, CONFIG_FILE, LITERT_FILE, RUN_SUBFOLDER, encode_directions, load_config, locate_artefact
+from serving.artefact import BUNDLED, CONFIG_FILE, LITERT_FILE, RUN_SUBFOLDER, load_config, locate_artefact
 
 REQUIRED = [
     "labels",
@@ -17,9 +18,12 @@ REQUIRED = [
     "calibration",
     "calibration.temperature",
     "calibration.prediction_set_thresholds",
+    "calibration.unlike_prediction_set_thresholds",
     "calibration.any_tumour_thresholds",
     "guard",
-    "guard.threshold",
+    "guard.content_bias",
+    "guard.refusal_threshold",
+    "guard.hidden_weights",
     "guard.directions",
     "guard.directions.shape",
     "guard.directions.dtype",
@@ -27,7 +31,7 @@ REQUIRED = [
     "sha256",
     f"sha256:{LITERT_FILE}",
 ]
-HALF_ROW = encode_directions(np.full((1, 4), 0.25, np.float32))
+HALF_ROW = {"shape": [1, 1280], "dtype": "<f2", "base64": base64.b64encode(np.full(1280, 0.01, "<f2").tobytes()).decode()}
 MALFORMED = {
     "labels": [None, "glioma", [], ["glioma"], ["glioma", "glioma"], ["glioma", 2], {"glioma": 0}],
     "image": [None, 224, []],
@@ -38,10 +42,14 @@ MALFORMED = {
     "calibration.prediction_set_thresholds": [None, 0.4, [], {}, {"0.99": 0.1}, {"0.95": 1.1}, {"0.95": -0.1}, {"0.95": 0.4, "99 %": 0.1}],
     "calibration.any_tumour_thresholds": [None, 0.4, {"0.95": None}, {"95": 0.4}, {"nan": 0.4}],
     "guard": [None, []],
-    "guard.threshold": ["far", -1, float("nan")],
-    "guard.directions": [None, "unit", [[1.0]], HALF_ROW, HALF_ROW | {"shape": [4]}, HALF_ROW | {"shape": [0, 4], "base64": ""}],
+    "guard.content_bias": ["0", None, float("nan")],
+    "guard.refusal_threshold": ["far", -1, 0, float("inf")],
+    "guard.unlike_threshold": [-0.1, 1.1],
+    "guard.spreads": [HALF_ROW, {"shape": [3], "dtype": "<f4", "base64": base64.b64encode(bytes(12)).decode()}],
+    "guard.hidden_weights": [None, HALF_ROW],
+    "guard.directions": [None, "unit", [[1.0]], HALF_ROW, HALF_ROW | {"shape": [1280]}, HALF_ROW | {"shape": [0, 1280], "base64": ""}],
     "guard.directions.shape": [[3, 7], "64", [10**30, 1], None],
-    "guard.directions.dtype": ["O", "<f4", 2],
+    "guard.directions.dtype": ["O", "<i2", 2],
     "guard.directions.base64": ["", "###", "AAA", 1, None],
     "sha256": [None, "abc", []],
     f"sha256:{LITERT_FILE}": [None, 7],
@@ -79,21 +87,16 @@ def test_good_config_is_read(artefact_dir, config):
     stored = config["calibration"]["prediction_set_thresholds"]
     assert found.prediction_set_thresholds == {0.95: stored["0.95"], 0.99: stored["0.99"]}
     assert list(found.any_tumour_thresholds) == [0.95, 0.99, 0.995]
-    assert found.guard.threshold == config["guard"]["threshold"]
+    assert found.guard.refusal_threshold == config["guard"]["refusal_threshold"]
+    assert list(found.unlike_prediction_set_thresholds) == [0.95, 0.99]
     assert found.guard.directions.shape == tuple(config["guard"]["directions"]["shape"])
     assert found.guard.directions.dtype == np.float32
     assert found.raw == config
 
 
-def test_directions_survive_storage(tmp_path, config):
-    rows = np.linalg.qr(np.random.default_rng(0).normal(size=(32, 5)))[0].T.astype(np.float32)
-    config["guard"]["directions"] = encode_directions(rows)
-    np.testing.assert_allclose(load_config(write_config(tmp_path, config)).guard.directions, rows, atol=1e-3)
-
-
-@pytest.mark.parametrize("version", [0, 1, "2", None])
+@pytest.mark.parametrize("version", [0, 2, "3", None])
 def test_other_format_version_is_refused(tmp_path, config, version):
-    with pytest.raises(ArtefactError, match=f"format version {version!r}; this package reads 2"):
+    with pytest.raises(ArtefactError, match=f"format version {version!r}; this package reads 3"):
         load_config(write_config(tmp_path, config | {"format_version": version}))
 
 

@@ -5,11 +5,9 @@ import pytest
 
 from serving.artefact import BUNDLED, load_config
 from serving.calibration import compute_probabilities
-from serving.guard import compute_distances
 from trainer.calibration import (
     draw_one_per_group,
     fit_any_tumour_thresholds,
-    fit_guard,
     fit_prediction_set_threshold,
     fit_prediction_set_thresholds,
     fit_temperature,
@@ -95,16 +93,3 @@ def test_thresholds_of_the_bundled_model_are_those_of_its_validation_predictions
     assert fitted["prediction_set_thresholds"] == config.prediction_set_thresholds
     assert fitted["any_tumour_thresholds"] == config.any_tumour_thresholds
     assert fitted["thresholds_fitted_on"] == config.raw["calibration"]["thresholds_fitted_on"]
-
-
-def test_guard_accepts_what_it_knows_and_refuses_the_rest():
-    generator = np.random.default_rng(0)
-    basis = generator.normal(size=(3, 200)).astype(np.float32)
-    known = generator.normal(size=(1000, 3)).astype(np.float32) @ basis
-    known += generator.normal(scale=0.01, size=known.shape).astype(np.float32)
-    directions, threshold = fit_guard(known[:600], known[600:])
-    np.testing.assert_allclose(directions @ directions.T, np.eye(len(directions)), atol=0.01)
-    np.testing.assert_array_equal(directions, directions.astype(np.float16).astype(np.float32))
-    assert (compute_distances(known[600:], directions) > threshold).mean() <= 0.01
-    strangers = generator.normal(size=(100, 200)).astype(np.float32)
-    assert (compute_distances(strangers, directions) > threshold).all()
