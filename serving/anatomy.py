@@ -8,7 +8,7 @@ the left of the picture with front or head up, and a sagittal one the face on th
 import numpy as np
 from PIL import Image
 
-from serving.preprocess import ImageError
+from serving.preprocess import MAX_PIXELS, MAX_SIDE, ImageError
 
 # By patient axis (x, y, z) that a slice is cut across.
 PLANES = ("sagittal", "coronal", "axial")
@@ -48,27 +48,38 @@ def orient_slice(pixels: np.ndarray, right: np.ndarray, down: np.ndarray, plane:
     return pixels
 
 
-def square_pixels(grey: np.ndarray, row_spacing: float, column_spacing: float) -> np.ndarray:
-    """Resize the coarser side to the finer spacing, so that a pixel is as high as it is wide.
+def compute_square_shape(shape: tuple[int, int], row_spacing: float, column_spacing: float) -> tuple[int, int]:
+    """Height and width of a slice once its pixels are as high as they are wide: the coarser side grows to the finer spacing.
 
     Args:
-        grey: uint8 (h, w).
+        shape: height and width, pixels.
         row_spacing: from one row to the next, in any unit.
         column_spacing: from one column to the next, in the same unit.
 
     Returns:
-        uint8 (h', w'), the same array where the spacings agree to a tenth or are not known (not positive).
+        The same shape where the spacings agree to a tenth or are not known (not positive).
 
     Raises:
-        ImageError: the spacings differ more than any scanner's do.
+        ImageError: the spacings differ more than any scanner's do, or the slice would be too large.
     """
     if not (0 < row_spacing < np.inf and 0 < column_spacing < np.inf):
-        return grey
-    stretch = max(row_spacing, column_spacing) / min(row_spacing, column_spacing)
-    if stretch < 1 + _SQUARE_TOLERANCE:
-        return grey
-    if stretch > _MAX_STRETCH:
-        raise ImageError(f"Pixels of {row_spacing:g} x {column_spacing:g} cannot be right: the header is damaged. Export it again.")
+        return shape
     finest = min(row_spacing, column_spacing)
-    size = (round(grey.shape[1] * column_spacing / finest), round(grey.shape[0] * row_spacing / finest))
-    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC))
+    stretch = max(row_spacing, column_spacing) / finest
+    if stretch < 1 + _SQUARE_TOLERANCE:
+        return shape
+    height, width = round(shape[0] * row_spacing / finest), round(shape[1] * column_spacing / finest)
+    if stretch > _MAX_STRETCH or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
+        raise ImageError(
+            f"Slices of {shape[1]} x {shape[0]} pixels, {column_spacing:g} x {row_spacing:g} mm each, are too long and thin to be shown. "
+            "Choose another plane, or export again where the header is wrong."
+        )
+    return height, width
+
+
+def square_pixels(grey: np.ndarray, row_spacing: float, column_spacing: float) -> np.ndarray:
+    """Resize uint8 (h, w) to `compute_square_shape` of it (bicubic)."""
+    height, width = compute_square_shape(grey.shape, row_spacing, column_spacing)
+    if (height, width) == grey.shape:
+        return grey
+    return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC))

@@ -155,7 +155,7 @@ def _find_in_folder(folder: Path) -> list[Input]:
     found = []
     for parent, _, names in sorted(os.walk(folder)):
         paths = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
-        opened = [_open(path) for path in paths if path.is_file()]
+        opened = [_open(path) for path in paths if os.path.isfile(path)]
         series = [one.source for one in opened if one.is_volume and isinstance(one.source, Path) and _is_dicom(one.source)]
         found += [one for one in opened if one.source not in series]
         if series:
@@ -165,7 +165,7 @@ def _find_in_folder(folder: Path) -> list[Input]:
 
 def _open(path: Path) -> Input:
     # A pipe or a device would be waited for, and what its first bytes were is gone when the rest is read.
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         return Input(str(path), ImageError(f"{path.name} is no regular file. Hand it over as standard input: tumor predict -"))
     return Input(str(path), path, is_volume(_read_head(path)))
 

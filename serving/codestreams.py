@@ -35,7 +35,7 @@ def check_frame(frame: bytes, syntax: str, rows: int, columns: int, bytes_per_pi
     found = _find_size(frame)
     if found != (rows, columns):
         states = "states no size" if found is None else f"is {found[1]} x {found[0]}"
-        raise ImageError(f"its compressed picture {states}, its header says {columns} x {rows}")
+        raise ImageError(f"its compressed picture {states}, its header says {columns} x {rows}. Export it uncompressed.")
 
 
 def _find_size(frame: bytes) -> tuple[int, int] | None:
@@ -60,7 +60,7 @@ def _check_rle(frame: bytes, pixels: int, bytes_per_pixel: int) -> None:
     """Add up the runs of every segment (PS3.5 annex G) without writing them out."""
     count = int.from_bytes(frame[:4], "little")
     if count != bytes_per_pixel or len(frame) < 64:
-        raise ImageError(f"its compressed picture has {count} segments, its header says {bytes_per_pixel}")
+        raise ImageError(f"its compressed picture has {count} segments, its header says {bytes_per_pixel}. Export it uncompressed.")
     starts = [*struct.unpack_from(f"<{count}I", frame, 4), len(frame)]
     for at, end in pairwise(starts):
         unpacked = 0
@@ -69,4 +69,4 @@ def _check_rle(frame: bytes, pixels: int, bytes_per_pixel: int) -> None:
             unpacked += 0 if control == 128 else 257 - control if control > 128 else control + 1
             at += 2 if control > 128 else control + 2 if control < 128 else 1
         if not pixels <= unpacked <= pixels + 1:
-            raise ImageError(f"its compressed picture does not unpack to the {pixels:,} pixels that its header says")
+            raise ImageError(f"its compressed picture does not unpack to the {pixels:,} pixels that its header says. Export it uncompressed.")

@@ -3,27 +3,20 @@
 Goes in: `serving.sources.Entry` objects that hold DICOM. Comes out: the slices of one series, in anatomical order. Patient identifiers
 are neither kept nor shown: of the header only technical fields are read, and no message of the parser, which may quote the header, gets
 into an error or a log.
-
-A slice gets the window that its header asks for (VOI LUT, or centre and width: what a viewer shows and an export keeps), else the
-percentiles that a 16-bit picture gets, slice by slice: the training pictures were exported one by one, and so a slice gets the same
-answer alone, within its series and as a picture.
 """
 
 import io
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.anatomy import find_plane, orient_slice, square_pixels
+from serving.anatomy import find_plane
 from serving.codestreams import check_frame
-from serving.preprocess import ImageError, apply_window, decode_grey, find_window
+from serving.dicom_pixels import find_value, import_pydicom, make_slice
+from serving.preprocess import ImageError
 from serving.sources import MAX_SLICES, MAX_VOXELS, Entry
 
 if TYPE_CHECKING:
@@ -31,13 +24,16 @@ if TYPE_CHECKING:
 
 # An MRI has up to 1024 x 1024 pixels a slice.
 MAX_FRAME_PIXELS = 2048 * 2048
-# Before the pixels; 1,000 frames of an enhanced MR have about 2 MB. The parser takes some 3 microseconds for each 8 bytes of a hostile one.
-_MAX_HEADER_BYTES = 4 * 1024 * 1024
+# Before the pixels: 1,000 frames of an enhanced MR have about 2 MB, of some hundred elements. The parser takes microseconds for each.
+_MAX_HEADER_BYTES = 3 * 1024 * 1024
+_MAX_ELEMENTS = 10_000
 # Groups of the pixels, and of what may follow them.
 _PIXELS, _AFTER_PIXELS = 0x7FE00000, 0x7FE10000
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 # MR, and what screen captures and converted files call themselves: of those the guard judges by their looks.
 _MODALITIES = ("MR", "OT", "SC", "")
+# PS3.3 C.7.3.1.1.1, the common ones; any other text in this field is not repeated.
+_OTHER_MODALITIES = ("CR", "CT", "DX", "ECG", "ES", "GM", "IO", "MG", "NM", "OP", "PT", "RF", "SM", "US", "XA", "XC")
 # Images of the same place (echoes, diffusion directions, points in time) have the same position along the normal to this, mm.
 _SAME_PLACE = 1e-2
 # PS3.3 C.8.3.1.1.1: the defined terms; anything else in these fields is not shown.
@@ -72,8 +68,9 @@ def is_dicom(head: bytes) -> bool:
     """Tell DICOM by its first bytes: the prefix `DICM`, or, in old files without it, a first element of group 8."""
     if head[128:132] == b"DICM":
         return True
-    is_first_element = head[:2] == b"\x08\x00" and head[2:4] in (b"\x00\x00", b"\x01\x00", b"\x05\x00", b"\x08\x00")
-    return is_first_element and (head[4:6] in (b"UL", b"CS", b"UI") or head[6:8] == b"\x00\x00")
+    is_group_8 = head[:2] == b"\x08\x00" and head[3:4] == b"\x00"
+    has_type = head[4:6].isalpha() and head[4:6].isupper()
+    return is_group_8 and (has_type or head[6:8] == b"\x00\x00")  # else a length, of less than 64 kB
 
 
 def read_dicom(entries: Sequence[Entry]) -> DicomSlices:
@@ -120,14 +117,18 @@ def _order(frames: list[_Frame]) -> tuple[list[_Frame], int]:
 def _list_frames(entry: Entry) -> list[_Frame]:
     """Read the header of one file."""
     with entry.open() as stream:
-        header = _parse(io.BytesIO(stream.read(_MAX_HEADER_BYTES)), entry, with_pixels=False)
+        start = io.BytesIO(stream.read(_MAX_HEADER_BYTES))
+    header = _parse(start, entry, with_pixels=False)
+    if start.tell() >= _MAX_HEADER_BYTES:
+        raise ImageError(f"{entry.name} has a header of more than {_MAX_HEADER_BYTES:,} bytes. Export it again.")
     try:
         _check_kind(header, entry.name)
         count = int(header.get("NumberOfFrames") or 1)
         rows, columns = int(header.Rows), int(header.Columns)
         if not 0 < rows * columns <= MAX_FRAME_PIXELS or not 0 < count <= MAX_SLICES:
             raise ImageError(
-                f"{entry.name} has {count:,} pictures of {columns} x {rows} pixels; at most {MAX_SLICES:,} of {MAX_FRAME_PIXELS:,} are accepted."
+                f"{entry.name} has {count:,} pictures of {columns} x {rows} pixels; at most {MAX_SLICES:,} of {MAX_FRAME_PIXELS:,} are accepted. "
+                "Export it again."
             )
         return [_locate(header, entry, number, (rows, columns)) for number in range(count)]
     except ImageError:
@@ -140,19 +141,19 @@ def _list_frames(entry: Entry) -> list[_Frame]:
 def _check_kind(header: "Dataset", name: str) -> None:
     """Refuse what holds no picture, or one that is no MRI."""
     if "Rows" not in header or "Columns" not in header:
-        kind = _import_pydicom().uid.UID(str(header.get("SOPClassUID", "")))
+        kind = import_pydicom().uid.UID(str(header.get("SOPClassUID", "")))
         described = f"an object of the kind {kind.name}" if kind and kind.name != kind else "a DICOM object"
         raise ImageError(f"{name} holds no picture: it is {described}. Send the files that hold the slices.")
     modality = str(header.get("Modality") or "")
     if modality not in _MODALITIES:
-        stated = modality if modality.isalpha() and len(modality) <= 4 else "another modality"
+        stated = modality if modality in _OTHER_MODALITIES else "another modality"
         raise ImageError(f"{name} is no MRI: its header says {stated}. Send slices of modality MR.")
 
 
 def _locate(header: "Dataset", entry: Entry, number: int, shape: tuple[int, int]) -> _Frame:
     """Say to which series a frame belongs, and where it lies along the normal."""
-    axes = _find(header, number, "PlaneOrientationSequence", "ImageOrientationPatient")
-    place = _find(header, number, "PlanePositionSequence", "ImagePositionPatient")
+    axes = find_value(header, number, "PlaneOrientationSequence", "ImageOrientationPatient")
+    place = find_value(header, number, "PlanePositionSequence", "ImagePositionPatient")
     plane, position, directions = None, None, None
     if axes is not None and len(axes) == 6:
         right, down = np.array(axes[:3], float), np.array(axes[3:], float)
@@ -165,17 +166,6 @@ def _locate(header: "Dataset", entry: Entry, number: int, shape: tuple[int, int]
     is_localiser = "LOCALIZER" in [str(part).upper() for part in header.get("ImageType") or ()]
     series = (str(header.get("SeriesInstanceUID", "")), is_localiser, directions, shape)
     return _Frame(entry, number, series, plane, position, int(header.get("InstanceNumber") or 0))
-
-
-def _find(header: "Dataset", number: int, sequence: str, keyword: str) -> Any:
-    """A value that stands in the header itself or, in a multi-frame file, with one frame or with all."""
-    if keyword in header:
-        return header.get(keyword)
-    for groups, index in (("PerFrameFunctionalGroupsSequence", number), ("SharedFunctionalGroupsSequence", 0)):
-        items = header.get(groups)
-        if items and index < len(items) and items[index].get(sequence):
-            return items[index].get(sequence)[0].get(keyword)
-    return None
 
 
 def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> DicomSlices:
@@ -192,9 +182,9 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> DicomSl
     facts: dict[str, str] = {}
     for wanted in by_file.values():
         try:
-            header, decoded = _decode_file(wanted)
+            described, decoded = _decode_file(wanted)
             slices |= decoded
-            facts = facts or _describe(header, wanted[0])
+            facts = facts or described
         except ImageError as error:
             if is_alone:
                 raise
@@ -206,7 +196,8 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> DicomSl
     return DicomSlices(tuple(slices[frame] for frame in kept), kept[0].plane, positions, facts, tuple(skipped))
 
 
-def _decode_file(frames: list[_Frame]) -> tuple["Dataset", dict[_Frame, np.ndarray]]:
+def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.ndarray]]:
+    """Facts and slices of one file."""
     entry = frames[0].entry
     with entry.open() as stream:
         dataset = _parse(stream, entry, with_pixels=True)
@@ -214,8 +205,10 @@ def _decode_file(frames: list[_Frame]) -> tuple["Dataset", dict[_Frame, np.ndarr
         raise ImageError(f"{entry.name} holds no pixels, only their header. Export it again.")
     try:
         _check_frames(dataset, frames)
-        pixels = _import_pydicom().pixels.iter_pixels(dataset, indices=[frame.number for frame in frames])
-        return dataset, {frame: _to_slice(dataset, frame, array) for frame, array in zip(frames, pixels, strict=True)}
+        pixels = import_pydicom().pixels.iter_pixels(dataset, indices=[frame.number for frame in frames])
+        return _describe(dataset, frames[0]), {
+            frame: make_slice(dataset, frame.number, frame.plane, array) for frame, array in zip(frames, pixels, strict=True)
+        }
     except ImageError as error:
         raise ImageError(f"{entry.name}: {error}") from None
     except RuntimeError as error:
@@ -223,7 +216,7 @@ def _decode_file(frames: list[_Frame]) -> tuple["Dataset", dict[_Frame, np.ndarr
             raise ImageError(f"{entry.name} has pixels that cannot be decompressed. Export it uncompressed.") from None
         raise ImageError(f"{entry.name} is compressed; reading it needs the extra `medical`: pip install '.[medical]'") from None
     except Exception:
-        raise ImageError(f"{entry.name} has damaged pixels, or fewer than its header says. Export it again.") from None
+        raise ImageError(f"{entry.name} has damaged pixels or a damaged header, or is cut short. Export it again.") from None
 
 
 def _check_frames(dataset: "Dataset", frames: list[_Frame]) -> None:
@@ -233,57 +226,8 @@ def _check_frames(dataset: "Dataset", frames: list[_Frame]) -> None:
     count = int(dataset.get("NumberOfFrames") or 1)
     size = (dataset.BitsAllocated + 7) // 8 * dataset.SamplesPerPixel
     for frame in frames:
-        stored = _import_pydicom().encaps.get_frame(dataset.PixelData, frame.number, number_of_frames=count)
+        stored = import_pydicom().encaps.get_frame(dataset.PixelData, frame.number, number_of_frames=count)
         check_frame(stored, str(syntax), dataset.Rows, dataset.Columns, size)
-
-
-def _to_slice(dataset: "Dataset", frame: _Frame, pixels: np.ndarray) -> np.ndarray:
-    """Window, invert, make pixels square, and turn: uint8 (h, w)."""
-    processing = _import_pydicom().pixels
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        pixels = processing.apply_color_lut(pixels, dataset)
-    if pixels.ndim == 3:
-        grey = decode_grey((pixels >> 8 * (pixels.dtype.itemsize - 1)).astype(np.uint8))
-    else:
-        grey = _window_slice(dataset, frame.number, pixels)
-        if dataset.PhotometricInterpretation == "MONOCHROME1":
-            grey = 255 - grey
-    spacing = _find(dataset, frame.number, "PixelMeasuresSequence", "PixelSpacing")
-    if spacing is not None and len(spacing) == 2:
-        grey = square_pixels(grey, float(spacing[0]), float(spacing[1]))
-    if frame.plane is not None:
-        axes = np.array(_find(dataset, frame.number, "PlaneOrientationSequence", "ImageOrientationPatient"), float)
-        grey = orient_slice(grey, axes[:3], axes[3:], frame.plane)
-    return np.ascontiguousarray(grey)
-
-
-def _window_slice(dataset: "Dataset", number: int, pixels: np.ndarray) -> np.ndarray:
-    """Rescale to the scanner's units and window as the header asks, else by percentiles."""
-    slope = _find(dataset, number, "PixelValueTransformationSequence", "RescaleSlope")
-    intercept = _find(dataset, number, "PixelValueTransformationSequence", "RescaleIntercept")
-    values = pixels.astype(np.float32) * float(1 if slope is None else slope) + float(intercept or 0)
-    if dataset.get("VOILUTSequence"):
-        table = dataset.VOILUTSequence[0]
-        return apply_window(_import_pydicom().pixels.apply_voi(values.astype(np.int64), dataset), 0.0, 2.0 ** int(table.LUTDescriptor[2]) - 1)
-    centre = _find(dataset, number, "FrameVOILUTSequence", "WindowCenter")
-    width = _find(dataset, number, "FrameVOILUTSequence", "WindowWidth")
-    if centre is not None and width is not None:
-        shape = str(_find(dataset, number, "FrameVOILUTSequence", "VOILUTFunction") or "LINEAR")
-        windowed = _apply_voi_window(values, float(np.ravel(centre)[0]), float(np.ravel(width)[0]), shape)
-        # A window that shows nothing was meant for other units.
-        if windowed.size == 1 or windowed.min() < windowed.max():
-            return windowed
-    return apply_window(values, *find_window(values))
-
-
-def _apply_voi_window(values: np.ndarray, centre: float, width: float, shape: str) -> np.ndarray:
-    """Source: DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3, equations for the functions LINEAR, LINEAR_EXACT and SIGMOID."""
-    if shape == "SIGMOID":
-        exponent = np.clip(-4 * (values - centre) / max(width, 1e-6), -50, 50)
-        return apply_window(1 / (1 + np.exp(exponent)), 0.0, 1.0)
-    if shape == "LINEAR_EXACT":
-        return apply_window(values, centre - width / 2, centre + width / 2)
-    return apply_window(values, centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2)
 
 
 def _describe(dataset: "Dataset", frame: _Frame) -> dict[str, str]:
@@ -292,21 +236,24 @@ def _describe(dataset: "Dataset", frame: _Frame) -> dict[str, str]:
     terms = [_SEQUENCES[term] for term in _as_list(dataset.get("ScanningSequence")) if term in _SEQUENCES]
     if terms:
         facts["sequence"] = ", ".join(terms)
-    for keyword, name in _TIMES.items():
-        if dataset.get(keyword) is not None:
-            facts[name] = f"{float(dataset.get(keyword)):g} ms"
-    if dataset.get("MagneticFieldStrength") is not None:
-        facts["field strength"] = f"{float(dataset.MagneticFieldStrength):g} T"
-    facts["contrast agent"] = "stated" if dataset.get("ContrastBolusAgent") else "not stated"
+    measures = "PixelMeasuresSequence"
+    numbers = {name: ([dataset.get(keyword)], "ms") for keyword, name in _TIMES.items()}
+    numbers["field strength"] = [dataset.get("MagneticFieldStrength")], "T"
+    numbers["pixel spacing"] = find_value(dataset, frame.number, measures, "PixelSpacing") or [None], "mm"
+    numbers["slice thickness"] = [find_value(dataset, frame.number, measures, "SliceThickness")], "mm"
+    facts |= {name: f"{stated} {unit}" for name, (values, unit) in numbers.items() if (stated := _format_numbers(values))}
     facts["matrix"] = f"{dataset.Columns} x {dataset.Rows}"
-    spacing = _find(dataset, frame.number, "PixelMeasuresSequence", "PixelSpacing")
-    if spacing is not None:
-        facts["pixel spacing"] = " x ".join(f"{float(side):.3g}" for side in spacing) + " mm"
-    thickness = _find(dataset, frame.number, "PixelMeasuresSequence", "SliceThickness")
-    if thickness is not None:
-        facts["slice thickness"] = f"{float(thickness):.3g} mm"
+    facts["contrast agent"] = "stated" if dataset.get("ContrastBolusAgent") else "not stated"
     facts["transfer syntax"] = dataset.file_meta.TransferSyntaxUID.name
     return facts
+
+
+def _format_numbers(values: Sequence[Any]) -> str:
+    """Empty where one of them is no number, whatever else a person has typed there."""
+    try:
+        return " x ".join(f"{float(value):.4g}" for value in values)
+    except (TypeError, ValueError):
+        return ""
 
 
 def _as_list(value: Any) -> list[str]:
@@ -315,7 +262,7 @@ def _as_list(value: Any) -> list[str]:
 
 def _parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
     """Parse a file up to its pixels, with or without them; not beyond, where nothing is needed and much may lie."""
-    pydicom = _import_pydicom()
+    pydicom = import_pydicom()
     reader = pydicom.filereader
     try:
         stream.seek(132 if entry.head[128:132] == b"DICM" else 0)
@@ -323,8 +270,8 @@ def _parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
         if meta.get("TransferSyntaxUID") == _DEFLATED:
             raise ImageError(f"{entry.name} is deflated DICOM, which is not read. Export it with another transfer syntax.")
         stream.seek(0)
-        end = _AFTER_PIXELS if with_pixels else _PIXELS
-        dataset = reader.read_partial(stream, lambda tag, _vr, _length: tag >= end, force=True)
+        end, left = _AFTER_PIXELS if with_pixels else _PIXELS, iter(range(_MAX_ELEMENTS))
+        dataset = reader.read_partial(stream, lambda tag, _vr, _length: tag >= end or next(left, None) is None, force=True)
         if "TransferSyntaxUID" not in dataset.file_meta:
             is_implicit = dataset.original_encoding[0]
             dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if is_implicit else pydicom.uid.ExplicitVRLittleEndian
@@ -333,18 +280,3 @@ def _parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
         raise
     except Exception:
         raise ImageError(f"{entry.name} is damaged: it cannot be read as DICOM. Export it again.") from None
-
-
-@cache
-def _import_pydicom() -> ModuleType:
-    """Import the parser on first use, and keep it from quoting headers in warnings and logs."""
-    try:
-        import pydicom
-        import pydicom.encaps
-        import pydicom.pixels
-    except ImportError as error:
-        raise ImageError("Reading DICOM needs the extra `medical`: pip install '.[medical]'") from error
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"pydicom")
-    return pydicom

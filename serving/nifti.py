@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from serving.anatomy import PLANES, orient_slice, square_pixels
+from serving.anatomy import PLANES, compute_square_shape, orient_slice, square_pixels
 from serving.preprocess import ImageError, apply_window, decode_grey, find_window
 from serving.sources import MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
 
@@ -76,6 +76,9 @@ def read_nifti(entry: Entry, plane: str | None) -> NiftiSlices:
     spacing = np.linalg.norm(affine[:, :3], axis=0)
     across = _find_cut(plane, axes, spacing)
     rows, columns = (axis for axis in range(3) if axis != across)
+    height, width = compute_square_shape((data.shape[rows], data.shape[columns]), spacing[rows], spacing[columns])
+    if data.shape[across] * height * width > MAX_VOXELS:
+        raise ImageError(f"{entry.name} has too many pixels to be cut so: at most {MAX_VOXELS:,} are accepted. Choose another plane.")
     normal = affine[:, across] / spacing[across]
     normal *= np.sign(normal[axes[across]])
     centre = affine[:, 3] + affine[:, rows] * (data.shape[rows] - 1) / 2 + affine[:, columns] * (data.shape[columns] - 1) / 2
@@ -104,7 +107,10 @@ def _read(entry: Entry) -> tuple["Nifti1Header", bytes]:
         header = make(head[: _HEADER_BYTES[version or 1]], check=False)
         shape, dtype = header.get_data_shape(), header.get_data_dtype()
         header.get_slope_inter()
-        end = int(header.get_data_offset()) + int(np.prod(shape, dtype=object)) * dtype.itemsize
+        start = int(header.get_data_offset())
+        if start < _HEADER_BYTES[version or 1]:
+            raise ValueError(f"the data start at {start}")
+        end = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
     except Exception as error:  # the parser answers damaged headers with almost any exception
         raise ImageError(f"{entry.name} has a damaged NIfTI header. Export it again.") from error
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
@@ -115,6 +121,7 @@ def _read(entry: Entry) -> tuple["Nifti1Header", bytes]:
         with entry.open() as stream:
             packed: IO[bytes] = gzip.GzipFile(fileobj=stream) if entry.head.startswith(GZIP_MAGIC) else stream  # type: ignore[assignment]
             content = packed.read(end)
+            packed.read(1)  # where the data end with the file, this compares the check sum
     except (OSError, EOFError, zlib.error) as error:
         raise ImageError(f"{entry.name} is damaged or cut short. Export it again.") from error
     if len(content) < end:

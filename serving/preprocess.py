@@ -21,6 +21,11 @@ from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 MAX_BYTES = 20 * 1024 * 1024
 # Pictures of more are neither slices nor photographs of them; decoded, one of this size takes up to 64 MB in each of several copies.
 MAX_PIXELS = 4096 * 4096
+# Padded to a square, a long and thin picture would grow without bound.
+MAX_SIDE = 8192
+# A progressive JPEG has some ten; each is a pass over all pixels, whatever little it holds.
+_MAX_SCANS = 100
+_SCAN = b"\xff\xda"
 FITS = ("pad", "stretch")
 # Scanners leave a few hot pixels; the window of 16-bit and float data ignores half a percent at either end.
 WINDOW_PERCENTILES = (0.5, 99.5)
@@ -28,6 +33,21 @@ _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 # What the error messages promise. Pillow knows many more, among them EPS, which it hands to Ghostscript.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF")
+# What people send in their stead; of HEIC, AVIF and films the first four bytes are a length.
+_NOT_READ = (
+    (b"GIF8", "GIF"),
+    (b"%PDF", "a PDF"),
+    (b"%!PS", "PostScript"),
+    (b"<", "SVG, XML or a web page"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\0\0\0\x0cjP", "JPEG 2000"),
+    (b"ftypheic", "HEIC"),
+    (b"ftypavif", "AVIF"),
+    (b"ftypmp42", "a film"),
+    (b"\x7fELF", "a program"),
+    (b"Rar!", "a RAR archive"),
+)
 
 # Brightest minus darkest channel from which a pixel counts as coloured; JPEG gives grey pixels a few levels of it.
 COLOUR_LEVELS = 24
@@ -118,9 +138,10 @@ def decode(source: ImageSource) -> Picture:
 
         return decode_single(source)
     image, name, size = _open(source)
-    if image.width * image.height > MAX_PIXELS:
+    if not 0 < image.width * image.height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
         raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are accepted. Send one slice, downscaled if need be."
+            f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,}, and {MAX_SIDE:,} a side, are accepted. "
+            "Send one slice, downscaled if need be."
         )
     try:
         image.load()
@@ -201,10 +222,16 @@ def _open(source: str | Path | bytes | Image.Image | np.ndarray) -> tuple[Image.
         raise ImageError(f"{name} is empty (0 bytes). Send a PNG or JPEG of one slice.")
     if len(content) > MAX_BYTES:
         raise ImageError(f"{name} has {len(content):,} bytes; at most {MAX_BYTES:,} are accepted. Send one slice as PNG or JPEG.")
+    if content.startswith(b"\xff\xd8") and content.count(_SCAN) > _MAX_SCANS:
+        raise ImageError(f"{name} is a JPEG of {content.count(_SCAN):,} scans; at most {_MAX_SCANS} are accepted. Export it again as PNG or JPEG.")
     try:
         return Image.open(io.BytesIO(content), formats=_FORMATS), name, len(content)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not a picture in a format known here. Send PNG, JPEG, BMP, TIFF, WebP, DICOM or NIfTI.") from error
+        if content.startswith(_SIGNATURES):
+            raise ImageError(f"{name} is damaged. Export it again as PNG or JPEG.") from error
+        known = next((kind for signature, kind in _NOT_READ if content[:16].lstrip().startswith(signature) or content[4:12] == signature), None)
+        what = f"is {known}, which is not read" if known else "is not a picture in a format known here"
+        raise ImageError(f"{name} {what}. Send PNG, JPEG, BMP, TIFF, WebP, DICOM or NIfTI.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} unpacks to more pixels than the {MAX_PIXELS:,} accepted. Send one slice, downscaled if need be.") from error
     except (OSError, SyntaxError, ValueError) as error:

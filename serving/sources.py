@@ -18,8 +18,8 @@ from serving.preprocess import ImageError
 MAX_VOLUME_BYTES = 256 * 1024 * 1024
 # A series has some hundred slices, a whole study of several series some thousand.
 MAX_FILES = 5000
-# Of one volume: 244 slices of 512 x 512.
-MAX_VOXELS = 64_000_000
+# Of one volume, once its pixels are square: 488 slices of 512 x 512.
+MAX_VOXELS = 128_000_000
 MAX_SLICES = 2000
 HEAD_BYTES = 1024
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")

@@ -24,3 +24,8 @@ def test_importing_serving_does_not_import_the_web_framework():
 def test_predicting_loads_nothing_heavy():
     code = "from serving import from_pretrained; import numpy; from_pretrained().predict(numpy.zeros((9, 9), 'uint8'))"
     assert not HEAVY & loaded_after(code)
+
+
+def test_pictures_need_no_parser_of_volumes():
+    code = "from serving import from_pretrained; import numpy; from_pretrained().predict(numpy.zeros((9, 9), 'uint8')); import serving.cli"
+    assert not {"pydicom", "nibabel", "gradio"} & loaded_after(code)

@@ -150,7 +150,7 @@ def test_bad_content_is_refused(content, message):
 
 @pytest.mark.parametrize("kind", ["EPS", "GIF", "PPM"])
 def test_formats_that_were_not_promised_are_not_opened(ramp, kind):
-    with pytest.raises(ImageError, match="not a picture in a format known here"):
+    with pytest.raises(ImageError, match=r"is not read|not a picture in a format known here"):
         decode_grey(encode(Image.fromarray(ramp), kind))
 
 
