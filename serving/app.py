@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 from serving import views
 from serving.anatomy import PLANES
 from serving.api import add_endpoints
-from serving.artefact import METRICS_FILE
+from serving.artefact import CARD_FILE, METRICS_FILE
 from serving.classifier import Classifier
 from serving.desk import Answer, Desk
 from serving.explain import INFERNO
@@ -95,7 +95,7 @@ def build_app(classifier: Classifier) -> gr.Blocks:
             with gr.Tab("Volume"), gr.Column(elem_classes="columns"):
                 _add_exchange(_describe_volume(), "All slices come here, each with its heat map, and what they say together.", shows.show_volume)
             with gr.Tab("About"):
-                gr.HTML(_render_about(classifier), apply_default_css=False, js_on_load=None)
+                _add_about(classifier)
         add_endpoints(desk)
     return app
 
@@ -199,9 +199,12 @@ def _describe_volume() -> str:
     )  # fmt: skip
 
 
-def _render_about(classifier: Classifier) -> str:
-    """The model's own facts and figures; a model from the Hub lies in a folder named by its commit."""
-    path, raw = classifier.folder / METRICS_FILE, classifier.config.raw
-    metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    is_snapshot = classifier.folder.parent.name == "snapshots"
-    return views.render_about(classifier.config, metrics, classifier.folder.name if is_snapshot else raw["git_commit"])
+def _add_about(classifier: Classifier) -> None:
+    """The model's own facts, figures and card; a model from the Hub lies in a folder named by its commit."""
+    folder, config = classifier.folder, classifier.config
+    metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")) if (folder / METRICS_FILE).is_file() else None
+    revision = folder.name if folder.parent.name == "snapshots" else config.raw["git_commit"]
+    gr.HTML(views.render_about(config, metrics, revision), apply_default_css=False, js_on_load=None)
+    if (folder / CARD_FILE).is_file():
+        with gr.Accordion("The model card", open=False):
+            gr.Markdown(views.strip_card((folder / CARD_FILE).read_text(encoding="utf-8")), sanitize_html=True)

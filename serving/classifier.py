@@ -240,4 +240,5 @@ def from_pretrained(path_or_repo: str | Path | None = None, revision: str | None
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"Expected {' or '.join(RUNTIMES)} as runtime, got {runtime!r}.")
-    return Classifier(locate_artefact(path_or_repo, revision, (artefact.CONFIG_FILE, RUNTIMES[runtime])), runtime)
+    files = (artefact.CARD_FILE, artefact.CONFIG_FILE, artefact.METRICS_FILE, RUNTIMES[runtime])
+    return Classifier(locate_artefact(path_or_repo, revision, files), runtime)

@@ -8,6 +8,7 @@ import base64
 import csv
 import io
 import itertools
+import re
 import urllib.parse
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -170,6 +171,12 @@ def render_about(config: ArtefactConfig, metrics: dict[str, Any] | None, revisio
     official = (metrics or {}).get("official", {})
     rows = [(subset, official[subset]) for subset in ("all", "unseen") if subset in official]
     return _render("about.html.j2", config=config, raw=config.raw, figures=rows, revision=revision, labels=config.labels)
+
+
+def strip_card(card: str) -> str:
+    """The text of a model card, without its front matter and without pictures, which the page could not fetch."""
+    text = re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)
+    return re.sub(r"!\[[^\]]*\]\([^)]*\)\n?", "", text)
 
 
 def render_intake(name: str, **options: Any) -> str:

@@ -21,7 +21,7 @@ MODEL_FILE = "model.json"
 TITLE = "Brain MRI slice classifier"
 LEFT_OUT = ("pretrained", "space", "publish.py", "__pycache__", "*.pyc")
 # What the app needs of the model; the Hub fetches it when it builds the Space.
-PRELOADED = "config.json,model.tflite"
+PRELOADED = "README.md,config.json,metrics.json,model.tflite"
 
 
 def build_space(folder: Path, model_id: str, revision: str, is_private: bool = False) -> Path:

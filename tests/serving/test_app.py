@@ -211,6 +211,8 @@ def test_about_shows_the_leaked_figure_beside_the_unseen_one(page):
     assert re.search(r"without a copy in training\s+319\s+98.7 %", about)
     assert config.raw["git_commit"] in about
     assert config.raw["sha256"]["model.tflite"] in about
+    page.get_by_role("button", name="The model card").click()
+    page.wait_for_selector("h2:has-text('Figures'):visible, h2:has-text('Use'):visible")
 
 
 @pytest.mark.real_data

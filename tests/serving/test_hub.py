@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from serving import ArtefactError, from_pretrained
-from serving.artefact import BUNDLED, CONFIG_FILE, KERAS_FILE, LITERT_FILE
+from serving.artefact import BUNDLED, CARD_FILE, CONFIG_FILE, KERAS_FILE, LITERT_FILE, METRICS_FILE
 from tests.hub_client import build_environment
 from tests.hub_server import OWNER_TOKEN, STRANGER_TOKEN, HubServer, read_folder
 
 OLD_TEMPERATURE, NEW_TEMPERATURE = 0.5, 4.0
-NEEDED = [CONFIG_FILE, LITERT_FILE]
+NEEDED = [CARD_FILE, CONFIG_FILE, METRICS_FILE, LITERT_FILE]
 NO_COMMIT = "0" * 40
 LOAD = """
 import json, sys
@@ -177,7 +177,7 @@ def test_branch_tag_and_commit_give_their_model(hub, client, files, images, tmp_
         for ours, theirs in zip(found["probabilities"], expected[temperature], strict=True):
             assert ours == pytest.approx(theirs, abs=1e-6), revision
     # The weights of both commits are the same, so the cache fetches them once.
-    assert hub.list_fetched("user/model") == [CONFIG_FILE, *NEEDED]
+    assert hub.list_fetched("user/model") == sorted([CONFIG_FILE, *NEEDED])
 
 
 def test_only_what_serving_needs_is_fetched_and_only_once(hub, client, files):
@@ -236,7 +236,7 @@ def test_the_keras_runtime_fetches_and_checks_its_own_file(hub, client, files):
     result = client.run(code, *client.images, stdin=json.dumps([("user/swapped", None)]))
     [refused] = json.loads(result.stdout)
     assert f"{KERAS_FILE} in " in refused["error"]
-    assert hub.list_fetched("user/swapped") == [CONFIG_FILE, KERAS_FILE]
+    assert hub.list_fetched("user/swapped") == [CARD_FILE, CONFIG_FILE, METRICS_FILE, KERAS_FILE]
     # What one runtime has fetched is no whole model for the other.
     [message] = client.refuse(("user/swapped", None), HF_HUB_OFFLINE="1")
     assert "not whole in the local cache" in message

@@ -55,7 +55,7 @@ def test_front_matter_is_what_the_hub_expects(space):
     assert (metadata["sdk"], metadata["app_file"], metadata["license"]) == ("gradio", "app.py", "mit")
     assert metadata["python_version"] == f"{sys.version_info.major}.{sys.version_info.minor}"
     assert metadata["models"] == ["user/model"]
-    assert metadata["preload_from_hub"] == [f"user/model config.json,model.tflite {SHA}"]
+    assert metadata["preload_from_hub"] == [f"user/model README.md,config.json,metrics.json,model.tflite {SHA}"]
     assert len(metadata["short_description"]) <= 60
 
 
@@ -95,7 +95,7 @@ def test_it_starts_without_tensorflow_and_answers_as_the_model_does(hub, tmp_pat
         memory = measure_peak_megabytes(process)
     assert answer["probabilities"] == pytest.approx(from_pretrained().predict(EXAMPLES / "pituitary.png").probabilities, abs=1e-6)
     assert memory < 400
-    assert hub.list_fetched("user/model") == ["config.json", "model.tflite"]
+    assert hub.list_fetched("user/model") == ["README.md", "config.json", "metrics.json", "model.tflite"]
 
 
 def test_a_space_is_written_here_for_the_commit_of_a_tag(hub, tmp_path):

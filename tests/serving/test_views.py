@@ -7,7 +7,7 @@ import pytest
 from serving import from_pretrained, views
 from serving.app import EXAMPLES
 from serving.desk import Answer
-from serving.guard import REASONS, Verdict
+from serving.guard import UNLIKE, Verdict
 from serving.preprocess import decode
 
 
@@ -45,7 +45,7 @@ def test_percentages_claim_no_certainty(value, text):
 
 
 def test_unlike_training_is_warned_of(answer, config):
-    reason = REASONS[Verdict.unlike_training]
+    reason = UNLIKE
     page = views.render_slice(with_sets(answer, "glioma", "meningioma", verdict=Verdict.unlike_training, reason=reason), config)
     assert re.search(r'class="warning" role="note"><strong>Unlike the training pictures\.', page)
     assert html.escape(reason) in page
@@ -76,6 +76,11 @@ def test_names_in_the_csv_are_no_formulas(answer, config):
     lines = views.write_csv([dataclasses.replace(answer, name="=1+1"), Answer("bad", None, None, error="no, not")], config.labels).splitlines()
     assert lines[1].startswith("'=1+1,glioma,like_training,,0.9")
     assert lines[2].endswith('"no, not"')
+
+
+def test_card_is_shown_without_front_matter_and_pictures():
+    card = "---\nlicense: mit\n---\n\n# Title\n\n![figure](figures/x.png)\nText, see [this](there)."
+    assert views.strip_card(card).split() == ["#", "Title", "Text,", "see", "[this](there)."]
 
 
 def test_model_without_figures_says_so(config):
