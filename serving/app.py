@@ -32,6 +32,9 @@ TITLE = "Brain MRI slice classifier"
 # Requests that wait; further ones are told that the server is busy. How many of a kind are answered at once.
 MAX_WAITING = 32
 AT_ONCE = 4
+# Gradio keeps what each of so many sessions was last shown, 10,000 by default, which nothing here needs: memory would grow with every request,
+# and pictures would stay after their answer.
+MAX_SESSIONS = 8
 # System fonts: the default theme would fetch its fonts from another host.
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
 PICTURES = ".png,.jpg,.jpeg,.bmp,.tif,.tiff,.webp,image/png,image/jpeg,image/webp"
@@ -121,6 +124,7 @@ def launch(classifier: Classifier, host: str | None = None, port: int | None = N
             css=(views.WEB / "app.css").read_text(encoding="utf-8"),
             head=f"<script>const COLOUR_STOPS = {stops};\n{(views.WEB / 'app.js').read_text(encoding='utf-8')}</script>",
             max_file_size=MAX_VOLUME_BYTES,
+            state_session_capacity=MAX_SESSIONS,
             allowed_paths=[],
             show_error=False,
             footer_links=["api"],
