@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # An MRI has up to 1024 x 1024 pixels a slice.
 MAX_FRAME_PIXELS = 2048 * 2048
-# Before the pixels: 1,000 frames of an enhanced MR have about 2 MB, of some hundred elements. The parser takes microseconds for each.
-_MAX_HEADER_BYTES = 3 * 1024 * 1024
+# Before the pixels: an enhanced MR has some 2 kB a frame, and some hundred elements. The parser takes microseconds for each element.
+_MAX_HEADER_BYTES = 2 * 1024 * 1024
 _MAX_ELEMENTS = 10_000
 # Groups of the pixels, and of what may follow them.
 _PIXELS, _AFTER_PIXELS = 0x7FE00000, 0x7FE10000

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -16,8 +17,8 @@ from serving.preprocess import ImageError
 
 # Of one file, as it is sent; and of what the files of one zip hold together.
 MAX_VOLUME_BYTES = 256 * 1024 * 1024
-# A series has some hundred slices, a whole study of several series some thousand.
-MAX_FILES = 5000
+# A series has some hundred slices, a study up to some thousand; reading 2,000 headers takes a second.
+MAX_FILES = 2000
 # Of one volume, once its pixels are square: 488 slices of 512 x 512.
 MAX_VOXELS = 128_000_000
 MAX_SLICES = 2000
@@ -55,14 +56,14 @@ def list_entries(source: VolumeSource) -> list[Entry]:
     """
     if isinstance(source, bytes):
         entry = _make_entry("The upload", len(source), lambda: io.BytesIO(source))
-        return _list_zip(entry) if entry.head.startswith(ZIP_MAGIC) else [entry]
+        return _list_zip(entry, io.BytesIO(source)) if entry.head.startswith(ZIP_MAGIC) else [entry]
     if not isinstance(source, str | Path):
         return [_open_file(path) for path in _limit([Path(path) for path in source], "The list")]
     path = Path(source)
     if path.is_dir():
         return [_open_file(found) for found in _limit(sorted(found for found in path.rglob("*") if found.is_file()), path.name)]
     entry = _open_file(path)
-    return _list_zip(entry) if entry.head.startswith(ZIP_MAGIC) else [entry]
+    return _list_zip(entry, path) if entry.head.startswith(ZIP_MAGIC) else [entry]
 
 
 def _limit(paths: list[Path], name: str) -> list[Path]:
@@ -79,26 +80,24 @@ def _open_file(path: Path) -> Entry:
 
 
 def _make_entry(name: str, size: int, open_stream: Callable[[], AbstractContextManager[IO[bytes]]]) -> Entry:
-    if size == 0:
-        raise ImageError(f"{name} is empty (0 bytes). {_ADVICE}")
     if size > MAX_VOLUME_BYTES:
         raise ImageError(f"{name} has {size:,} bytes; at most {MAX_VOLUME_BYTES:,} are accepted. {_ADVICE}")
     with open_stream() as stream:
         return Entry(name, stream.read(HEAD_BYTES), open_stream)
 
 
-def _list_zip(file: Entry) -> list[Entry]:
-    """List the members of a zip; each is unpacked in memory when it is opened."""
+def _list_zip(file: Entry, content: Path | io.BytesIO) -> list[Entry]:
+    """List the members of a zip; each is unpacked in memory when it is opened, from the one archive that the entries share."""
     try:
-        with file.open() as stream, zipfile.ZipFile(stream) as archive:
-            members = [member for member in archive.infolist() if member.file_size and not member.filename.startswith("__MACOSX/")]
-            _check_zip(file.name, members)
-            entries = []
-            for member in sorted(members, key=lambda member: member.filename):
-                with archive.open(member) as content:
-                    head = content.read(HEAD_BYTES)
-                entries.append(Entry(PurePosixPath(member.filename).name, head, _unpack(file, member)))
-            return entries
+        archive = zipfile.ZipFile(content)
+        members = [member for member in archive.infolist() if member.file_size and not member.filename.startswith("__MACOSX/")]
+        _check_zip(file.name, members)
+        entries = []
+        for member in sorted(members, key=lambda member: member.filename):
+            with archive.open(member) as stream:
+                head = stream.read(HEAD_BYTES)
+            entries.append(Entry(PurePosixPath(member.filename).name, head, partial(_unpack, archive, member)))
+        return entries
     except ImageError:
         raise
     # zipfile answers damaged archives with almost any exception: BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, ...
@@ -117,9 +116,8 @@ def _check_zip(name: str, members: list[zipfile.ZipInfo]) -> None:
         raise ImageError(f"{name} is locked with a password. Pack the files without one.")
 
 
-def _unpack(file: Entry, member: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-    def open_member() -> IO[bytes]:
-        with file.open() as stream, zipfile.ZipFile(stream) as archive:
-            return io.BytesIO(archive.read(member))
-
-    return open_member
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    try:
+        return io.BytesIO(archive.read(member))
+    except Exception as error:  # as above
+        raise ImageError(f"{PurePosixPath(member.filename).name} is damaged in its zip. Pack the files again.") from error

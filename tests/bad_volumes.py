@@ -1,6 +1,5 @@
 """The part of `bad_inputs` that is DICOM, NIfTI or a zip."""
 
-import copy
 import gzip
 import io
 import struct
@@ -24,7 +23,7 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
-from tests.bad_inputs import SCORED, Case, draw, encode
+from tests.bad_inputs import SCORED, Case, draw, encode, replace
 
 PATIENT = "Doe^Jane^Secret"
 
@@ -215,8 +214,8 @@ def lie(archive: bytes) -> bytes:
 
 def build_zips() -> list[Case]:
     """Zips."""
-    slice_ = save_dicom(make_dicom())
-    other = copy.deepcopy(make_dicom(SeriesInstanceUID="9.9"))
+    slice_, other = save_dicom(make_dicom()), save_dicom(make_dicom(SeriesInstanceUID="9.9"))
+    structures = save_dicom(make_dicom(SOPClassUID=RTStructureSetStorage, Rows=None, PixelData=None))
     return [
         Case("zip of nothing", "a.zip", lambda: pack({}), "holds 0 files"),
         Case("zip cut short", "a.zip", lambda: pack({"a.dcm": slice_})[:-40], "damaged zip"),
@@ -224,12 +223,19 @@ def build_zips() -> list[Case]:
         Case("zip with a password", "a.zip", lambda: lock(pack({"a.dcm": slice_})), "password"),
         Case("zip that unpacks to 1 GB", "a.zip", lambda: pack({f"{n}.dcm": bytes(125_000_000) for n in range(8)}), "1,000,000,000 bytes"),
         Case("zip with a wrong size", "a.zip", lambda: lie(pack({"a.dcm": slice_})), SCORED),
+        Case(
+            "zip with a wrong check sum",
+            "a.zip",
+            lambda: replace(pack({"a.dcm": slice_}, zipfile.ZIP_STORED), b"MONO", b"MANO"),
+            "damaged in its zip",
+        ),
         Case("zip in a zip", "a.zip", lambda: pack({"b.zip": pack({"c.zip": pack({"a.dcm": slice_})})}), "neither DICOM nor NIfTI"),
+        Case("zip of 2,000 structure sets", "a.zip", lambda: pack({f"{n}": structures for n in range(2000)}), "None of 2000 DICOM files"),
         Case("zip of 6,000 files", "a.zip", lambda: pack({f"{n}": b"a" for n in range(6000)}, zipfile.ZIP_STORED), "6,000 files"),
         Case("zip of pictures", "a.zip", lambda: pack({"a.png": encode(draw()), "b.png": encode(draw())}), "None of 2 files"),
         Case("zip of an office document", "a.docx", lambda: pack({"word/document.xml": b"<w/>"}), "neither DICOM nor NIfTI"),
         Case("zip of names that climb", "a.zip", lambda: pack({"../../../etc/passwd": slice_}), SCORED),
-        Case("zip of another name's patient", "a.zip", lambda: pack({"a.dcm": slice_, "b.dcm": save_dicom(other)}), SCORED),
+        Case("zip of another name's patient", "a.zip", lambda: pack({"a.dcm": slice_, "b.dcm": other}), SCORED),
         Case("zip of two volumes", "a.zip", lambda: pack({n: make_nifti(np.ones((4, 4, 4), np.uint8)) for n in "ab"}), "2 NIfTI files"),
     ]
 

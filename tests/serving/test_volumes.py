@@ -208,6 +208,7 @@ def test_folder_zip_and_paths_agree(tmp_path):
     contents = make_series([3, 1, 2])
     for number, content in enumerate(contents):
         (tmp_path / f"IM{number}").write_bytes(content)
+    (tmp_path / "empty").touch()
     archive = tmp_path.with_suffix(".zip")
     archive.write_bytes(pack(contents))
     volumes = [read_volume(source) for source in (tmp_path, archive, sorted(tmp_path.iterdir()), pack(contents))]
