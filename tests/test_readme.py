@@ -48,15 +48,18 @@ def test_figures_on_the_rest_of_validation():
 def test_worse_pictures():
     scored = json.loads((ROOT / "configs" / "results" / "official" / "corruptions.json").read_text())
     text = " ".join(README.split())
-    low, high = scored["mean_corruption_accuracy_interval"]
-    mean, clean = scored["mean_corruption_accuracy"], scored["clean"]["accuracy"]
-    assert f"On {scored['count']} pictures of the official test split (**leaked**)" in text
-    assert f"mean accuracy is {mean:.1%} ({low:.1%} to {high:.1%}) against {clean:.1%} on the clean ones" in text
-    mild, middle, strong = scored["corruptions"]["noise"]
-    assert f"accuracy is {mild['accuracy']:.1%}, {middle['accuracy']:.1%} and {strong['accuracy']:.1%}" in text
-    assert f"at the last only {strong['tumour_sensitivity']:.1%} of the tumours" in text
-    assert f"while {strong['refused']:.1%} of the pictures are refused" in text
-    worst = {name: min(figures["accuracy"] for figures in severities) for name, severities in scored["corruptions"].items()}
+    whole, unseen = scored["all"], scored["unseen"]
+    assert f"On {whole['count']} pictures of the official test split (**leaked**)" in text
+    assert f"on the {unseen['count']} of them without a twin in Training" in text
+    for part in (whole, unseen):
+        (low, high), mean, clean = part["mean_corruption_accuracy_interval"], part["mean_corruption_accuracy"], part["clean"]["accuracy"]
+        assert f"{mean:.1%} ({low:.1%} to {high:.1%}) against {clean:.1%}" in text
+    mild, middle, strong = ([part["corruptions"]["noise"][level] for part in (whole, unseen)] for level in range(3))
+    all_noise, unseen_noise = ([f"{level[part]['accuracy']:.1%}" for level in (mild, middle, strong)] for part in range(2))
+    assert "accuracy is {}, {} and {} (unseen: {}, {} and {})".format(*all_noise, *unseen_noise) in text
+    assert f"at the last only {strong[0]['tumour_sensitivity']:.1%} of the tumours" in text
+    assert f"no more than {strong[0]['refused']:.1%} of the pictures are refused" in text
+    worst = {name: min(figures["accuracy"] for figures in severities) for name, severities in whole["corruptions"].items()}
     assert min(worst, key=worst.get) == "noise"
 
 
