@@ -18,6 +18,7 @@ Goes in: what a run has to keep. Comes out, in the run folder:
 
 import csv
 import dataclasses
+import gc
 import io
 import json
 import math
@@ -78,7 +79,10 @@ def draw_curves(history: list[dict[str, float]], best_epoch: int) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / CURVES_FILE
         plot_learning_curves(history, best_epoch, local)
-        return local.read_bytes()
+        content = local.read_bytes()
+    # A figure and its canvas hold each other: without this, pictures pile up over the epochs of a long run.
+    gc.collect()
+    return content
 
 
 def publish(path: epath.Path, content: bytes) -> None:
