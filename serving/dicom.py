@@ -215,6 +215,7 @@ def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.
         if "missing dependencies" not in str(error):
             raise ImageError(f"{entry.name} has pixels that cannot be decompressed. Export it uncompressed.") from None
         raise ImageError(f"{entry.name} is compressed; reading it needs the extra `medical`: pip install '.[medical]'") from None
+    # As above: decoders raise anything on damaged data, and their messages may quote the header.
     except Exception:
         raise ImageError(f"{entry.name} has damaged pixels or a damaged header, or is cut short. Export it again.") from None
 
@@ -278,5 +279,6 @@ def _parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
         return dataset
     except ImageError:
         raise
+    # As above: the parser raises anything on damaged data, and its message may quote the header.
     except Exception:
         raise ImageError(f"{entry.name} is damaged: it cannot be read as DICOM. Export it again.") from None
