@@ -77,7 +77,8 @@ class AugmentationConfig:
         gamma: exponents from 1 / (1 + gamma) to 1 + gamma, at most .6; displays and export filters differ by such a curve.
         bias_field: largest smooth local change of brightness, share, at most .6; receive coils shade pictures.
         blur: largest standard deviation, pixels, at most 1; scans differ in resolution.
-        noise: largest standard deviation of Rician noise, share of the picture's own, at most .15.
+        noise: largest standard deviation of Rician noise, share of the picture's own, at most .5, which is about 9 % of white in this
+            collection.
         tone_curve: largest change of the slopes of a rising curve, share, at most .8; window settings differ.
         degradation: largest loss of JPEG quality, share, at most .7; most of the collection was compressed before.
         mixup: alpha of MixUp, at most 1; it mixes whole pictures and their labels.
@@ -318,7 +319,7 @@ def _check_augmentation(augmentation: AugmentationConfig) -> None:
     for name in ("rotation", "zoom", "translation", "brightness", "contrast"):
         value = getattr(augmentation, name)
         _require(0 <= value < 1, f"augmentation.{name}", "in [0, 1)", value)
-    largest = {"gamma": 0.6, "bias_field": 0.6, "blur": 1, "noise": 0.15, "tone_curve": 0.8, "degradation": 0.7}
+    largest = {"gamma": 0.6, "bias_field": 0.6, "blur": 1, "noise": 0.5, "tone_curve": 0.8, "degradation": 0.7}
     largest.update({"intensity_rate": 1, "mixup": 1, "cutmix": 1})
     for name, limit in largest.items():
         value = getattr(augmentation, name)

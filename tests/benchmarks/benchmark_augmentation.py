@@ -28,7 +28,7 @@ from trainer.seeded_layers import SeededBrightness, SeededContrast, SeededCutMix
 Batch = dict[str, tf.Tensor]
 Augmentation = Callable[[Batch], Batch]
 DEFAULT = AugmentationConfig()
-ALL_ON = AugmentationConfig(gamma=0.6, bias_field=0.6, blur=1.0, noise=0.15, tone_curve=0.8, degradation=0.7)
+ALL_ON = AugmentationConfig(gamma=0.6, bias_field=0.6, blur=1.0, noise=0.5, tone_curve=0.8, degradation=0.7)
 
 
 def build_kerascv_chain(config: AugmentationConfig) -> list[keras_cv.layers.VectorizedBaseImageAugmentationLayer]:

@@ -102,7 +102,7 @@ def test_every_field_changes_images(batch, field):
         ("gamma", 0.6),
         ("bias_field", 0.6),
         ("blur", 1),
-        ("noise", 0.15),
+        ("noise", 0.5),
         ("tone_curve", 0.8),
         ("degradation", 0.7),
         *((name, 1) for name in MIXING),
