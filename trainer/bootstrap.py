@@ -54,6 +54,24 @@ class GroupBootstrap:
         np.add.at(by_group, (self.membership, true, predicted), 1)
         return (self.weights @ by_group.reshape(len(by_group), -1)).reshape(-1, classes, classes)
 
+    def compute_calibration_errors(self, correct: np.ndarray, confidence: np.ndarray, bins: int) -> np.ndarray:
+        """Expected calibration error of each sample, over bins of equal mass in that sample: float64 (samples,).
+
+        Args:
+            correct: bool (n,).
+            confidence: float (n,), [0, 1].
+            bins: how many.
+        """
+        order = np.argsort(confidence, kind="stable")
+        gaps, columns = (correct - confidence)[order], self.membership[order]
+        errors = []
+        for weights in self.weights:
+            counts = weights[columns]
+            before = counts.cumsum() - counts
+            places = np.minimum((before * bins / counts.sum()).astype(int), bins - 1)
+            errors.append(np.abs(np.bincount(places, weights=gaps * counts)).sum() / counts.sum())
+        return np.array(errors)
+
     def compute_auroc(self, positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Area under the ROC curve of each sample.
 
@@ -81,6 +99,20 @@ def compute_interval(samples: np.ndarray) -> list[float] | None:
         return None
     low, high = np.percentile(defined, INTERVAL)
     return [float(low), float(high)]
+
+
+def compute_basic_interval(estimate: float, samples: np.ndarray) -> list[float]:
+    """95 % basic interval of a figure that cannot be negative and that samples overestimate.
+
+    Source: Davison and Hinkley 1997, Bootstrap Methods and their Application, section 5.2: the percentiles mirrored at the estimate, so
+    that what resampling adds is taken off. An expected calibration error is a sum of magnitudes, to which every resampling adds noise.
+
+    Args:
+        estimate: of all images.
+        samples: float64 (samples,).
+    """
+    low, high = np.percentile(samples, INTERVAL)
+    return [max(0.0, float(2 * estimate - high)), max(0.0, float(2 * estimate - low))]
 
 
 def compute_recalls(confusion: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ def build_table(metrics: dict[str, Any]) -> str:
             for name in ("f1", "f2"):
                 cells += [f"{figures['macro'][name]:.4f}", _format_interval(figures["intervals"][f"macro_{name}"], ".4f")]
             rows.append([*cells, f"{figures['ece']:.4f}"])
-    return _to_markdown(header, rows)
+    return to_markdown(header, rows)
 
 
 def build_recall_table(metrics: dict[str, Any]) -> str:
@@ -48,13 +48,13 @@ def build_recall_table(metrics: dict[str, Any]) -> str:
                 ]
                 told += [_four_digits(figures["f1"]), _four_digits(figures["auroc"]), _format_interval(auroc, ".4f")]
                 rows.append([f"{protocol}, {name_subset(summary, subset)}", label, str(figures["support"]), *told])
-    return _to_markdown(header, rows)
+    return to_markdown(header, rows)
 
 
 def build_comparison_table(metrics: dict[str, Any]) -> str:
     """The model beside the published network and memory; empty but on the official split."""
     shown = [build_comparison(summary) for protocol, summary in metrics.items() if has_comparison(protocol, summary)]
-    return "".join(_to_markdown(rows[0], rows[1:]) + "\n\n" for rows in shown)
+    return "".join(to_markdown(rows[0], rows[1:]) + "\n\n" for rows in shown)
 
 
 def build_uncertainty_table(metrics: dict[str, Any]) -> str:
@@ -73,7 +73,7 @@ def build_uncertainty_table(metrics: dict[str, Any]) -> str:
             told = [f"{held['coverage']:.2%}, {held['size']:.2f}" for held in sets.values()]
             told += [f"{_percent(point['sensitivity'])}, {_percent(point['specificity'])}" for point in points]
             rows.append([f"{protocol}, {name}", *(f"{number:.4f}" for number in numbers), *told])
-    return _to_markdown(header, rows)
+    return to_markdown(header, rows)
 
 
 def count_healthy(metrics: dict[str, Any]) -> str:
@@ -87,7 +87,8 @@ def count_healthy(metrics: dict[str, Any]) -> str:
     return ", ".join(counts) or "there are none"
 
 
-def _to_markdown(header: list[str], rows: list[list[str]]) -> str:
+def to_markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Join a header and rows to a table."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
 

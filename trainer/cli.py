@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.cli import fail, predict, serve
-from trainer.evaluation_cli import compare, evaluate
+from trainer.evaluation_cli import compare, evaluate, floor, tabulate
 from trainer.guard_cli import guard, refit_guard
 from trainer.hub_cli import pull, push, space
 from trainer.terminal import DataDirOption, Protocol, console, require_training_extra, say
@@ -165,6 +165,8 @@ def export(
 
 app.command()(evaluate)
 app.command()(compare)
+app.command()(floor)
+app.command()(tabulate)
 app.command()(guard)
 app.command()(refit_guard)
 

@@ -130,13 +130,17 @@ def summarise(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any
     Returns:
         Figures for the subset `all` and, where some images have a twin in Training, for `unseen` and `with_train_twin`.
     """
-    twin = predictions.has_train_twin
-    subsets = {"all": np.ones_like(twin)} | ({"unseen": ~twin, "with_train_twin": twin} if twin.any() else {})
     return {
         name: _summarise_subset(predictions.take(rows), config.prediction_set_thresholds, config.any_tumour_thresholds)
-        for name, rows in subsets.items()
-        if rows.any()
+        for name, rows in split_subsets(predictions).items()
     }
+
+
+def split_subsets(predictions: Predictions) -> dict[str, np.ndarray]:
+    """Rows, bool (n,), of `all` and, where some images have a twin in Training, of `unseen` and `with_train_twin`, unless it has none."""
+    twin = predictions.has_train_twin
+    subsets = {"all": np.ones_like(twin)} | ({"unseen": ~twin, "with_train_twin": twin} if twin.any() else {})
+    return {name: rows for name, rows in subsets.items() if rows.any()}
 
 
 def pool(parts: Sequence[tuple[Predictions, ArtefactConfig]]) -> tuple[Predictions, dict[str, Any]]:
@@ -164,18 +168,25 @@ def save_evaluation(predictions: Predictions, summary: dict[str, Any], folder: P
     figures = folder / FIGURES_FOLDER
     figures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        metrics, table = Path(scratch, METRICS_FILE), Path(scratch, PREDICTIONS_FILE)
         drawn = {name: Path(scratch, name_figure(name, predictions.protocol)) for name in (*FIGURES, *CURVES)}
-        metrics.write_text(json.dumps({predictions.protocol: summary}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        save_predictions(predictions, table)
         for name, plot_summary in FIGURES.items():
             plot_summary(summary, drawn[name])
         for name, plot_predictions in CURVES.items():
             plot_predictions(predictions, drawn[name])
-        for path in (metrics, table):
-            path.replace(folder / path.name)
+        save_figures(predictions, summary, folder)
         for path in drawn.values():
             path.replace(figures / path.name)
+
+
+def save_figures(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
+    """Write `metrics.json` and `predictions.csv` into a folder, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        metrics, table = Path(scratch, METRICS_FILE), Path(scratch, PREDICTIONS_FILE)
+        metrics.write_text(json.dumps({predictions.protocol: summary}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        save_predictions(predictions, table)
+        for path in (metrics, table):
+            path.replace(folder / path.name)
 
 
 def name_figure(name: str, protocol: str) -> str:

@@ -1,4 +1,4 @@
-"""`tumor evaluate` and `tumor compare`: thin commands; what needs TensorFlow is imported only when a command needs it."""
+"""`tumor evaluate`, `compare`, `floor` and `tabulate`: thin commands; what needs TensorFlow is imported only when a command needs it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,6 +84,52 @@ def compare(
     except OSError as error:
         fail(f"Cannot write the comparison into {out}: {error.strerror or error}. Choose another --out.")
     say(f"Written: {', '.join(map(str, written))}")
+
+
+def floor(
+    protocol: Annotated[Protocol, typer.Argument(help="Config of tumor_ds; patient: every fold is asked of the others.")] = Protocol.official,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and predictions.csv; floor/PROTOCOL by default.")] = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Score memory alone: every test picture gets the label of the most similar training picture."""
+    require_training_extra()
+    from trainer import floor as floors
+    from trainer.evaluation import DATASET, save_figures
+    from trainer.input_pipeline import DatasetMissingError, load_builder
+
+    try:
+        builder = load_builder(f"{DATASET}/{protocol}", data_dir)
+    except DatasetMissingError as error:
+        fail(error)
+    predictions = floors.predict_floor(builder)
+    summary, out = floors.summarise_floor(predictions), out or Path("floor") / protocol
+    try:
+        save_figures(predictions, summary, out)
+    except OSError as error:
+        fail(f"Cannot write the figures into {out}: {error.strerror or error}. Choose another --out.")
+    for name, figures in summary.items():
+        say(f"{protocol}, {name}: {figures['accuracy']:.2%} of {figures['count']:,} images")
+    say(f"Written: {out}/metrics.json, {out}/predictions.csv")
+
+
+def tabulate(
+    runs: Annotated[list[Path], typer.Argument(help="Folders with a metrics.json, in the order of the rows.")],
+    out: Annotated[Path | None, typer.Option(help="Write the Markdown there instead of to standard output.")] = None,
+) -> None:
+    """Put the main figures of several runs into one table, in Markdown."""
+    require_training_extra()
+    from trainer.results import ResultsError, build_results
+
+    try:
+        table = build_results(runs)
+        if out is None:
+            typer.echo(table)
+        else:
+            out.write_text(table + "\n", encoding="utf-8")
+    except ResultsError as error:
+        fail(error)
+    except OSError as error:
+        fail(f"Cannot write {out}: {error.strerror or error}. Choose another --out.")
 
 
 def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn import metrics
 
 from serving.calibration import compute_probabilities
-from trainer.bootstrap import GroupBootstrap, compute_interval, compute_macro_f, compute_recalls
+from trainer.bootstrap import GroupBootstrap, compute_basic_interval, compute_interval, compute_macro_f, compute_recalls
 from trainer.predictions import Predictions
 
 CALIBRATION_BINS = 15
@@ -185,7 +185,10 @@ def _compute_intervals(predictions: Predictions, bootstrap: GroupBootstrap) -> d
     areas = np.stack(
         [bootstrap.compute_auroc(predictions.true == index, predictions.probs[:, index]) for index in range(len(predictions.labels))], axis=1
     )
+    correct, confidence = predictions.predicted == predictions.true, predictions.probs.max(axis=1)
+    errors = bootstrap.compute_calibration_errors(correct, confidence, CALIBRATION_BINS)
     return {
+        "ece": compute_basic_interval(compute_calibration_error(correct, confidence), errors),
         "macro_f1": compute_interval(compute_macro_f(confusion, 1.0)),
         "macro_f2": compute_interval(compute_macro_f(confusion, 2.0)),
         "recall": {label: compute_interval(recalls[:, index]) for index, label in enumerate(predictions.labels)},

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from serving.calibration import compute_prediction_sets
+from trainer.bootstrap import GroupBootstrap, compute_interval
 from trainer.calibration import draw_one_per_group, fit_prediction_set_threshold
 from trainer.metrics import Thresholds, get_common_threshold
 from trainer.predictions import Predictions
@@ -40,7 +41,8 @@ def compute_set_figures(predictions: Predictions, thresholds: Thresholds) -> dic
 
     Returns:
         By coverage aimed at: `threshold` (None where each image has its own), `coverage` of images, `group_coverage` (mean over groups,
-        which is what the target is about), `size` (mean), and `coverage`, `size` and `count` `by_class` and `by_size`.
+        which is what the target is about), `size` (mean) with its 95 % interval over groups, and `coverage`, `size` and `count`
+        `by_class` and `by_size`.
     """
     return {str(coverage): _summarise_sets(predictions, threshold) for coverage, threshold in sorted(thresholds.items())}
 
@@ -129,6 +131,7 @@ def _summarise_sets(predictions: Predictions, threshold: float | np.ndarray) -> 
         "coverage": float(holds.mean()),
         "group_coverage": compute_group_mean(holds, predictions.groups),
         "size": float(sizes.mean()),
+        "size_interval": compute_interval(GroupBootstrap(predictions.groups).compute_ratios(sizes, np.ones(len(sizes)))),
         "by_class": {label: _describe(holds[rows], sizes[rows]) for label, rows in of_class.items()},
         "by_size": {str(size): _describe(holds[sizes == size], sizes[sizes == size]) for size in range(1, len(predictions.labels) + 1)},
     }

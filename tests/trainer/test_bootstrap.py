@@ -3,7 +3,8 @@ import pytest
 from sklearn.metrics import confusion_matrix, f1_score, recall_score, roc_auc_score
 
 from tests.trainer.make_predictions import simulate_predictions
-from trainer.bootstrap import GroupBootstrap, compute_interval, compute_macro_f, compute_recalls
+from trainer.bootstrap import GroupBootstrap, compute_basic_interval, compute_interval, compute_macro_f, compute_recalls
+from trainer.metrics import CALIBRATION_BINS, compute_calibration_error
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +69,28 @@ def test_a_class_that_a_sample_lacks_takes_no_part_in_its_mean():
     confusion = np.array([[[2.0, 0, 0], [0, 1, 1], [0, 0, 0]]])
     assert compute_macro_f(confusion, 1.0) == pytest.approx([(1 + 2 / 3) / 2])
     np.testing.assert_array_equal(compute_recalls(confusion), [[1, 1 / 2, np.nan]])
+
+
+def test_calibration_error_of_a_sample_that_drew_every_group_once_is_that_of_all(predictions):
+    correct, confidence = predictions.predicted == predictions.true, predictions.probs.max(axis=1)
+    bootstrap = GroupBootstrap(predictions.groups)
+    bootstrap.weights = np.ones_like(bootstrap.weights[:1])
+    found = bootstrap.compute_calibration_errors(correct, confidence, 1)
+    assert found == pytest.approx([abs(correct.mean() - confidence.mean())])
+    # Bins differ by an image at their ends where their number does not divide the images.
+    found = bootstrap.compute_calibration_errors(correct, confidence, CALIBRATION_BINS)
+    assert found == pytest.approx([compute_calibration_error(correct, confidence)], abs=0.01)
+
+
+def test_a_group_drawn_twice_weighs_as_two_copies():
+    correct, confidence, groups = np.array([True, False, True]), np.array([0.9, 0.8, 0.6]), np.array([1, 2, 2])
+    bootstrap = GroupBootstrap(groups)
+    bootstrap.weights = np.array([[0.0, 2.0], [2.0, 0.0]])
+    np.testing.assert_allclose(bootstrap.compute_calibration_errors(correct, confidence, 1), [abs(0.5 - 0.7), 0.1])
+    np.testing.assert_allclose(bootstrap.compute_calibration_errors(correct, confidence, 2), [(0.4 + 0.8) / 2, 0.1])
+
+
+def test_basic_interval_takes_off_what_resampling_adds():
+    samples = np.linspace(0.02, 0.06, 1001)
+    assert compute_basic_interval(0.03, samples) == pytest.approx([0.001, 0.039])
+    assert compute_basic_interval(0.01, samples) == [0.0, 0.0]

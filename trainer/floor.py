@@ -1,0 +1,63 @@
+"""The floor under every figure: what the label of the most similar training picture reaches, which is memory alone.
+
+Goes in: a built dataset. Comes out: `Predictions`, and their section of `metrics.json` without what needs a probability.
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from trainer.config import FOLDED_DATASET, FOLDS
+from trainer.evaluation import split_subsets
+from trainer.input_pipeline import Example, iterate_examples, name_test_split
+from trainer.metrics import compute_any_tumour, compute_metrics
+from trainer.predictions import Predictions, pool_predictions
+from tumor_ds.baselines import predict_nearest, shrink
+
+# A neighbour names one label and no probability; as a logit it is as good as certain.
+_CERTAIN = 50.0
+# What a classifier that only names a label does not have.
+_NEEDS_PROBABILITIES = ("nll", "brier", "ece", "uncalibrated")
+
+
+def predict_floor(builder: tfds.core.DatasetBuilder) -> Predictions:
+    """Give every test picture the label of the most similar picture that is not a test picture, by raw grey levels at 56x56 pixels.
+
+    Args:
+        builder: a prepared builder with a test split, or with folds; then every fold is asked of the others.
+    """
+    examples = {split: [(shrink(example.image), example) for example in iterate_examples(builder, split)] for split in builder.info.splits}
+    folds = range(1, FOLDS + 1) if f"tumor_ds/{builder.builder_config.name}" == FOLDED_DATASET else (0,)
+    return pool_predictions([_predict_split(builder, examples, name_test_split(fold)) for fold in folds])
+
+
+def summarise_floor(predictions: Predictions) -> dict[str, Any]:
+    """Compute what `metrics.json` holds for one protocol, by subset; figures of probabilities are None."""
+    summary = {}
+    for name, rows in split_subsets(predictions).items():
+        part = predictions.take(rows)
+        figures = compute_metrics(part) | dict.fromkeys(_NEEDS_PROBABILITIES)
+        figures["intervals"]["ece"] = None
+        summary[name] = figures | {"any_tumour": compute_any_tumour(part, {}), "prediction_sets": {}}
+    return summary
+
+
+def _predict_split(builder: tfds.core.DatasetBuilder, examples: dict[str, list[tuple[np.ndarray, Example]]], test: str) -> Predictions:
+    labels = tuple(builder.info.features["label"].names)
+    known = [one for split, rows in examples.items() if split != test for one in rows]
+    asked = sorted(examples[test], key=lambda one: one[1].filename)
+    taught = np.array([example.label for _, example in known])
+    answers = predict_nearest(np.stack([small for small, _ in known]), taught, np.stack([small for small, _ in asked]))
+    chosen = np.eye(len(labels))[answers]
+    return Predictions(
+        protocol=builder.builder_config.name,
+        labels=labels,
+        filenames=tuple(example.filename for _, example in asked),
+        groups=np.array([example.group for _, example in asked]),
+        has_train_twin=np.array([example.has_train_twin for _, example in asked]),
+        true=np.array([example.label for _, example in asked]),
+        logits=(_CERTAIN * chosen).astype(np.float32),
+        probs=chosen,
+        refused=np.zeros(len(asked), bool),
+    )
