@@ -11,6 +11,7 @@ from serving.artefact import BUNDLED
 from trainer.cli import app
 from trainer.metrics import compute_metrics
 from trainer.predictions import load_predictions
+from trainer.results import build_results
 from trainer.tables import build_comparison
 from trainer.uncertainty import measure_split_coverage
 
@@ -37,6 +38,30 @@ def test_class_figures_are_the_artefacts(label):
 def test_comparison_is_the_commands():
     for row in build_comparison(METRICS)[1:]:
         assert f"| {' | '.join(row[1:])} |" in README
+
+
+def test_table_of_all_runs_is_the_commands():
+    folders = re.search(r"`tumor tabulate ([^`]+)`", README).group(1).split()
+    assert build_results([ROOT / folder for folder in folders]) in README
+
+
+@pytest.mark.parametrize(("config", "folder"), [("`official.toml` (bundled)", "official"), ("`wide.toml`", "wide_official")])
+def test_whole_runs_that_were_tried(config, folder):
+    folder = ROOT / "configs" / "results" / folder
+    predictions = load_predictions(folder / "predictions.csv", protocol="official")
+    worse, hospital = (json.loads((folder / name).read_text()) for name in ("corruptions.json", "other_hospital.json"))
+    right = predictions.predicted == predictions.true
+    noise, elsewhere = worse["all"]["corruptions"]["noise"][-1], hospital["images-other_hospital"]["all"]
+    glioma, healthy = elsewhere["confusion_matrix"][0], elsewhere["confusion_matrix"][2]
+    told = [
+        f"{right.mean():.2%}",
+        f"{right[~predictions.has_train_twin].mean():.2%}",
+        f"{worse['all']['mean_corruption_accuracy']:.2%}",
+        f"{noise['accuracy']:.1%}, {noise['tumour_sensitivity']:.1%}",
+        f"{glioma[0] / sum(glioma):.0%}, {glioma[2] / sum(glioma):.0%}; {healthy[2]} of {sum(healthy)}".replace("%", " %"),
+    ]
+    row = next(line for line in (ROOT / "configs" / "README.md").read_text().splitlines() if line.startswith(f"| {config} |"))
+    assert row.endswith(f"| {' | '.join(told)} |")
 
 
 def test_figures_on_the_rest_of_validation():
