@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from trainer.figures import BEST_COLOUR, SUBSET_COLOURS
+from trainer.figures import BEST_COLOUR, SUBSET_COLOURS, save_figure
 from trainer.tables import SUBSET_TITLES, start_table
 
 COMPARISON_FILE, COMPARISON_FIGURE = "comparison.json", "comparison.png"
@@ -72,7 +72,7 @@ def plot_differences(result: dict[str, Any], path: Path) -> None:
     axes.set_xlabel(f"accuracy against {result['all']['runs'][0]['name']}, percentage points")
     axes.grid(axis="x", alpha=0.3)
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _print_differences(rows: list[dict[str, Any]], console: Console) -> None:

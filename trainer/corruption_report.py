@@ -16,6 +16,7 @@ from rich.table import Table
 
 from serving.preprocess import fit_to_square
 from trainer.corruptions import CORRUPTIONS, SEVERITIES, WHITE, corrupt
+from trainer.figures import save_figure
 from trainer.tables import SUBSET_TITLES
 
 CORRUPTIONS_FILE, CORRUPTIONS_FIGURE = "corruptions.json", "corruptions.png"
@@ -77,7 +78,7 @@ def plot_corruptions(result: dict[str, Any], path: Path) -> None:
         axes.set_ylabel("%")
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def plot_examples(grey: np.ndarray, key: str, path: Path) -> None:
@@ -96,7 +97,7 @@ def plot_examples(grey: np.ndarray, key: str, path: Path) -> None:
             axes.imshow(fit_to_square(picture, max(grey.shape)), cmap="gray", vmin=0, vmax=WHITE)
             axes.set_title(title, fontsize=8)
             axes.axis("off")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _build_table(title: str, figures: dict[str, Any]) -> Table:

@@ -194,7 +194,7 @@ def test_the_figure_shows_the_differences(first, tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     kept = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: kept.append(figure))
     result = compare_runs([Run("a", first), Run("b", flip(first, list(range(30)))), Run("c", first)])
     plot_differences(result, tmp_path / "comparison.png")
     (axes,) = kept[0].axes

@@ -399,7 +399,7 @@ def test_figure_shows_every_severity(scored, tmp_path, monkeypatch):
     result = scored[1] | {"unseen": evaluate_corruptions(BrightnessClassifier(), EXAMPLES[:3])["all"]}
     drawn = []
     save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: (drawn.append(figure), save(figure, path))[1])
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: (drawn.append(figure), save(figure, path, **options))[1])
     plot_corruptions(result, tmp_path / "figure.png")
     assert len(drawn[0].axes) == 10
     for axes, (name, rows) in zip(drawn[0].axes, result["all"]["corruptions"].items(), strict=True):
