@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from trainer.config import FOLDED_DATASET, FOLDS
-from trainer.evaluation import split_subsets
+from trainer.evaluation import DATASET, split_subsets
 from trainer.input_pipeline import Example, iterate_examples, name_test_split
 from trainer.metrics import compute_any_tumour, compute_metrics
 from trainer.predictions import Predictions, pool_predictions
@@ -28,7 +28,7 @@ def predict_floor(builder: tfds.core.DatasetBuilder) -> Predictions:
         builder: a prepared builder with a test split, or with folds; then every fold is asked of the others.
     """
     examples = {split: [(shrink(example.image), example) for example in iterate_examples(builder, split)] for split in builder.info.splits}
-    folds = range(1, FOLDS + 1) if f"tumor_ds/{builder.builder_config.name}" == FOLDED_DATASET else (0,)
+    folds = range(1, FOLDS + 1) if f"{DATASET}/{builder.builder_config.name}" == FOLDED_DATASET else (0,)
     return pool_predictions([_predict_split(builder, examples, name_test_split(fold)) for fold in folds])
 
 
