@@ -17,7 +17,7 @@ from serving.anatomy import find_plane
 from serving.codestreams import check_frame
 from serving.dicom_pixels import find_value, import_pydicom, make_slice
 from serving.preprocess import ImageError
-from serving.sources import MAX_SLICES, MAX_VOXELS, Entry
+from serving.sources import DAMAGE, MAX_SLICES, MAX_VOXELS, Entry
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -133,9 +133,15 @@ def _list_frames(entry: Entry) -> list[_Frame]:
         return [_locate(header, entry, number, (rows, columns)) for number in range(count)]
     except ImageError:
         raise
-    # Values are converted when they are asked for, and the parser's message may quote them: so any exception, and none of its text.
-    except Exception:
+    # Values are converted when they are asked for, and the parser's message may quote them: so none of its text.
+    except _list_damage():
         raise ImageError(f"{entry.name} has a damaged DICOM header. Export it again.") from None
+
+
+def _list_damage() -> tuple[type[Exception], ...]:
+    """What damaged DICOM makes pydicom and its decoders raise; pydicom has two errors that are derived from no other."""
+    errors = import_pydicom().errors
+    return (*DAMAGE, errors.BytesLengthException, errors.InvalidDicomError)
 
 
 def _check_kind(header: "Dataset", name: str) -> None:
@@ -215,8 +221,7 @@ def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.
         if "missing dependencies" not in str(error):
             raise ImageError(f"{entry.name} has pixels that cannot be decompressed. Export it uncompressed.") from None
         raise ImageError(f"{entry.name} is compressed; reading it needs the extra `medical`: pip install '.[medical]'") from None
-    # As above: decoders raise anything on damaged data, and their messages may quote the header.
-    except Exception:
+    except _list_damage():  # decoders' messages may quote the header, too
         raise ImageError(f"{entry.name} has damaged pixels or a damaged header, or is cut short. Export it again.") from None
 
 
@@ -279,6 +284,5 @@ def _parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
         return dataset
     except ImageError:
         raise
-    # As above: the parser raises anything on damaged data, and its message may quote the header.
-    except Exception:
+    except _list_damage():  # as may the parser's
         raise ImageError(f"{entry.name} is damaged: it cannot be read as DICOM. Export it again.") from None

@@ -13,7 +13,7 @@ import numpy as np
 
 from serving.anatomy import PLANES, compute_square_shape, orient_slice, square_pixels
 from serving.preprocess import ImageError, apply_window, decode_grey, find_window
-from serving.sources import MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
+from serving.sources import DAMAGE, MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
@@ -68,11 +68,10 @@ def read_nifti(entry: Entry, plane: str | None) -> NiftiSlices:
     """
     header, content = _read(entry)
     data, facts = _shape_data(header, content, entry.name)
-    affine = header.get_best_affine()
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise ImageError(f"{entry.name} has a damaged header: its axes point nowhere. Export it again.")
-    affine = _RAS_TO_LPS @ affine[:3]
+    affine = _RAS_TO_LPS @ header.get_best_affine()[:3]
     axes = _find_axes(affine)
+    if axes is None:
+        raise ImageError(f"{entry.name} has a damaged header: its axes point nowhere. Export it again.")
     spacing = np.linalg.norm(affine[:, :3], axis=0)
     across = _find_cut(plane, axes, spacing)
     rows, columns = (axis for axis in range(3) if axis != across)
@@ -111,7 +110,7 @@ def _read(entry: Entry) -> tuple["Nifti1Header", bytes]:
         if start < _HEADER_BYTES[version or 1]:
             raise ValueError(f"the data start at {start}")
         end = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
-    except Exception as error:  # the parser answers damaged headers with almost any exception
+    except (*DAMAGE, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
         raise ImageError(f"{entry.name} has a damaged NIfTI header. Export it again.") from error
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
         raise ImageError(f"{entry.name} is the header of a pair .hdr and .img. Convert the pair to one .nii file.")
@@ -148,11 +147,17 @@ def _shape_data(header: "Nifti1Header", content: bytes, name: str) -> tuple[np.n
     return data, facts
 
 
-def _find_axes(affine: np.ndarray) -> list[int]:
-    """By axis of the data, the patient axis that it is closest to; each is taken once, so that oblique volumes have one of each plane."""
+def _find_axes(affine: np.ndarray) -> list[int] | None:
+    """By axis of the data, the patient axis that it is closest to; each is taken once, so that oblique volumes have one of each plane.
+
+    None where the axes do not span the space: two of them may point the same way, however long they are.
+    """
     from nibabel.orientations import io_orientation
 
-    return [int(axis) for axis in io_orientation(np.vstack([affine, [0.0, 0.0, 0.0, 1.0]]))[:, 0]]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:, :3])) < 1e-6:
+        return None
+    axes = io_orientation(np.vstack([affine, [0.0, 0.0, 0.0, 1.0]]))[:, 0]
+    return [int(axis) for axis in axes] if np.isfinite(axes).all() else None
 
 
 def _find_cut(plane: str | None, axes: list[int], spacing: np.ndarray) -> int:

@@ -5,7 +5,10 @@ because a zip of some kilobytes can unpack to gigabytes. Names inside a zip are 
 """
 
 import io
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,6 +27,12 @@ MAX_VOXELS = 128_000_000
 MAX_SLICES = 2000
 HEAD_BYTES = 1024
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+# What zipfile, parsers and decoders written in Python raise on damaged data, whose lengths, types and offsets are not what they say. Of a
+# RuntimeError are NotImplementedError and RecursionError, of a ValueError UnicodeError, of an ArithmeticError OverflowError.
+DAMAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+    *(lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error),
+)
 _ENCRYPTED = 0x1
 _ADVICE = "Send one DICOM series or one NIfTI file."
 
@@ -100,8 +109,7 @@ def _list_zip(file: Entry, content: Path | io.BytesIO) -> list[Entry]:
         return entries
     except ImageError:
         raise
-    # zipfile answers damaged archives with almost any exception: BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, ...
-    except Exception as error:
+    except DAMAGE as error:
         raise ImageError(f"{file.name} is a damaged zip. Pack the files again.") from error
 
 
@@ -119,5 +127,5 @@ def _check_zip(name: str, members: list[zipfile.ZipInfo]) -> None:
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
     try:
         return io.BytesIO(archive.read(member))
-    except Exception as error:  # as above
+    except DAMAGE as error:
         raise ImageError(f"{PurePosixPath(member.filename).name} is damaged in its zip. Pack the files again.") from error

@@ -162,6 +162,8 @@ def build_niftis() -> list[Case]:
     """NIfTI: the offsets are those of its first version's header."""
     data = np.random.default_rng(3).integers(0, 900, (20, 22, 6)).astype(np.int16)
     whole = make_nifti(data)
+    # Long enough that the voxels have a volume all the same.
+    parallel = [1e9, 1e9, 0.0, 0.0, 0.0, 1e-8, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     bomb = change(whole, 40, "8h", 3, 1000, 1000, 1000, 1, 1, 1, 1)
     return [
         Case("nifti header alone", "a.nii", lambda: whole[:348], "cut short"),
@@ -179,6 +181,7 @@ def build_niftis() -> list[Case]:
         Case("nifti that starts before its start", "a.nii", lambda: change(whole, 108, "f", -400), "bytes|damaged"),
         Case("nifti whose axes point nowhere", "a.nii", lambda: change(whole, 280, "12f", *[0.0] * 12), "point nowhere"),
         Case("nifti whose axes are no numbers", "a.nii", lambda: change(whole, 280, "4f", *[float("nan")] * 4), "point nowhere"),
+        Case("nifti of two axes that point the same way", "a.nii", lambda: change(whole, 280, "12f", *parallel), "point nowhere"),
         Case("nifti of an infinite slope", "a.nii", lambda: change(whole, 112, "2f", float("inf"), 0.0), SCORED),
         Case("nifti of needles", "a.nii", lambda: make_nifti(data, np.diag([1, 1, 1000.0, 1])), SCORED),
         Case("nifti, the header of a pair", "a.hdr", lambda: change(whole, 344, "4s", b"ni1\0"), "pair"),
