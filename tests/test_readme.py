@@ -51,13 +51,14 @@ def test_whole_runs_that_were_tried(config, folder):
     predictions = load_predictions(folder / "predictions.csv", protocol="official")
     worse, hospital = (json.loads((folder / name).read_text()) for name in ("corruptions.json", "other_hospital.json"))
     right = predictions.predicted == predictions.true
-    noise, elsewhere = worse["all"]["corruptions"]["noise"][-1], hospital["images-other_hospital"]["all"]
+    noise, unseen_noise = (worse[part]["corruptions"]["noise"][-1] for part in ("all", "unseen"))
+    elsewhere = hospital["images-other_hospital"]["all"]
     glioma, healthy = elsewhere["confusion_matrix"][0], elsewhere["confusion_matrix"][2]
     told = [
         f"{right.mean():.2%}",
         f"{right[~predictions.has_train_twin].mean():.2%}",
-        f"{worse['all']['mean_corruption_accuracy']:.2%}",
-        f"{noise['accuracy']:.1%}, {noise['tumour_sensitivity']:.1%}",
+        f"{worse['all']['mean_corruption_accuracy']:.2%} ({worse['unseen']['mean_corruption_accuracy']:.2%})",
+        "{accuracy:.1%}, {tumour_sensitivity:.1%} ".format(**noise) + "({accuracy:.1%}, {tumour_sensitivity:.1%})".format(**unseen_noise),
         f"{glioma[0] / sum(glioma):.0%}, {glioma[2] / sum(glioma):.0%}; {healthy[2]} of {sum(healthy)}".replace("%", " %"),
     ]
     row = next(line for line in (ROOT / "configs" / "README.md").read_text().splitlines() if line.startswith(f"| {config} |"))

@@ -25,9 +25,9 @@ def build_table(metrics: dict[str, Any]) -> str:
         for subset in (name for name in SUBSETS if name in summary):
             figures = summary[subset]
             cells = [f"{protocol}, {name_subset(summary, subset)}", str(figures["count"])]
-            cells += [f"{figures['accuracy']:.2%}", _format_interval(figures["accuracy_interval"], ".2%")]
+            cells += [f"{figures['accuracy']:.2%}", format_interval(figures["accuracy_interval"], ".2%")]
             for name in ("f1", "f2"):
-                cells += [f"{figures['macro'][name]:.4f}", _format_interval(figures["intervals"][f"macro_{name}"], ".4f")]
+                cells += [f"{figures['macro'][name]:.4f}", format_interval(figures["intervals"][f"macro_{name}"], ".4f")]
             rows.append([*cells, f"{figures['ece']:.4f}"])
     return to_markdown(header, rows)
 
@@ -42,11 +42,11 @@ def build_recall_table(metrics: dict[str, Any]) -> str:
                 recall, auroc = (summary[subset]["intervals"][name].get(label) for name in ("recall", "auroc"))
                 told = [
                     _percent(figures["recall"]),
-                    _format_interval(recall, ".2%"),
+                    format_interval(recall, ".2%"),
                     _percent(figures["specificity"]),
                     _percent(figures["precision"]),
                 ]
-                told += [_four_digits(figures["f1"]), _four_digits(figures["auroc"]), _format_interval(auroc, ".4f")]
+                told += [_four_digits(figures["f1"]), _four_digits(figures["auroc"]), format_interval(auroc, ".4f")]
                 rows.append([f"{protocol}, {name_subset(summary, subset)}", label, str(figures["support"]), *told])
     return to_markdown(header, rows)
 
@@ -92,13 +92,14 @@ def to_markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
 
+def format_interval(bounds: list[float] | None, digits: str) -> str:
+    """Write the two ends of an interval, `-` where there is none."""
+    return "-" if bounds is None else f"{bounds[0]:{digits}} to {bounds[1]:{digits}}"
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2%}"
 
 
 def _four_digits(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _format_interval(bounds: list[float] | None, digits: str) -> str:
-    return "-" if bounds is None else f"{bounds[0]:{digits}} to {bounds[1]:{digits}}"

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from trainer.config import FOLDED_DATASET, FOLDS
 from trainer.evaluation import DATASET, split_subsets
-from trainer.input_pipeline import Example, iterate_examples, name_test_split
+from trainer.input_pipeline import Record, iterate_examples, name_test_split
 from trainer.metrics import compute_any_tumour, compute_metrics
 from trainer.predictions import Predictions, pool_predictions
 from tumor_ds.baselines import predict_nearest, shrink
@@ -27,7 +27,7 @@ def predict_floor(builder: tfds.core.DatasetBuilder) -> Predictions:
     Args:
         builder: a prepared builder with a test split, or with folds; then every fold is asked of the others.
     """
-    examples = {split: [(shrink(example.image), example) for example in iterate_examples(builder, split)] for split in builder.info.splits}
+    examples = {split: _read_split(builder, split) for split in builder.info.splits}
     folds = range(1, FOLDS + 1) if f"{DATASET}/{builder.builder_config.name}" == FOLDED_DATASET else (0,)
     return pool_predictions([_predict_split(builder, examples, name_test_split(fold)) for fold in folds])
 
@@ -43,20 +43,31 @@ def summarise_floor(predictions: Predictions) -> dict[str, Any]:
     return summary
 
 
-def _predict_split(builder: tfds.core.DatasetBuilder, examples: dict[str, list[tuple[np.ndarray, Example]]], test: str) -> Predictions:
+def _read_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[np.ndarray, list[Record]]:
+    """Thumbnails uint8 (n, 56, 56), and what the records say; whole pictures of a large collection would fill the memory."""
+    thumbnails, records = [], []
+    for example in iterate_examples(builder, split):
+        thumbnails.append(shrink(example.image))
+        records.append(Record(example.filename, example.label, example.group, example.has_train_twin))
+    return np.stack(thumbnails), records
+
+
+def _predict_split(builder: tfds.core.DatasetBuilder, examples: dict[str, tuple[np.ndarray, list[Record]]], test: str) -> Predictions:
     labels = tuple(builder.info.features["label"].names)
-    known = [one for split, rows in examples.items() if split != test for one in rows]
-    asked = sorted(examples[test], key=lambda one: one[1].filename)
-    taught = np.array([example.label for _, example in known])
-    answers = predict_nearest(np.stack([small for small, _ in known]), taught, np.stack([small for small, _ in asked]))
+    known = [part for split, part in examples.items() if split != test]
+    taught = np.array([record.label for _, records in known for record in records])
+    thumbnails, records = examples[test]
+    order = sorted(range(len(records)), key=lambda row: records[row].filename)
+    asked = [records[row] for row in order]
+    answers = predict_nearest(np.concatenate([part for part, _ in known]), taught, thumbnails[order])
     chosen = np.eye(len(labels))[answers]
     return Predictions(
         protocol=builder.builder_config.name,
         labels=labels,
-        filenames=tuple(example.filename for _, example in asked),
-        groups=np.array([example.group for _, example in asked]),
-        has_train_twin=np.array([example.has_train_twin for _, example in asked]),
-        true=np.array([example.label for _, example in asked]),
+        filenames=tuple(record.filename for record in asked),
+        groups=np.array([record.group for record in asked]),
+        has_train_twin=np.array([record.has_train_twin for record in asked]),
+        true=np.array([record.label for record in asked]),
         logits=(_CERTAIN * chosen).astype(np.float32),
         probs=chosen,
         refused=np.zeros(len(asked), bool),

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.card_tables import SUBSETS, name_subset, to_markdown
+from serving.artefact import METRICS_FILE
+from trainer.card_tables import SUBSETS, format_interval, name_subset, to_markdown
 
-METRICS_FILE = "metrics.json"
 COVERAGE = "0.95"
 COLUMNS = ("accuracy", "macro F1", "any-tumour sensitivity", "ECE", "set size at 95 %")
 
@@ -60,4 +60,4 @@ def _describe(figures: dict[str, Any]) -> list[str]:
 def _format(value: float | None, interval: list[float] | None, digits: str) -> str:
     if value is None:
         return "-"
-    return f"{value:{digits}}" + (f" ({interval[0]:{digits}} to {interval[1]:{digits}})" if interval else "")
+    return f"{value:{digits}} ({format_interval(interval, digits)})"

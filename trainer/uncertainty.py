@@ -44,7 +44,8 @@ def compute_set_figures(predictions: Predictions, thresholds: Thresholds) -> dic
         which is what the target is about), `size` (mean) with its 95 % interval over groups, and `coverage`, `size` and `count`
         `by_class` and `by_size`.
     """
-    return {str(coverage): _summarise_sets(predictions, threshold) for coverage, threshold in sorted(thresholds.items())}
+    bootstrap = GroupBootstrap(predictions.groups)
+    return {str(coverage): _summarise_sets(predictions, threshold, bootstrap) for coverage, threshold in sorted(thresholds.items())}
 
 
 def measure_split_coverage(predictions: Predictions, coverage: float, splits: int = RANDOM_SPLITS, seed: int = 0) -> SplitCoverage:
@@ -122,7 +123,7 @@ def compute_abstention(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _summarise_sets(predictions: Predictions, threshold: float | np.ndarray) -> dict[str, Any]:
+def _summarise_sets(predictions: Predictions, threshold: float | np.ndarray, bootstrap: GroupBootstrap) -> dict[str, Any]:
     members = compute_prediction_sets(predictions.probs, threshold)
     holds, sizes = _holds(members, predictions.true), members.sum(axis=1)
     of_class = {label: predictions.true == index for index, label in enumerate(predictions.labels)}
@@ -131,7 +132,7 @@ def _summarise_sets(predictions: Predictions, threshold: float | np.ndarray) -> 
         "coverage": float(holds.mean()),
         "group_coverage": compute_group_mean(holds, predictions.groups),
         "size": float(sizes.mean()),
-        "size_interval": compute_interval(GroupBootstrap(predictions.groups).compute_ratios(sizes, np.ones(len(sizes)))),
+        "size_interval": compute_interval(bootstrap.compute_ratios(sizes, np.ones(len(sizes)))),
         "by_class": {label: _describe(holds[rows], sizes[rows]) for label, rows in of_class.items()},
         "by_size": {str(size): _describe(holds[sizes == size], sizes[sizes == size]) for size in range(1, len(predictions.labels) + 1)},
     }
