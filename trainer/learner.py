@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from trainer.batches import Batch
 from trainer.config import Config
+from trainer.fused_batch_norms import fuse_batch_norms
 from trainer.models import build_model, head_layer_names
 
 
@@ -141,7 +142,7 @@ class Learner:
         return [weight for weight in self.model.weights if weight.dtype == "float32"]
 
     def _build_step(self, size: int, frozen: bool) -> Callable:
-        model = resize_model(self.model, size)
+        model = fuse_batch_norms(resize_model(self.model, size))
         head = {id(weight) for name in head_layer_names(self.model) for weight in self.model.get_layer(name).trainable_weights}
         learning = [weight for weight in self.model.trainable_variables if not frozen or id(weight) in head]
         smoothing, batch_size = self.config.optimization.label_smoothing, self.config.data.batch_size
