@@ -1,6 +1,6 @@
 """The batches of training and validation: which images, in which order, varied how, on which replica.
 
-Goes in: a split in memory or in a mapped file. Comes out: `tf.data` of one replica's share of every step: images float32
+Goes in: a split, which is copied into memory. Comes out: `tf.data` of one replica's share of every step: images float32
 (n, size, size, 1), [0, 255]; one-hot labels float32 (n, classes); weights float32 (n,).
 Order and random numbers are functions of the seed, the epoch, the step and the replica alone, so a run that was killed goes on with the
 very batches that it would have seen.
@@ -78,8 +78,9 @@ class TrainingBatches:
     """
 
     def __init__(self, split: Split, classes: int, config: AugmentationConfig, seed: int, shares: Shares, class_weights: np.ndarray) -> None:
-        self.split, self.classes, self.seed, self.shares, self.class_weights = split, classes, seed, shares, class_weights
+        self.split, self.seed, self.shares = split, seed, shares
         self.steps = math.ceil(len(split.true) / shares.batch_size)
+        self._gather = _build_gather(split, classes, class_weights)
         self._streams = [self._build_stream(config) for _ in range(STREAMS)]
 
     def start(self, epoch: int, step: int = 0) -> tf.data.Dataset:
@@ -94,41 +95,20 @@ class TrainingBatches:
         """
         plan = plan_epoch(len(self.split.true), self.shares.batch_size, self.seed, epoch)
         first, last = step * self.shares.count, self.steps * self.shares.count
-        gather = self._build_gather(plan)
+        rows = tf.constant(plan.reshape(-1, self.shares.replicas, self.shares.per_replica))
         parts = []
         for number, stream in enumerate(self._streams):
             start = first + (number - first) % STREAMS
 
             def make(element: tf.Tensor, stream: Callable = stream) -> Batch:
-                images, labels, weights = gather(element)
-                moment = (epoch << 32) + element // self.shares.count
-                images, labels = stream(images, labels, moment, self.shares.first + element % self.shares.count)
+                step, replica = element // self.shares.count, self.shares.first + element % self.shares.count
+                images, labels, weights = self._gather(rows[step, replica])
+                images, labels = stream(images, labels, (epoch << 32) + step, replica)
                 return images, labels, weights
 
             parts.append(tf.data.Dataset.range(start, last, STREAMS).map(make).prefetch(_PREFETCHED))
         turns = tf.data.Dataset.range(first, last).map(lambda element: element % STREAMS)
         return tf.data.Dataset.choose_from_datasets(parts, turns, stop_on_empty_dataset=False).prefetch(_PREFETCHED)
-
-    def _build_gather(self, plan: np.ndarray) -> Callable[[tf.Tensor], Batch]:
-        size, per_replica = self.split.images.shape[1], self.shares.per_replica
-
-        def pick(element: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            step, replica = divmod(int(element), self.shares.count)
-            start = (self.shares.first + replica) * per_replica
-            chosen = plan[step, start : start + per_replica]
-            true = self.split.true[chosen]
-            labels = np.eye(self.classes, dtype=np.float32)[true]
-            return self.split.images[chosen].astype(np.float32), labels, self.class_weights[true].astype(np.float32)
-
-        def gather(element: tf.Tensor) -> Batch:
-            images, labels, weights = tf.numpy_function(pick, [element], (tf.float32, tf.float32, tf.float32), stateful=False)
-            return (
-                tf.ensure_shape(images, (per_replica, size, size, 1)),
-                tf.ensure_shape(labels, (per_replica, self.classes)),
-                tf.ensure_shape(weights, (per_replica,)),
-            )
-
-        return gather
 
     def _build_stream(self, config: AugmentationConfig) -> Callable:
         augmenter = build_augmenter(config, self.seed)
@@ -139,6 +119,23 @@ class TrainingBatches:
             return augment_batch(augmenter, images, labels)
 
         return augment
+
+
+def _build_gather(split: Split, classes: int, class_weights: np.ndarray) -> Callable[[tf.Tensor], Batch]:
+    """Build what picks a batch by rows, int (n,).
+
+    Without Python: a pipeline that calls it deadlocks where its iterator is dropped half-way, as on SIGTERM, since who drops it holds
+    the interpreter's lock and waits for the threads that want it.
+    """
+    with tf.device("CPU"):
+        images, true = tf.constant(split.images), tf.constant(split.true, tf.int64)
+        weight_of = tf.constant(class_weights, tf.float32)
+
+    def gather(rows: tf.Tensor) -> Batch:
+        chosen = tf.gather(true, rows)
+        return tf.cast(tf.gather(images, rows), tf.float32), tf.one_hot(chosen, classes), tf.gather(weight_of, chosen)
+
+    return gather
 
 
 def reseed(augmenter: keras_cv.layers.Augmenter, seed: int, moment: tf.Tensor, replica: tf.Tensor) -> None:
@@ -168,20 +165,15 @@ def build_validation(split: Split, classes: int, shares: Shares) -> tf.data.Data
         For every step one element a replica of this process.
     """
     steps = math.ceil(len(split.true) / shares.batch_size)
-    size = split.images.shape[1]
+    gather = _build_gather(split, classes, np.ones(classes))
 
-    def iterate() -> "tf.data.Iterator":
-        for step in range(steps):
-            for replica in range(shares.first, shares.first + shares.count):
-                start = step * shares.batch_size + replica * shares.per_replica
-                rows = np.arange(start, start + shares.per_replica)
-                weights = (rows < len(split.true)).astype(np.float32)
-                rows = np.minimum(rows, len(split.true) - 1)
-                yield split.images[rows].astype(np.float32), np.eye(classes, dtype=np.float32)[split.true[rows]], weights
+    def make(element: tf.Tensor) -> Batch:
+        step, replica = element // shares.count, shares.first + element % shares.count
+        rows = step * shares.batch_size + replica * shares.per_replica + tf.range(shares.per_replica, dtype=tf.int64)
+        images, labels, weights = gather(tf.minimum(rows, len(split.true) - 1))
+        return images, labels, weights * tf.cast(rows < len(split.true), tf.float32)
 
-    shapes = ((shares.per_replica, size, size, 1), (shares.per_replica, classes), (shares.per_replica,))
-    signature = tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
-    return tf.data.Dataset.from_generator(iterate, output_signature=signature).prefetch(_PREFETCHED)
+    return tf.data.Dataset.range(steps * shares.count).map(make).prefetch(_PREFETCHED)
 
 
 def choose_for_statistics(split: Split, images: int, batch_size: int) -> Split:

@@ -42,8 +42,8 @@ class DataConfig:
         validation: `by_group`, the split of the dataset, whole groups that training does not see; `by_image`: 15 % of train and validation
             together, drawn by image, as the published CNN had it. Most of its images have a copy in train, so it tells how the official
             test split, which leaks alike, will turn out, and nothing else.
-        cache: where preprocessed images are kept, uint8: `memory`, or `file`, mapped from `~/.cache/brain-tumor-mri`, for collections larger
-            than the memory and for a quicker restart. All of this collection at 192 pixels takes 210 MB.
+        cache: where preprocessed images are kept, uint8: `memory`, or `file`, in `~/.cache/brain-tumor-mri`, for a quicker restart. All of
+            this collection at 192 pixels takes 210 MB, and as much again while it is learnt from.
         batch_size: images a step over all replicas.
     """
 
