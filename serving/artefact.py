@@ -21,6 +21,7 @@ CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
 METRICS_FILE = "metrics.json"
+RESULTS_FILE = "results.md"  # figures of other runs, for the card; not every artefact has it
 CARD_FILE = "README.md"
 FIGURES_FOLDER = "figures"
 # What every whole artefact has. Figures may be there as well; anything else in the folder is none of its files.

@@ -1,6 +1,7 @@
 """The model card: `README.md` of the artefact, its figures read from `metrics.json` beside it.
 
-Goes in: an artefact folder with `config.json` and `metrics.json`. Comes out: its `README.md`, with a `model-index` for the Hub.
+Goes in: an artefact folder with `config.json` and `metrics.json`, and `results.md` where the model is to be compared with other runs.
+Comes out: its `README.md`, with a `model-index` for the Hub.
 Its text stands in `card.md.j2`; here is what depends on the model.
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from serving.artefact import CARD_FILE, CONFIG_FILE, METRICS_FILE
+from serving.artefact import CARD_FILE, CONFIG_FILE, METRICS_FILE, RESULTS_FILE
 from serving.space.build import DISTRIBUTION
 from trainer.card_tables import (
     SUBSETS,
@@ -71,6 +72,7 @@ def write_card(folder: Path) -> None:
     metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     template = importlib.resources.files("trainer").joinpath("card.md.j2").read_text(encoding="utf-8")
     facts = _describe_data(config) | _describe_figures(metrics) | _describe_thresholds(config)
+    results = folder / RESULTS_FILE
     card = ModelCard.from_template(
         _build_metadata(config, metrics),
         template_str=template,
@@ -78,6 +80,7 @@ def write_card(folder: Path) -> None:
         cost=describe_cost(config.get("training_cost")),
         project_version=importlib.metadata.version(DISTRIBUTION),
         git_commit=config["git_commit"],
+        results=results.read_text(encoding="utf-8").strip() if results.exists() else "",
         **facts,
     )
     (folder / CARD_FILE).write_text(str(card).rstrip() + "\n", encoding="utf-8")

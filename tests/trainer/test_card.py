@@ -14,7 +14,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from PIL import Image
 
 from serving.app import EXAMPLES
-from serving.artefact import BUNDLED, CARD_FILE, CONFIG_FILE, METRICS_FILE
+from serving.artefact import BUNDLED, CARD_FILE, CONFIG_FILE, METRICS_FILE, RESULTS_FILE
 from trainer.card import describe_cost, describe_start, write_card
 from trainer.config import ModelConfig
 from trainer.cost import NO_ACCELERATOR, SESSIONS_FILE, describe_hardware, estimate_grams, load_cost, record_session
@@ -24,6 +24,19 @@ def test_the_bundled_card_is_what_its_files_give(tmp_path):
     folder = shutil.copytree(BUNDLED, tmp_path / "model")
     write_card(folder)
     assert (folder / CARD_FILE).read_text() == (BUNDLED / CARD_FILE).read_text()
+
+
+def test_other_runs_stand_in_the_card_where_there_are_any(tmp_path):
+    folder = shutil.copytree(BUNDLED, tmp_path / "model")
+    table = "| run | accuracy |\n| --- | --- |\n| another | 12.34% |"
+    (folder / RESULTS_FILE).write_text(table + "\n")
+    write_card(folder)
+    assert f"(`tumor tabulate`):\n\n{table}\n\n## Limits" in (folder / CARD_FILE).read_text()
+    (folder / RESULTS_FILE).unlink()
+    write_card(folder)
+    card = (folder / CARD_FILE).read_text()
+    assert "tumor tabulate" not in card
+    assert "as often as asked.\n\n## Limits" in card
 
 
 def test_a_run_from_scratch_with_validation_by_image_says_so(tmp_path):
@@ -44,7 +57,7 @@ def test_a_run_from_scratch_with_validation_by_image_says_so(tmp_path):
 
 
 def test_a_model_of_whole_groups_is_not_called_leaked(tmp_path):
-    folder = shutil.copytree(BUNDLED, tmp_path / "model")
+    folder = shutil.copytree(BUNDLED, tmp_path / "model", ignore=shutil.ignore_patterns(RESULTS_FILE))
     config, metrics = (json.loads((folder / name).read_text()) for name in (CONFIG_FILE, METRICS_FILE))
     config["dataset"] |= {"name": "tumor_ds/grouped", "version": "1.1.0"}
     config["calibration"]["fitted_on"]["count"] = config["calibration"]["thresholds_fitted_on"]["count"]
