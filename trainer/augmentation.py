@@ -4,6 +4,7 @@ Goes in: batches {"images": float32 (n, h, w, 1), [0, 255]; "labels": float32 (n
 The grey channel is augmented before the model sees it: three equal channels would cost three times as much.
 """
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -17,6 +18,22 @@ from trainer.intensity_layers import RandomBiasField, RandomBlur, RandomDegradat
 from trainer.seeded_layers import SeededBrightness, SeededContrast, SeededCutMix, SeededMixUp
 
 VALUE_RANGE = (0, 255)
+NO_RANGES = ("flip", "fill", "intensity_rate", "mixup", "cutmix", "calm_epochs", "calm_share")
+
+
+def choose_variation(config: AugmentationConfig, epoch: int, epochs: int) -> AugmentationConfig:
+    """Say how images are varied in an epoch: as the config asks, or less so in the calm ones at the end.
+
+    Args:
+        config: of the run.
+        epoch: counted from 0.
+        epochs: of the run, were it not stopped early.
+    """
+    if epoch < epochs - config.calm_epochs:
+        return config
+    ranges = [field.name for field in dataclasses.fields(config) if field.name not in NO_RANGES]
+    smaller = {name: getattr(config, name) * config.calm_share for name in ranges}
+    return dataclasses.replace(config, **smaller, mixup=0.0, cutmix=0.0)
 
 
 def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Augmenter:

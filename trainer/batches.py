@@ -71,17 +71,17 @@ class TrainingBatches:
     Args:
         split: the training images.
         classes: number of labels.
-        config: how they are varied.
+        variation: how they are varied.
         seed: of the run.
         shares: what of each step is made here.
         class_weights: float (classes,), weight of an image by its label.
     """
 
-    def __init__(self, split: Split, classes: int, config: AugmentationConfig, seed: int, shares: Shares, class_weights: np.ndarray) -> None:
-        self.split, self.seed, self.shares = split, seed, shares
+    def __init__(self, split: Split, classes: int, variation: AugmentationConfig, seed: int, shares: Shares, class_weights: np.ndarray) -> None:
+        self.split, self.variation, self.seed, self.shares = split, variation, seed, shares
         self.steps = math.ceil(len(split.true) / shares.batch_size)
         self._gather = _build_gather(split, classes, class_weights)
-        self._streams = [self._build_stream(config) for _ in range(STREAMS)]
+        self._streams = [self._build_stream(variation) for _ in range(STREAMS)]
 
     def start(self, epoch: int, step: int = 0) -> tf.data.Dataset:
         """Make the batches of an epoch.

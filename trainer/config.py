@@ -83,6 +83,9 @@ class AugmentationConfig:
         degradation: largest loss of JPEG quality, share, at most .7; most of the collection was compressed before.
         mixup: alpha of MixUp, at most 1; it mixes whole pictures and their labels.
         cutmix: alpha of CutMix, at most 1, not together with MixUp. A patch of background takes a share of the label along.
+        calm_epochs: the last epochs, in which all of this is smaller, so that what is learnt last are pictures much like those that the model
+            will meet (He et al. 2019, arXiv:1909.09148).
+        calm_share: what is left of every range in them; pictures are not mixed then.
     """
 
     flip: str = "horizontal_and_vertical"
@@ -101,6 +104,8 @@ class AugmentationConfig:
     degradation: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    calm_epochs: int = 0
+    calm_share: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -223,6 +228,8 @@ class Config:
         _check_data(self.data)
         _check_sizes(self.data, self.model.architecture)
         _check_optimization(self.optimization)
+        calm = self.augmentation.calm_epochs
+        _require(0 <= calm <= self.optimization.epochs, "augmentation.calm_epochs", "from 0 to optimization.epochs", calm)
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
@@ -320,7 +327,7 @@ def _check_augmentation(augmentation: AugmentationConfig) -> None:
         value = getattr(augmentation, name)
         _require(0 <= value < 1, f"augmentation.{name}", "in [0, 1)", value)
     largest = {"gamma": 0.6, "bias_field": 0.6, "blur": 1, "noise": 0.5, "tone_curve": 0.8, "degradation": 0.7}
-    largest.update({"intensity_rate": 1, "mixup": 1, "cutmix": 1})
+    largest.update({"intensity_rate": 1, "mixup": 1, "cutmix": 1, "calm_share": 1})
     for name, limit in largest.items():
         value = getattr(augmentation, name)
         _require(0 <= value <= limit, f"augmentation.{name}", f"in [0, {limit}]", value)

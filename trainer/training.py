@@ -19,6 +19,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
+from trainer.augmentation import choose_variation
 from trainer.batches import Shares, TrainingBatches, build_validation, choose_for_statistics, compute_class_weights
 from trainer.checkpoints import load_checkpoint, save_checkpoint
 from trainer.config import Config
@@ -143,9 +144,10 @@ class Run:
                 size = choose_size(self.config, epoch)
                 if split is None or split.images.shape[1] != size:
                     split = load_learning_split(builder, "train", data, size)
-                if batches is None or batches.split is not split:
+                variation = choose_variation(self.config.augmentation, epoch, optimization.epochs)
+                if batches is None or batches.split is not split or batches.variation != variation:
                     weights = compute_class_weights(split.true, classes, optimization.class_weights)
-                    batches = TrainingBatches(split, classes, self.config.augmentation, self.config.seed, self.shares, weights)
+                    batches = TrainingBatches(split, classes, variation, self.config.seed, self.shares, weights)
                     self.steps_per_epoch = batches.steps
                 self._train_epoch(batches, told_to_stop)
                 self._end_epoch(validation, plain)

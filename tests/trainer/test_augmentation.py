@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.augmentation import augment_batch, build_augmenter
+from trainer.augmentation import augment_batch, build_augmenter, choose_variation
 from trainer.config import AugmentationConfig, ConfigError, build_config
 
 NOTHING = AugmentationConfig(flip="none", **dict.fromkeys(("rotation", "zoom", "translation", "brightness", "contrast", "gamma"), 0.0))
@@ -99,6 +99,7 @@ def test_every_field_changes_images(batch, field):
     ("field", "largest"),
     [
         ("intensity_rate", 1),
+        ("calm_share", 1),
         ("gamma", 0.6),
         ("bias_field", 0.6),
         ("blur", 1),
@@ -119,6 +120,22 @@ def test_each_step_takes_its_largest_value_and_no_more(batch, field, largest):
 def test_mixup_and_cutmix_exclude_each_other():
     with pytest.raises(ConfigError, match=r"cutmix: expected 0 where mixup is on, got 0\.5"):
         build_config({"augmentation": {"mixup": 0.2, "cutmix": 0.5}})
+
+
+def test_the_last_epochs_are_calmer():
+    config = AugmentationConfig(gamma=0.6, noise=0.4, rotation=0.1, intensity_rate=0.8, fill="nearest", mixup=0.2, calm_epochs=2, calm_share=0.25)
+    assert [choose_variation(config, epoch, 5) for epoch in range(3)] == [config] * 3
+    for calm in (choose_variation(config, epoch, 5) for epoch in (3, 4)):
+        assert (calm.gamma, calm.noise, calm.rotation, calm.mixup) == pytest.approx((0.15, 0.1, 0.025, 0))
+        assert (calm.zoom, calm.translation, calm.brightness, calm.contrast) == pytest.approx((0.03, 0.015, 0.025, 0.0625))
+        assert (calm.flip, calm.fill, calm.intensity_rate) == (config.flip, "nearest", 0.8)
+    assert choose_variation(AugmentationConfig(), 4, 5) == AugmentationConfig()
+
+
+@pytest.mark.parametrize("epochs", [-1, 13])
+def test_there_are_no_more_calm_epochs_than_epochs(epochs):
+    with pytest.raises(ConfigError, match=rf"augmentation.calm_epochs: expected from 0 to optimization.epochs, got {epochs}"):
+        build_config({"augmentation": {"calm_epochs": epochs}, "optimization": {"epochs": 12}})
 
 
 def test_flips_go_both_ways_independently():

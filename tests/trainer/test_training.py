@@ -199,6 +199,34 @@ def test_loss_that_explodes_is_an_error_with_its_place(dummy_dataset_dir, tmp_pa
     assert not (folder / FINISHED_FILE).exists()
 
 
+def test_calm_epochs_see_calmer_pictures(dummy_dataset_dir, tmp_path, monkeypatch):
+    """The chain is built anew where the variation changes, and only there."""
+    from trainer import training
+
+    seen = []
+
+    class Recorded(training.TrainingBatches):
+        def start(self, epoch: int, step: int = 0):
+            seen.append((id(self), self.variation.rotation))
+            return super().start(epoch, step)
+
+    monkeypatch.setattr(training, "TrainingBatches", Recorded)
+    calm = build_config(
+        {
+            "precision": "float32",
+            "data": {"image_size": 32, "progressive_scales": [], "batch_size": 8},
+            "augmentation": {"rotation": 0.2, "calm_epochs": 2, "calm_share": 0.1},
+            "model": {"pretrained": False},
+            "optimization": {"epochs": 4, "batch_norm_images": 0},
+        }
+    )
+    folder = epath.Path(tmp_path / "run")
+    claim_run_dir(calm, folder)
+    train(calm, load_builder("tumor_ds/official", dummy_dataset_dir), folder, build_strategy("one"), Silence())
+    assert [rotation for _, rotation in seen] == pytest.approx([0.2, 0.2, 0.02, 0.02])
+    assert len({chain for chain, _ in seen}) == 2
+
+
 # Runs that are interrupted
 
 # Each kills its own process by SIGKILL at one bad moment of the second epoch (steps 6 to 10).
