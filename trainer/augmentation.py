@@ -18,7 +18,7 @@ from trainer.intensity_layers import RandomBiasField, RandomBlur, RandomDegradat
 from trainer.seeded_layers import SeededBrightness, SeededContrast, SeededCutMix, SeededMixUp
 
 VALUE_RANGE = (0, 255)
-NO_RANGES = ("flip", "fill", "intensity_rate", "mixup", "cutmix", "calm_epochs", "calm_share")
+CALMED = ("rotation", "zoom", "translation", "blur", "noise", "degradation")
 
 
 def choose_variation(config: AugmentationConfig, epoch: int, epochs: int) -> AugmentationConfig:
@@ -31,8 +31,7 @@ def choose_variation(config: AugmentationConfig, epoch: int, epochs: int) -> Aug
     """
     if epoch < epochs - config.calm_epochs:
         return config
-    ranges = [field.name for field in dataclasses.fields(config) if field.name not in NO_RANGES]
-    smaller = {name: getattr(config, name) * config.calm_share for name in ranges}
+    smaller = {name: getattr(config, name) * config.calm_share for name in CALMED}
     return dataclasses.replace(config, **smaller, mixup=0.0, cutmix=0.0)
 
 

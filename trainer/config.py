@@ -83,9 +83,9 @@ class AugmentationConfig:
         degradation: largest loss of JPEG quality, share, at most .7; most of the collection was compressed before.
         mixup: alpha of MixUp, at most 1; it mixes whole pictures and their labels.
         cutmix: alpha of CutMix, at most 1, not together with MixUp. A patch of background takes a share of the label along.
-        calm_epochs: the last epochs, in which all of this is smaller, so that what is learnt last are pictures much like those that the model
-            will meet (He et al. 2019, arXiv:1909.09148).
-        calm_share: what is left of every range in them; pictures are not mixed then.
+        calm_epochs: the last epochs, in which place and quality are varied less, so that what is learnt last are pictures much like those
+            that the model will meet (He et al. 2019, arXiv:1909.09148). Grey values are varied as before: hospitals differ in them.
+        calm_share: what is left then of the ranges of rotation, zoom, translation, blur, noise and degradation. Nothing is mixed then.
     """
 
     flip: str = "horizontal_and_vertical"

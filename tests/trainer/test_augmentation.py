@@ -123,12 +123,12 @@ def test_mixup_and_cutmix_exclude_each_other():
 
 
 def test_the_last_epochs_are_calmer():
-    config = AugmentationConfig(gamma=0.6, noise=0.4, rotation=0.1, intensity_rate=0.8, fill="nearest", mixup=0.2, calm_epochs=2, calm_share=0.25)
+    config = AugmentationConfig(gamma=0.6, noise=0.4, rotation=0.1, fill="nearest", mixup=0.2, calm_epochs=2, calm_share=0.25)
     assert [choose_variation(config, epoch, 5) for epoch in range(3)] == [config] * 3
     for calm in (choose_variation(config, epoch, 5) for epoch in (3, 4)):
-        assert (calm.gamma, calm.noise, calm.rotation, calm.mixup) == pytest.approx((0.15, 0.1, 0.025, 0))
-        assert (calm.zoom, calm.translation, calm.brightness, calm.contrast) == pytest.approx((0.03, 0.015, 0.025, 0.0625))
-        assert (calm.flip, calm.fill, calm.intensity_rate) == (config.flip, "nearest", 0.8)
+        assert (calm.noise, calm.rotation, calm.zoom, calm.translation, calm.mixup) == pytest.approx((0.1, 0.025, 0.03, 0.015, 0))
+        changed = {name for name, value in vars(calm).items() if value != getattr(config, name)}
+        assert changed == {"noise", "rotation", "zoom", "translation", "mixup"}  # blur and degradation are off
     assert choose_variation(AugmentationConfig(), 4, 5) == AugmentationConfig()
 
 
