@@ -42,10 +42,27 @@ def test_comparison_is_the_commands():
 
 def test_table_of_all_runs_is_the_commands():
     folders = re.search(r"`tumor tabulate ([^`]+)`", README).group(1).split()
-    assert build_results([ROOT / folder for folder in folders]) in README
+    table = build_results([ROOT / folder for folder in folders])
+    assert table in README
+    assert table in (BUNDLED / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("config", "folder"), [("`official.toml` (bundled)", "official"), ("`wide.toml`", "wide_official")])
+def test_reference_as_published():
+    """Its own run, to its early stop: memory for what has a twin in Training, less than the bundled model for what has none."""
+    figures = json.loads((ROOT / "configs" / "results" / "reference_vgg" / "metrics.json").read_text())["official"]
+    told = {subset: f"{figures[subset]['accuracy'] * 100:.2f}" for subset in ("all", "with_train_twin", "unseen")}
+    text = " ".join(README.split())
+    assert f"is right for {told['all']}% of the official test split (**leaked**): for {told['with_train_twin']}% of" in text
+    assert f"and for {told['unseen']}% of those without" in text
+    config = (ROOT / "configs" / "reference_vgg.toml").read_text()
+    for subset, figure in told.items():
+        assert f"{figure} % ({figures[subset]['count']:,} images" in config
+    assert figures["unseen"]["accuracy"] < METRICS["unseen"]["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("config", "folder"), [("`official.toml` (bundled)", "official"), ("`wide.toml`", "wide_official"), ("`calm.toml`", "calm_official")]
+)
 def test_whole_runs_that_were_tried(config, folder):
     folder = ROOT / "configs" / "results" / folder
     predictions = load_predictions(folder / "predictions.csv", protocol="official")
