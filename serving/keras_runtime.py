@@ -77,7 +77,7 @@ def load_safely(path: Path) -> keras.Model:
 
 
 def build_serving_model(model: keras.Model) -> keras.Model:
-    """Give the classifier two more outputs, computed with the weights that it holds now.
+    """Give the classifier two more outputs, computed with the weights that it holds now; behind pooled features, average over mirroring.
 
     The maps are exact: their spatial mean plus a term that belongs to no position is the logit. Behind pooled features that term is the
     last layer's bias, behind a dense layer also what that layer's biases add.
@@ -91,13 +91,19 @@ def build_serving_model(model: keras.Model) -> keras.Model:
 
 
 def _compute_pooled_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Class activation maps: the last layer applied at every position before pooling (Zhou et al. 2016, arXiv:1512.04150)."""
-    embedding = model.get_layer(EMBEDDING_LAYER)
-    kernel, _ = model.get_layer(LOGITS_LAYER).get_weights()
-    project = keras.layers.Conv2D(kernel.shape[1], 1, use_bias=False, dtype="float32", name="cams")
-    outputs = {"logits": model.output, "cams": project(embedding.input), "embedding": embedding.output}
-    project.set_weights([kernel[None, None]])
-    return outputs
+    """What the model says of a picture and of its mirror image, averaged, so that both get the same answer.
+
+    Feature maps are averaged, that of the mirror image mirrored back. Pooling and the last layer are linear, so the logits are the mean
+    of the two logits. Class activation maps: the last layer applied at every position before pooling (Zhou et al. 2016, arXiv:1512.04150).
+    """
+    last = model.get_layer(LOGITS_LAYER)
+    backbone = keras.Model(model.input, model.get_layer(EMBEDDING_LAYER).input)
+    both = backbone(keras.ops.concatenate([model.input, keras.ops.flip(model.input, axis=2)], axis=0))
+    seen, mirrored = keras.ops.split(both, 2, axis=0)
+    features = (seen + keras.ops.flip(mirrored, axis=2)) / 2
+    embedding = keras.ops.mean(features, axis=(1, 2))
+    cams = keras.ops.matmul(features, last.kernel)
+    return {"logits": keras.ops.matmul(embedding, last.kernel) + last.bias, "cams": cams, "embedding": embedding}
 
 
 def _compute_dense_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:

@@ -43,17 +43,6 @@ turns, with a training image."""
 NO_LEAK = "No group, a run of slices or a picture under flips and turns, stands in both training and test. A group is no sure patient."
 UNKNOWN_PATIENTS = "Accuracy on unseen patients has not been measured for this artefact and must be expected to be lower."
 KNOWN_PATIENTS = "Patients were kept apart where they are known, for the part from figshare; elsewhere a group is no sure patient."
-# What was found out about a version of the dataset after models had been trained on it.
-DATASET_FAULTS = {
-    "1.0.0": (
-        " Version 1.0.0 of the dataset missed some copies under another contrast: 81 of those images, all notumor, have one in training, "
-        "so the validation figure is too high."
-    )
-}
-
-# Where the thresholds were fitted anew, after a fault was found, on the images that it does not touch.
-REST_OF_VALIDATION = " (those of them that, by the groups of the present dataset, have no copy or neighbour in training)"
-
 VALIDATION_KINDS = {
     "by_group": (
         "whole groups that it was not trained on but by which its best epoch was chosen",
@@ -182,7 +171,6 @@ def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
         "validation_tie": validation_tie,
         "validation_count": fitted_on["count"],
         "validation_accuracy": f"{fitted_on['accuracy']:.2%} of {fitted_on['count']}",
-        "dataset_fault": DATASET_FAULTS.get(dataset["version"], ""),
     }
 
 
@@ -209,12 +197,7 @@ def _describe_figures(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _describe_thresholds(config: dict[str, Any]) -> dict[str, Any]:
     thresholds_on = config["calibration"]["thresholds_fitted_on"]
-    is_rest = thresholds_on["count"] < config["calibration"]["fitted_on"]["count"]
-    return {
-        "threshold_groups": thresholds_on["groups"],
-        "threshold_count": thresholds_on["count"],
-        "threshold_tie": REST_OF_VALIDATION if is_rest else "",
-    }
+    return {"threshold_groups": thresholds_on["groups"], "threshold_count": thresholds_on["count"]}
 
 
 def _is_kaggle(config: dict[str, Any]) -> bool:

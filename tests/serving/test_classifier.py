@@ -150,7 +150,7 @@ def change_artefact(folder: Path, **changes: object) -> Path:
     ("changes", "message"),
     [
         ({"litert": b"no model"}, "no model that can be run"),
-        ({"image": {"size": 100, "fit": "pad"}}, "'image size': 192.* says .*'image size': 100"),
+        ({"image": {"size": 100, "fit": "pad"}}, "'image size': 160.* says .*'image size': 100"),
         ({"labels": ["a", "b", "c", "d", "e"]}, "'labels': 4.* says .*'labels': 5"),
     ],
 )

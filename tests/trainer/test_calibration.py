@@ -1,10 +1,9 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from serving.artefact import BUNDLED, load_config
+from serving.artefact import BUNDLED, LITERT_FILE, load_config
 from serving.calibration import compute_probabilities
+from serving.runtime import LiteRTModel
 from trainer.calibration import (
     draw_one_per_group,
     fit_any_tumour_thresholds,
@@ -13,10 +12,8 @@ from trainer.calibration import (
     fit_temperature,
     fit_thresholds,
 )
-from trainer.predictions import load_predictions
-from tumor_ds.facts import load_facts
-
-RESULTS = Path(__file__).resolve().parents[2] / "configs" / "results" / "official"
+from trainer.config import build_config
+from trainer.input_pipeline import load_builder, load_learning_split
 
 
 def sample_labels(probs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -82,14 +79,14 @@ def test_no_alarm_where_it_makes_no_sense():
     assert fit_any_tumour_thresholds(probs, np.array([1, 1]), ("glioma", "notumor")) == {}
 
 
-def test_thresholds_of_the_bundled_model_are_those_of_its_validation_predictions():
-    """Of the 571 images that were validation when it was trained, those that share no group of today with a picture it learnt."""
+@pytest.mark.real_data
+def test_temperature_and_thresholds_of_the_bundled_model_are_those_of_its_validation(real_dataset_dir):
     config = load_config(BUNDLED)
-    predictions = load_predictions(RESULTS / "validation_predictions.csv", config.labels, "official")
-    facts = load_facts()
-    assert all(name.startswith("Training/") for name in predictions.filenames)
-    assert [facts[name].group for name in predictions.filenames] == predictions.groups.tolist()
-    fitted = fit_thresholds(predictions.probs, predictions.true, predictions.groups, predictions.labels)
-    assert fitted["prediction_set_thresholds"] == config.prediction_set_thresholds
-    assert fitted["any_tumour_thresholds"] == config.any_tumour_thresholds
+    data = build_config(config.raw["training"]).data
+    validation = load_learning_split(load_builder(data.dataset, real_dataset_dir), "validation", data, data.image_size)
+    logits = LiteRTModel(BUNDLED / LITERT_FILE).run(validation.images).logits
+    assert fit_temperature(logits, validation.true) == pytest.approx(config.temperature, rel=1e-3)
+    fitted = fit_thresholds(compute_probabilities(logits, config.temperature), validation.true, validation.groups, config.labels)
+    for name in ("prediction_set_thresholds", "any_tumour_thresholds"):
+        assert fitted[name] == pytest.approx(getattr(config, name), abs=1e-4)
     assert fitted["thresholds_fitted_on"] == config.raw["calibration"]["thresholds_fitted_on"]

@@ -170,18 +170,33 @@ def test_saved_model_reloads_without_keras_cv(either, images, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), either.predict(images, verbose=0), atol=1e-6)
 
 
+def average(model, views):
+    return np.mean([model.predict(view, verbose=0) for view in views], axis=0)
+
+
 def test_exported_graph_agrees_with_keras_and_its_maps_sum_to_the_logits(either, images, tmp_path):
     save_litert(either, tmp_path / "model.tflite")
     outputs = LiteRTModel(tmp_path / "model.tflite").run(images.astype(np.uint8))
     hidden, last = either.get_layer(models.EMBEDDING_LAYER), either.get_layer(models.LOGITS_LAYER)
-    embeddings = keras.Model(either.input, hidden.output).predict(images, verbose=0)
+    # A dense head sees the picture alone, a pooled one its mirror image as well.
+    views = [images] if isinstance(hidden, keras.layers.Dense) else [images, images[:, :, ::-1]]
+    embeddings = average(keras.Model(either.input, hidden.output), views)
     kernel, bias = last.get_weights()
     rest = bias + ((embeddings > 0) * hidden.get_weights()[1]) @ kernel if hidden.get_weights() else bias
-    logits = either.predict(images, verbose=0)
+    logits = average(either, views)
     np.testing.assert_allclose(outputs.logits, logits, atol=1e-4)
     np.testing.assert_allclose(outputs.embeddings, embeddings, atol=1e-4)
     np.testing.assert_allclose(outputs.cams.mean(axis=(1, 2)) + rest, logits, atol=1e-4)
     assert outputs.cams.shape == (3, 2, 2, 4)
+
+
+def test_a_mirrored_picture_gets_the_same_answer_and_the_mirrored_map(model, images, tmp_path):
+    save_litert(model, tmp_path / "model.tflite")
+    runtime = LiteRTModel(tmp_path / "model.tflite")
+    seen, mirrored = (runtime.run(np.ascontiguousarray(view).astype(np.uint8)) for view in (images, images[:, :, ::-1]))
+    np.testing.assert_allclose(seen.logits, mirrored.logits, atol=1e-5)
+    np.testing.assert_allclose(seen.cams, mirrored.cams[:, :, ::-1], atol=1e-5)
+    assert np.abs(seen.cams - mirrored.cams).max() > 1e-3
 
 
 def test_maps_of_the_dense_head_are_gradient_times_input(built, images, tmp_path):

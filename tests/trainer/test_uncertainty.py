@@ -9,7 +9,7 @@ from tests.trainer.make_predictions import make_predictions, simulate_prediction
 from trainer.predictions import load_predictions
 from trainer.uncertainty import compute_abstention, compute_risk_coverage, compute_set_figures, measure_split_coverage
 
-RESULTS = Path(__file__).resolve().parents[2] / "configs" / "results" / "official"
+RESULTS = Path(__file__).resolve().parents[2] / "configs" / "results" / "release_official"
 
 
 @pytest.mark.parametrize("coverage", [0.95, 0.99])
