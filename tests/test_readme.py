@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -116,15 +117,36 @@ def test_worse_pictures():
     assert f": {worst[name]:.1%} (unseen: {min(figures['accuracy'] for figures in unseen['corruptions'][name]):.1%})." in text
 
 
-@pytest.mark.parametrize("fold", [1, 2])
-def test_figures_on_unseen_patients(fold):
-    predictions = load_predictions(ROOT / "configs" / "results" / "patient_128px" / f"fold{fold}_predictions.csv", protocol="patient")
-    figures = compute_metrics(predictions)
-    low, high = figures["accuracy_interval"]
-    text = " ".join(README.split())
-    assert f"{figures['accuracy']:.2%} ({low:.2%} to {high:.2%}) of the {figures['count']:,}" in text
-    config = (ROOT / "configs" / "patient_128px.toml").read_text()
-    assert f"fold {fold} {figures['accuracy'] * 100:.2f} % of {figures['count']:,}" in config
+PATIENT_FOLDS = {"patient_128px": (1, 2), "calm_patient": (1,), "release_patient": (1, 2, 3)}
+
+
+@pytest.mark.parametrize("folder", PATIENT_FOLDS)
+def test_figures_on_unseen_patients(folder):
+    text, tried = (" ".join((ROOT / name).read_text().split()) for name in ("README.md", "configs/README.md"))
+    columns = ["-"] * 3
+    for fold in PATIENT_FOLDS[folder]:
+        predictions = load_predictions(ROOT / "configs" / "results" / folder / f"fold{fold}_predictions.csv", protocol="patient")
+        figures = compute_metrics(predictions)
+        low, high = figures["accuracy_interval"]
+        columns[fold - 1] = f"{figures['accuracy']:.2%}"
+        if folder == "release_patient":
+            assert f"{figures['accuracy']:.2%} ({low:.2%} to {high:.2%}) of the {figures['count']:,}" in text
+        if folder == "patient_128px":
+            config = (ROOT / "configs" / "patient_128px.toml").read_text()
+            assert f"fold {fold} {figures['accuracy'] * 100:.2f} % of {figures['count']:,}" in config
+    name = folder.replace("_patient", "")
+    assert f"| `{name}.toml` | {' | '.join(columns)} |" in tried
+
+
+def test_errors_come_by_the_patient():
+    predictions = load_predictions(ROOT / "configs" / "results" / "release_patient" / "fold2_predictions.csv", protocol="patient")
+    errors = Counter(predictions.groups[predictions.predicted != predictions.true].tolist())
+    five = sum(count for _, count in errors.most_common(5))
+    groups = len(set(predictions.groups.tolist()))
+    text, tried = (" ".join((ROOT / name).read_text().split()) for name in ("README.md", "configs/README.md"))
+    assert f"lie in {len(errors)} of its {groups} groups" in text
+    assert five > errors.total() / 2
+    assert f"the {errors.total()} of `release.toml` on fold 2 lie in {len(errors)} of its {groups} groups, {five} of them in five" in tried
 
 
 def test_time_to_the_published_accuracy():

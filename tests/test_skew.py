@@ -2,12 +2,10 @@
 
 import zipfile
 
-import keras
 import numpy as np
 import pytest
 
 from serving import from_pretrained
-from serving.artefact import BUNDLED, KERAS_FILE
 from serving.calibration import compute_probabilities
 from serving.preprocess import preprocess
 from trainer.input_pipeline import load_builder, load_split
@@ -35,8 +33,7 @@ def test_tensors_are_identical(served):
 
 def test_keras_and_litert_give_equal_probabilities(served):
     app, pipeline = served
-    classifier = from_pretrained()
-    model = keras.models.load_model(BUNDLED / KERAS_FILE, safe_mode=True)
-    temperature = classifier.config.temperature
-    litert = compute_probabilities(classifier.run(app).logits, temperature)
-    np.testing.assert_allclose(litert, compute_probabilities(model.predict(pipeline, verbose=0), temperature), atol=1e-4)
+    light, heavy = from_pretrained(), from_pretrained(runtime="keras")
+    temperature = light.config.temperature
+    litert, keras = (compute_probabilities(logits, temperature) for logits in (light.run(app).logits, heavy.run(pipeline).logits))
+    np.testing.assert_allclose(litert, keras, atol=1e-4)

@@ -68,7 +68,8 @@ def describe_hardware() -> str:
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "an unnamed processor")
     devices = [device for kind in ("GPU", "TPU") for device in tf.config.list_physical_devices(kind)]
     names = [tf.config.experimental.get_device_details(device).get("device_name", device.device_type) for device in devices]
-    return f"{len(os.sched_getaffinity(0))} cores of {model}, {' and '.join(names) or NO_ACCELERATOR}"
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} core{'' if cores == 1 else 's'} of {model}, {' and '.join(names) or NO_ACCELERATOR}"
 
 
 def estimate_grams(cost: dict[str, Any]) -> float | None:
