@@ -24,7 +24,7 @@ METRICS_FILE = "metrics.json"
 RESULTS_FILE = "results.md"  # figures of other runs, for the card; not every artefact has it
 CARD_FILE = "README.md"
 FIGURES_FOLDER = "figures"
-# What every whole artefact has. Pictures of figures and the results of other runs may be there as well; anything else in the folder is none of its files.
+# What every whole artefact has. Figures and the results of other runs may be there as well; anything else in the folder is none of its files.
 ARTEFACT_FILES = (CONFIG_FILE, LITERT_FILE, KERAS_FILE, METRICS_FILE, CARD_FILE)
 ARTEFACT_PATTERNS = (*ARTEFACT_FILES, RESULTS_FILE, f"{FIGURES_FOLDER}/*.png")
 # A training run keeps its artefact in this subfolder.
