@@ -16,7 +16,8 @@ from serving.calibration import DEFAULT_COVERAGE
 from serving.guard import Guard, parse_guard
 from serving.preprocess import FITS
 
-FORMAT_VERSION = 3
+# 4: behind pooled features both model files answer for a picture and its mirror image together.
+FORMAT_VERSION = 4
 CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
@@ -85,7 +86,8 @@ def load_config(folder: Path) -> ArtefactConfig:
         raise ArtefactError(f"{path} should hold a JSON object; it holds a {type(raw).__name__}. Download or export the artefact again.")
     if raw.get("format_version") != FORMAT_VERSION:
         raise ArtefactError(
-            f"{CONFIG_FILE} has format version {raw.get('format_version')!r}; this package reads {FORMAT_VERSION}. Update one of the two."
+            f"{CONFIG_FILE} has format version {raw.get('format_version')!r}; this package reads {FORMAT_VERSION}. "
+            "Export the run again with this package (`tumor export RUN`), or use the version that wrote it."
         )
     try:
         return _parse(raw)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-# An image costs the same alone and in company, but memory grows with the batch: 15 MB for each of two interpreters and each image
+# An image costs no less in company, and memory grows with the batch: 6 MB for each interpreter and each image
 # (`python -m tests.benchmarks.benchmark_serving threads`).
 MAX_BATCH = 8
 MAX_INTERPRETERS = min(4, os.cpu_count() or 1)
@@ -26,6 +26,8 @@ class Outputs:
         cams: float32 (n, h, w, classes), what each position adds; the mean over h and w plus a term that belongs to no position (the bias
             of the last layer; in reference_vgg also what the biases of the hidden layer add) is the logit.
         embeddings: float32 (n, d), globally average-pooled features, or the hidden layer of reference_vgg.
+
+    All but reference_vgg answers for an image and its mirror image together: each output is the mean of both.
     """
 
     logits: np.ndarray

@@ -27,8 +27,9 @@ MAX_VOXELS = 128_000_000
 MAX_SLICES = 2000
 HEAD_BYTES = 1024
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-# What zipfile, parsers and decoders written in Python raise on damaged data, whose lengths, types and offsets are not what they say. Of a
-# RuntimeError are NotImplementedError and RecursionError, of a ValueError UnicodeError, of an ArithmeticError OverflowError.
+# What zipfile, parsers and decoders written in Python raise on damaged data, whose lengths, types and offsets are not what they say.
+# RuntimeError stands for RecursionError and methods of compression that zipfile lacks, ValueError for UnicodeError, ArithmeticError for
+# OverflowError.
 DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
     *(lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error),

@@ -149,7 +149,7 @@ def fit_guard_sections(model: LiteRTModel, builder: tfds.core.DatasetBuilder, da
 def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
     """Fit the guard of an artefact anew, by its `model.tflite` and the dataset it was trained on, and rewrite its `config.json`.
 
-    All other fields stay. An artefact of an older format version, whose guard this package cannot read, becomes one of today's.
+    All other fields stay.
 
     Args:
         folder: the artefact.
@@ -157,19 +157,16 @@ def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
         console: where progress is told.
 
     Raises:
-        ArtefactError: the folder holds no artefact.
+        ArtefactError: the folder holds no artefact, or one of another format version.
         ConfigError: its training config is of another version of this package.
         DatasetMissingError: the dataset is not built.
     """
-    path = folder / layout.CONFIG_FILE
-    if not path.is_file():
-        raise layout.ArtefactError(f"{folder} holds no {layout.CONFIG_FILE}, so it is no artefact. A finished `tumor train` writes one.")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    path, content = folder / layout.CONFIG_FILE, layout.load_config(folder).raw
     builder = load_builder(content["dataset"]["name"], data_dir)
     with console.status("Fitting the guard on training and validation"):
         model, data = LiteRTModel(folder / layout.LITERT_FILE), build_config(content["training"]).data
         fitted = fit_guard_sections(model, builder, data, content["calibration"]["temperature"])
-    content |= {"format_version": layout.FORMAT_VERSION, "calibration": content["calibration"] | fitted["calibration"], "guard": fitted["guard"]}
+    content |= {"calibration": content["calibration"] | fitted["calibration"], "guard": fitted["guard"]}
     temporary = path.with_name(f"{path.name}.partial")
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)

@@ -95,9 +95,9 @@ def test_good_config_is_read(artefact_dir, config):
     assert found.raw == config
 
 
-@pytest.mark.parametrize("version", [0, 2, "3", None])
+@pytest.mark.parametrize("version", [0, 3, "4", None])
 def test_other_format_version_is_refused(tmp_path, config, version):
-    with pytest.raises(ArtefactError, match=f"format version {version!r}; this package reads 3"):
+    with pytest.raises(ArtefactError, match=f"format version {version!r}; this package reads 4"):
         load_config(write_config(tmp_path, config | {"format_version": version}))
 
 

@@ -82,8 +82,8 @@ def test_varied_slices_are_the_same_again_and_stay_slices():
 def test_refit_changes_the_guard_alone(tiny_run, dummy_dataset_dir, tmp_path):
     folder = shutil.copytree(tiny_run / "artefact", tmp_path / "artefact")
     before = json.loads((folder / "config.json").read_text())
-    old = before | {"format_version": 2, "guard": {"threshold": 0.5}}
-    (folder / "config.json").write_text(json.dumps(old))
+    stale = before | {"guard": before["guard"] | {"refusal_threshold": 0.5}}
+    (folder / "config.json").write_text(json.dumps(stale))
     result = CliRunner().invoke(app, ["refit-guard", str(folder), "--data-dir", str(dummy_dataset_dir)])
     assert result.exit_code == 0, result.output
     after = json.loads((folder / "config.json").read_text())
@@ -92,6 +92,16 @@ def test_refit_changes_the_guard_alone(tiny_run, dummy_dataset_dir, tmp_path):
     assert after["guard"].keys() == before["guard"].keys()
     assert after["guard"]["refusal_threshold"] == pytest.approx(before["guard"]["refusal_threshold"], rel=1e-3)
     Classifier(folder)
+
+
+def test_refit_of_another_format_version_changes_nothing(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run / "artefact", tmp_path / "artefact")
+    old = json.dumps(json.loads((folder / "config.json").read_text()) | {"format_version": 3})
+    (folder / "config.json").write_text(old)
+    result = CliRunner().invoke(app, ["refit-guard", str(folder)])
+    assert result.exit_code == 1
+    assert "has format version 3; this package reads" in " ".join(result.stderr.split())
+    assert (folder / "config.json").read_text() == old
 
 
 def test_refit_of_a_folder_without_artefact(tmp_path):
