@@ -83,7 +83,7 @@ def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, conso
             gallery = load_gallery(result, classifier, partial(read_split, builder, name_test_split(config.data.fold)))
             beside = {
                 PREDICTIONS_FILE: (folder / PREDICTIONS_FILE).read_bytes(),
-                REPORT_FILE: build_page(folder, result, Model(classifier, folder, curves), gallery).encode(),
+                REPORT_FILE: build_page(folder, result, [Model(classifier.config, folder, curves)], gallery).encode(),
             }
             (folder / PREDICTIONS_FILE).unlink()
             write_card(folder)

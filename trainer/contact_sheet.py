@@ -99,17 +99,23 @@ def choose_samples(predictions: Predictions) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def load_gallery(predictions: Predictions, classifier: Classifier, source: PictureSource | None) -> Gallery:
+def list_gallery(predictions: Predictions) -> Gallery:
+    """Choose mistakes, without their pictures, and no samples: for a page that may be published, or where pictures are not at hand."""
+    return Gallery([_describe(predictions, row) for row in choose_mistakes(predictions)], [])
+
+
+def load_gallery(predictions: Predictions, classifier: Classifier, source: PictureSource) -> Gallery:
     """Choose mistakes and samples and read their pictures.
 
     Args:
         predictions: of the evaluated set.
         classifier: that made them; its heat maps are drawn.
-        source: where the pictures are; None leaves them out, so that there are no samples.
+        source: where the pictures are.
+
+    Raises:
+        ImageError: a picture cannot be read any more.
     """
     mistakes, samples = choose_mistakes(predictions), choose_samples(predictions)
-    if source is None:
-        return Gallery([_describe(predictions, row) for row in mistakes], [])
     names = [predictions.filenames[row] for row in (*mistakes, *samples)]
     pictures = source(set(names))
     answers = classifier.predict_batch([pictures[name] for name in names])

@@ -39,7 +39,7 @@ def evaluate(
     try:
         folder = locate_artefact(model, revision)
         classifier = Classifier(folder)
-        reported = report.Model(classifier, folder, report.find_learning_curves(folder, classifier.config))
+        reported = report.Model(classifier.config, folder, report.find_learning_curves(folder, classifier.config))
         if images is not None:
             result = evaluation.evaluate_folder(classifier, images, patient_pattern)
         elif predictions is not None:
@@ -61,7 +61,7 @@ def evaluate(
     if corruptions:
         evaluate_robustness(classifier, result, data_dir, out)
     source = find_pictures(classifier, result.protocol, images, data_dir) if pictures and predictions is None else None
-    save_report(out, reported, source)
+    save_report(out, reported, classifier, result, source)
 
 
 def compare(
@@ -146,13 +146,15 @@ def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None
         fail(error)
 
 
-def save_report(out: Path, reported: Any, source: Any) -> None:
+def save_report(out: Path, reported: Any, classifier: Any, predictions: Any, source: Any) -> None:
     """Write the page for people beside the files of an evaluation."""
     from serving import ImageError
+    from trainer.contact_sheet import list_gallery, load_gallery
     from trainer.report import REPORT_FILE, write_report
 
     try:
-        write_report(out, reported, source)
+        gallery = list_gallery(predictions) if source is None else load_gallery(predictions, classifier, source)
+        write_report(out, [reported], gallery)
     except ImageError as error:
         fail(error)
     except OSError as error:

@@ -6,6 +6,7 @@ Goes in: a config without a fold, the dataset, a folder. Comes out, in that fold
     metrics.json        of those
     over_folds.json     figures of each fold, their mean and standard deviation
     figures/            the pooled figures, drawn
+    report.html         all of these as a page for people, without pictures: those of its mistakes are in each fold's own
 The same command goes on after any interruption: finished folds are kept, the one under way resumes at its step.
 """
 
@@ -21,17 +22,18 @@ from etils import epath
 from rich.console import Console
 
 from serving import artefact as layout
-from trainer.compare import Run, compare_runs
+from trainer.architecture_figure import ARCHITECTURE_FIGURE
+from trainer.compare import OVER_FOLDS_FILE, Run, compare_runs
 from trainer.compare_report import print_comparison
-from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError
+from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError, build_config
+from trainer.contact_sheet import list_gallery
 from trainer.evaluation import load_own_predictions, pool, save_evaluation
 from trainer.predictions import PREDICTIONS_FILE, Predictions
-from trainer.run_folder import FINISHED_FILE, claim_run_dir, publish
+from trainer.report import REPORT_FILE, Model, write_report
+from trainer.run_folder import FINISHED_FILE, claim_run_dir, load_learning_curves, publish
 from trainer.runs import complete_run
 from trainer.strategies import is_chief
 from trainer.tables import print_summary
-
-OVER_FOLDS_FILE = "over_folds.json"
 
 
 def check_folds(config: Config, all_folds: bool, artefact: bool) -> None:
@@ -87,7 +89,7 @@ def complete_folds(config: Config, builder: tfds.core.DatasetBuilder, folder: ep
         complete_run(of_fold, builder, run_dir, strategy, console, artefact=True)
     if is_chief(strategy):
         _pool_and_save(folder, console)
-        written = (PREDICTIONS_FILE, layout.METRICS_FILE, OVER_FOLDS_FILE, layout.FIGURES_FOLDER)
+        written = (PREDICTIONS_FILE, layout.METRICS_FILE, OVER_FOLDS_FILE, layout.FIGURES_FOLDER, REPORT_FILE)
         console.print(f"Written: {', '.join(str(folder / name) for name in written)}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -99,11 +101,12 @@ def _is_complete(run_dir: epath.Path) -> bool:
 def _pool_and_save(folder: epath.Path, console: Console) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         parts = [_load_fold(folder / f"fold{fold}", Path(scratch, str(fold))) for fold in range(1, FOLDS + 1)]
-        pooled, summary = pool(parts)
+        pooled, summary = pool([(predictions, model.config) for predictions, model in parts])
         over_folds = compare_runs([Run(f"fold {fold}", predictions) for fold, (predictions, _) in enumerate(parts, start=1)])
         out = Path(scratch, "pooled")
         save_evaluation(pooled, summary, out)
         (out / OVER_FOLDS_FILE).write_text(json.dumps(over_folds, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_report(out, [model for _, model in parts], list_gallery(pooled))
         for path in sorted(path for path in out.rglob("*") if path.is_file()):
             target = folder / path.relative_to(out).as_posix()
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,11 +115,14 @@ def _pool_and_save(folder: epath.Path, console: Console) -> None:
     print_comparison(over_folds, console)
 
 
-def _load_fold(run_dir: epath.Path, scratch: Path) -> tuple[Predictions, layout.ArtefactConfig]:
-    """Predictions of a fold on its test images, and the config of the artefact that made them."""
-    scratch.mkdir(parents=True)
+def _load_fold(run_dir: epath.Path, scratch: Path) -> tuple[Predictions, Model]:
+    """Predictions of a fold on its test images, and what a report tells of the model that made them."""
+    wanted = (layout.CONFIG_FILE, f"{layout.FIGURES_FOLDER}/{ARCHITECTURE_FIGURE}")
+    for source, target in [(run_dir / layout.RUN_SUBFOLDER / name, scratch / name) for name in wanted]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
     local = scratch / PREDICTIONS_FILE
     local.write_bytes((run_dir / PREDICTIONS_FILE).read_bytes())
-    (scratch / layout.CONFIG_FILE).write_bytes((run_dir / layout.RUN_SUBFOLDER / layout.CONFIG_FILE).read_bytes())
     config = layout.load_config(scratch)
-    return load_own_predictions(local, config), config
+    curves = load_learning_curves(run_dir, build_config(config.raw["training"]).optimization.monitor)
+    return load_own_predictions(local, config), Model(config, scratch, curves)

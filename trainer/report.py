@@ -1,12 +1,13 @@
 """The evaluation as one page for people: `report.html`, which needs nothing but itself.
 
-Goes in: a folder that `trainer.evaluation` wrote, the model, and where the pictures are. Comes out: the page, and contact sheets in
-`pictures/`. Every figure of the page is looked up in the JSON files beside it and marked with the place it comes from.
+Goes in: a folder that `trainer.evaluation` wrote, the model, or those of all folds, and the pictures to show. Comes out: the page, and
+contact sheets in `pictures/`. Every figure of the page is looked up in the JSON files beside it and marked with the place it comes from.
 """
 
 import base64
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from etils import epath
 from markupsafe import Markup
 from PIL import Image
 
-from serving import Classifier
 from serving.artefact import BUNDLED, CONFIG_FILE, FIGURES_FOLDER, METRICS_FILE, RUN_SUBFOLDER, ArtefactConfig
 from trainer.architecture_figure import ARCHITECTURE_FIGURE
 from trainer.bootstrap import SAMPLES
-from trainer.config import build_config
-from trainer.contact_sheet import Gallery, PictureSource, describe_facts, load_gallery, save_contact_sheets
+from trainer.compare import OVER_FOLDS_FILE
+from trainer.config import FOLDED_DATASET, build_config
+from trainer.contact_sheet import Gallery, describe_facts, save_contact_sheets
 from trainer.corruption_report import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE
 from trainer.corruptions import choose_filenames
 from trainer.evaluation import CURVES, FIGURES, FOLDER_PREFIX, name_figure
@@ -43,15 +44,15 @@ SUBSET_TITLES = {"all": "all", "unseen": "unseen", "with_train_twin": "with a tw
 
 @dataclass(frozen=True)
 class Model:
-    """The model that is reported on.
+    """A model that is reported on.
 
     Attributes:
-        classifier: loaded.
-        folder: its artefact.
+        config: of its artefact.
+        folder: its artefact; of a model of several, what the page shows of it.
         learning_curves: PNG; None where the run that made it is not at hand.
     """
 
-    classifier: Classifier
+    config: ArtefactConfig
     folder: Path
     learning_curves: bytes | None = None
 
@@ -93,44 +94,37 @@ class Numbers:
         return self.mark(form, *path) if value is None else self.mark(form, *path, 0) + " to " + self.mark(form, *path, 1)
 
 
-def write_report(folder: Path, model: Model, source: PictureSource | None) -> None:
+def write_report(folder: Path, models: Sequence[Model], gallery: Gallery) -> None:
     """Write `report.html` into the folder of an evaluation, and contact sheets into its `pictures/`.
 
     Args:
         folder: as `trainer.evaluation.save_evaluation` wrote it, perhaps with worse pictures scored.
-        model: that was evaluated.
-        source: where its pictures are; None leaves pictures of the dataset out, and removes those of an earlier report.
-
-    Raises:
-        ImageError: a picture cannot be read any more.
+        models: the one that was evaluated; or those of the folds, in order, each about the fold that it did not learn, with
+            `over_folds.json` in the folder.
+        gallery: pictures and mistakes to show; without pictures, those of an earlier report are removed.
     """
     predictions = load_predictions(folder / PREDICTIONS_FILE)
-    gallery = load_gallery(predictions, model.classifier, source)
-    page = build_page(folder, predictions, model, gallery)
+    page = build_page(folder, predictions, models, gallery)
     save_contact_sheets(gallery, predictions.protocol, folder / PICTURES_FOLDER)
     draft = folder / f"{REPORT_FILE}.partial"
     draft.write_text(page, encoding="utf-8")
     draft.replace(folder / REPORT_FILE)
 
 
-def build_page(folder: Path, predictions: Predictions, model: Model, gallery: Gallery) -> str:
+def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], gallery: Gallery) -> str:
     """Build the page.
 
     Args:
         folder: of the evaluation; its `metrics.json`, `figures/` and, where it is about these predictions, `corruptions.json` are shown.
         predictions: that were evaluated.
-        model: that made them.
+        models: that made them; see `write_report`.
         gallery: pictures and mistakes to show.
     """
-    config, protocol = model.classifier.config, predictions.protocol
+    config, protocol = models[0].config, predictions.protocol
     metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     corruptions = load_corruptions(folder, predictions)
+    over_folds = json.loads((folder / OVER_FOLDS_FILE).read_text(encoding="utf-8")) if len(models) > 1 else None
     numbers = Numbers(METRICS_FILE, metrics, protocol)
-    plots = {name: folder / FIGURES_FOLDER / name_figure(name, protocol) for name in (*FIGURES, *CURVES)}
-    plots |= {"architecture": model.folder / FIGURES_FOLDER / ARCHITECTURE_FIGURE}
-    plots |= {"corruptions": folder / FIGURES_FOLDER / CORRUPTIONS_FIGURE} if corruptions else {}
-    content = {name: path.read_bytes() for name, path in plots.items() if path.is_file()}
-    content |= {"learning_curves": model.learning_curves} if model.learning_curves else {}
     return render_page(
         TEMPLATE,
         {"jpeg": encode_jpeg},
@@ -145,15 +139,37 @@ def build_page(folder: Path, predictions: Predictions, model: Model, gallery: Ga
         interval=numbers.mark_interval,
         config_number=Numbers(CONFIG_FILE, config.raw).mark,
         corruption_number=Numbers(CORRUPTIONS_FILE, corruptions).mark,
-        plots={name: (encode_png(png), *read_png_size(png)) for name, png in content.items()},
+        fold_configs=[Numbers(f"fold{fold}/{RUN_SUBFOLDER}/{CONFIG_FILE}", model.config.raw).mark for fold, model in enumerate(models, start=1)],
+        fold_number=Numbers(OVER_FOLDS_FILE, over_folds).mark,
+        is_folds=over_folds is not None,
+        plots=load_plots(folder, protocol, models, corruptions is not None),
         gallery=gallery,
         describe_facts=describe_facts,
-        command=name_command(protocol, model.folder, corruptions is not None),
+        command=name_command(protocol, [model.folder for model in models], corruptions is not None),
         class_columns=CLASS_COLUMNS | {"average_precision": "AP"},
         references=REFERENCES if has_comparison(protocol, metrics[protocol]) else (),
         bins=CALIBRATION_BINS,
         draws=SAMPLES,
     )
+
+
+def load_plots(folder: Path, protocol: str, models: Sequence[Model], corruptions: bool) -> dict[str, tuple[str, int, int]]:
+    """Read the figures that there are: by name, a URL that holds the PNG, its width and height in pixels.
+
+    Args:
+        folder: of the evaluation.
+        protocol: that was evaluated.
+        models: see `write_report`; of several, the learning curves are `learning_curves1` and so on.
+        corruptions: whether worse pictures are shown.
+    """
+    paths = {name: folder / FIGURES_FOLDER / name_figure(name, protocol) for name in (*FIGURES, *CURVES)}
+    paths |= {"architecture": models[0].folder / FIGURES_FOLDER / ARCHITECTURE_FIGURE}
+    paths |= {"corruptions": folder / FIGURES_FOLDER / CORRUPTIONS_FIGURE} if corruptions else {}
+    content = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+    for number, model in enumerate(models, start=1):
+        if model.learning_curves:
+            content[f"learning_curves{number if len(models) > 1 else ''}"] = model.learning_curves
+    return {name: (encode_png(png), *read_png_size(png)) for name, png in content.items()}
 
 
 def load_corruptions(folder: Path, predictions: Predictions) -> dict[str, Any] | None:
@@ -184,9 +200,11 @@ def find_learning_curves(artefact: Path, config: ArtefactConfig) -> bytes | None
     return load_learning_curves(epath.Path(artefact.parent), build_config(config.raw["training"]).optimization.monitor)
 
 
-def name_command(protocol: str, artefact: Path, corruptions: bool) -> str:
+def name_command(protocol: str, artefacts: Sequence[Path], corruptions: bool) -> str:
     """The command that makes such a report; names of places on this machine stay out of a page that may be published."""
-    words = ["tumor evaluate", *([] if artefact == BUNDLED else ["MODEL"])]
+    if len(artefacts) > 1:
+        return f"tumor train CONFIG --set data.dataset={FOLDED_DATASET} --folds"
+    words = ["tumor evaluate", *([] if artefacts[0] == BUNDLED else ["MODEL"])]
     words.append(f"--images {protocol.removeprefix(FOLDER_PREFIX)}" if protocol.startswith(FOLDER_PREFIX) else f"--protocol {protocol}")
     return " ".join([*words, *(["--corruptions"] if corruptions else [])])
 

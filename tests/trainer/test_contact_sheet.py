@@ -8,7 +8,17 @@ from serving import from_pretrained
 from serving.explain import overlay_heatmap
 from tests.trainer.make_predictions import make_predictions, simulate_predictions
 from trainer import contact_sheet
-from trainer.contact_sheet import SIDE, Gallery, choose_mistakes, choose_samples, load_gallery, read_folder, read_split, save_contact_sheets
+from trainer.contact_sheet import (
+    SIDE,
+    Gallery,
+    choose_mistakes,
+    choose_samples,
+    list_gallery,
+    load_gallery,
+    read_folder,
+    read_split,
+    save_contact_sheets,
+)
 from trainer.input_pipeline import load_builder, load_split
 
 
@@ -64,7 +74,7 @@ def test_contact_sheets_are_written_and_taken_back(tmp_path):
         with Image.open(path) as sheet:
             assert sheet.width == 750
     (tmp_path / "pictures" / "mine.png").write_bytes(b"")
-    save_contact_sheets(load_gallery(predictions, from_pretrained(), None), "official", tmp_path / "pictures")
+    save_contact_sheets(list_gallery(predictions), "official", tmp_path / "pictures")
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["mine.png"]
     save_contact_sheets(Gallery([], []), "official", tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from serving import Classifier
 from tests.trainer.make_predictions import make_predictions
+from tests.trainer.marked_numbers import check_number, follow, parse
 from trainer.cli import app
 from trainer.config import Config, ConfigError, DataConfig
 from trainer.evaluation import evaluate, pool, summarise
@@ -129,6 +130,25 @@ def test_figures_are_those_of_the_pooled_predictions(folds):
     assert [run["accuracy"] for run in over_folds["runs"]] == accuracies
     assert over_folds["over_runs"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
     assert over_folds["over_runs"]["accuracy"]["sd"] == pytest.approx(np.std(accuracies, ddof=1))
+
+
+def test_the_report_tells_of_all_folds(folds):
+    parsed = parse(folds / "report.html")
+    files = {name: json.loads((folds / name).read_text()) for name in {key.partition("#")[0] for key, _ in parsed.numbers}}
+    assert set(files) == {"metrics.json", "over_folds.json", *(f"fold{fold}/artefact/config.json" for fold in FOLDS)}
+    for key, text in parsed.numbers:
+        name, _, pointer = key.partition("#")
+        check_number(follow(files[name], pointer), text)
+    keys = {key for key, _ in parsed.numbers}
+    assert {f"over_folds.json#/all/runs/{place}/accuracy" for place in range(5)} <= keys
+    assert {f"over_folds.json#/all/over_runs/accuracy/{row}" for row in ("mean", "sd")} <= keys
+    alts = {image["alt"] for image in parsed.images}
+    assert {"Architecture", "Reliability", *(f"Learning curves, fold {fold}" for fold in FOLDS)} <= alts
+    text = " ".join(parsed.rest.split())
+    assert "5 times, each time without one fold · asked about the fold it has not seen" in text
+    assert "tumor train CONFIG --set data.dataset=tumor_ds/patient --folds" in text
+    assert "those of each fold stand in its own foldN/report.html" in text
+    assert all((folds / f"fold{fold}" / "report.html").exists() for fold in FOLDS)
 
 
 def test_the_end_prints_the_pooled_figures_and_the_deviation(folds):

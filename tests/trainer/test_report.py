@@ -1,6 +1,5 @@
 """The report tells what the files beside it tell, opens anywhere, and shows pictures only where it may."""
 
-import html.parser
 import json
 import re
 import shutil
@@ -14,7 +13,9 @@ from typer.testing import CliRunner
 from serving import from_pretrained
 from serving.artefact import BUNDLED
 from tests.trainer.make_predictions import simulate_predictions
+from tests.trainer.marked_numbers import check_number, follow, parse
 from trainer.cli import app
+from trainer.contact_sheet import list_gallery, load_gallery
 from trainer.corruption_report import save_corruptions
 from trainer.corruptions import CORRUPTIONS, choose_filenames
 from trainer.evaluation import save_evaluation, summarise
@@ -67,57 +68,8 @@ def folder(predictions, tmp_path_factory) -> Path:
     save_evaluation(predictions, summarise(predictions, classifier.config), folder)
     save_corruptions(make_corruptions(predictions), folder)
     curves = (folder / "figures" / "sets_official.png").read_bytes()
-    write_report(folder, Model(classifier, BUNDLED, curves), draw)
+    write_report(folder, [Model(classifier.config, BUNDLED, curves)], load_gallery(predictions, classifier, draw))
     return folder
-
-
-class Marked(html.parser.HTMLParser):
-    """Collects marked numbers, and the text outside of them."""
-
-    def __init__(self):
-        super().__init__()
-        self.numbers, self.predictions, self.images, self.rest, self._open = [], {}, [], "", []
-
-    def handle_starttag(self, tag, attributes):
-        if tag == "img":
-            self.images.append(dict(attributes))
-        if tag == "span":
-            self._open.append(dict(attributes))
-
-    def handle_endtag(self, tag):
-        if tag == "span":
-            self._open.pop()
-
-    def handle_data(self, data):
-        attributes = self._open[-1] if self._open else {}
-        if "data-key" in attributes:
-            self.numbers.append((attributes["data-key"], data))
-        elif "data-prediction" in attributes:
-            self.predictions[attributes["data-prediction"]] = data
-        else:
-            self.rest += data
-
-
-def parse(page: Path) -> Marked:
-    parser = Marked()
-    parser.feed(page.read_text())
-    return parser
-
-
-def check_number(value, text):
-    """Whether a text is a number rounded to the digits that it shows."""
-    if value is None:
-        assert text == "\N{EN DASH}"
-        return
-    digits = text.rstrip("%").replace(",", "")
-    scale = 100 if text.endswith("%") else 1
-    assert abs(float(digits) - scale * value) <= 0.5000001 * 10 ** -len(digits.partition(".")[2])
-
-
-def follow(content, pointer):
-    for step in pointer.removeprefix("/").split("/"):
-        content = content[int(step)] if isinstance(content, list) else content[step.replace("~1", "/").replace("~0", "~")]
-    return content
 
 
 def test_every_number_is_that_of_the_files(folder):
@@ -202,7 +154,7 @@ def test_the_page_is_small_and_shows_every_figure(folder):
 
 def test_without_pictures_it_may_be_published(folder, predictions, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
-    write_report(tmp_path / "copy", Model(from_pretrained(), BUNDLED), None)
+    write_report(tmp_path / "copy", [Model(from_pretrained().config, BUNDLED)], list_gallery(predictions))
     parsed = parse(tmp_path / "copy" / "report.html")
     assert not any(image["src"].startswith("data:image/jpeg") for image in parsed.images)
     assert len(parsed.predictions) == 24
@@ -216,7 +168,7 @@ def test_what_is_missing_is_said(tmp_path):
     classifier, made = from_pretrained(), simulate_predictions(count=40, skill=60.0)
     right = Predictions(**{**vars(made), "labels": ("a", "b", "c~1", "<i>d"), "has_train_twin": np.zeros(40, bool), "protocol": "images-<b>x"})
     save_evaluation(right, summarise(right, classifier.config), tmp_path)
-    write_report(tmp_path, Model(classifier, tmp_path), draw)
+    write_report(tmp_path, [Model(classifier.config, tmp_path)], load_gallery(right, classifier, draw))
     parsed = parse(tmp_path / "report.html")
     for said in (
         "every label is right",
@@ -235,10 +187,10 @@ def test_what_is_missing_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("left", [json.dumps(make_corruptions(simulate_predictions(count=120, skill=1.0, seed=1))), '{"all": {}}', "{", "[]"])
-def test_worse_pictures_of_another_model_are_not_shown(folder, tmp_path, left):
+def test_worse_pictures_of_another_model_are_not_shown(folder, predictions, tmp_path, left):
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "corruptions.json").write_text(left)
-    write_report(tmp_path / "copy", Model(from_pretrained(), BUNDLED), None)
+    write_report(tmp_path / "copy", [Model(from_pretrained().config, BUNDLED)], list_gallery(predictions))
     assert "Not scored for these predictions" in parse(tmp_path / "copy" / "report.html").rest
 
 
