@@ -208,7 +208,7 @@ def test_errors_on_unseen_patients():
 
 
 def test_seeds():
-    tried, seeds = (ROOT / "configs" / "README.md").read_text(), ("release_official", "release_official_seed1")
+    tried, seeds = (ROOT / "configs" / "README.md").read_text(), ("release_official", "release_official_seed1", "release_official_seed2")
     folders = [ROOT / "configs" / "results" / name for name in seeds]
     runs = [load_predictions(folder / "predictions.csv", protocol="official") for folder in folders]
     subsets = [[run.take(rows) for run in runs] for rows in (np.ones(len(runs[0].true), bool), ~runs[0].has_train_twin)]
@@ -225,6 +225,10 @@ def test_seeds():
     for title, key in (("mean", "mean"), ("standard deviation", "sd")):
         accuracies = " | ".join(f"{summary['accuracy'][key]:.2%}" for summary in over)
         assert f"| {title} | - | {accuracies} | {over[0]['ece'][key]:.3f} | - | - |" in tried
+    all_images, no_twin = (summary["accuracy"] for summary in over)
+    text = " ".join(README.split())
+    assert f"{all_images['mean']:.2%} of the test images (**leaked**) with a standard deviation of {all_images['sd'] * 100:.2f} points" in text
+    assert f"for {no_twin['mean']:.2%} with {no_twin['sd'] * 100:.2f} points of those without a twin" in text
 
 
 def test_unlike_networks_together():
