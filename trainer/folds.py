@@ -25,7 +25,7 @@ from serving import artefact as layout
 from trainer.architecture_figure import ARCHITECTURE_FIGURE
 from trainer.compare import OVER_FOLDS_FILE, Run, compare_runs
 from trainer.compare_report import print_comparison
-from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError, build_config
+from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError
 from trainer.contact_sheet import list_gallery
 from trainer.evaluation import load_own_predictions, pool, save_evaluation
 from trainer.predictions import PREDICTIONS_FILE, Predictions
@@ -88,7 +88,7 @@ def complete_folds(config: Config, builder: tfds.core.DatasetBuilder, folder: ep
         keras.backend.clear_session()  # of the fold before; layers are named from the start again
         complete_run(of_fold, builder, run_dir, strategy, console, artefact=True)
     if is_chief(strategy):
-        _pool_and_save(folder, console)
+        _pool_and_save(folder, config.optimization.monitor, console)
         written = (PREDICTIONS_FILE, layout.METRICS_FILE, OVER_FOLDS_FILE, layout.FIGURES_FOLDER, REPORT_FILE)
         console.print(f"Written: {', '.join(str(folder / name) for name in written)}", markup=False, highlight=False, soft_wrap=True)
 
@@ -98,9 +98,9 @@ def _is_complete(run_dir: epath.Path) -> bool:
     return all((run_dir / name).exists() for name in (FINISHED_FILE, layout.RUN_SUBFOLDER, PREDICTIONS_FILE))
 
 
-def _pool_and_save(folder: epath.Path, console: Console) -> None:
+def _pool_and_save(folder: epath.Path, monitor: str, console: Console) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        parts = [_load_fold(folder / f"fold{fold}", Path(scratch, str(fold))) for fold in range(1, FOLDS + 1)]
+        parts = [_load_fold(folder / f"fold{fold}", monitor, Path(scratch, str(fold))) for fold in range(1, FOLDS + 1)]
         pooled, summary = pool([(predictions, model.config) for predictions, model in parts])
         over_folds = compare_runs([Run(f"fold {fold}", predictions) for fold, (predictions, _) in enumerate(parts, start=1)])
         out = Path(scratch, "pooled")
@@ -115,7 +115,7 @@ def _pool_and_save(folder: epath.Path, console: Console) -> None:
     print_comparison(over_folds, console)
 
 
-def _load_fold(run_dir: epath.Path, scratch: Path) -> tuple[Predictions, Model]:
+def _load_fold(run_dir: epath.Path, monitor: str, scratch: Path) -> tuple[Predictions, Model]:
     """Predictions of a fold on its test images, and what a report tells of the model that made them."""
     wanted = (layout.CONFIG_FILE, f"{layout.FIGURES_FOLDER}/{ARCHITECTURE_FIGURE}")
     for source, target in [(run_dir / layout.RUN_SUBFOLDER / name, scratch / name) for name in wanted]:
@@ -124,5 +124,4 @@ def _load_fold(run_dir: epath.Path, scratch: Path) -> tuple[Predictions, Model]:
     local = scratch / PREDICTIONS_FILE
     local.write_bytes((run_dir / PREDICTIONS_FILE).read_bytes())
     config = layout.load_config(scratch)
-    curves = load_learning_curves(run_dir, build_config(config.raw["training"]).optimization.monitor)
-    return load_own_predictions(local, config), Model(config, scratch, curves)
+    return load_own_predictions(local, config), Model(config, scratch, load_learning_curves(run_dir, monitor))
