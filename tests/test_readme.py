@@ -207,6 +207,26 @@ def test_errors_on_unseen_patients():
         assert told in tried
 
 
+def test_figures_on_unseen_groups():
+    figures, memory = (
+        json.loads((ROOT / "configs" / "results" / name / "metrics.json").read_text())["grouped"]["all"]
+        for name in ("release_grouped", "nearest_neighbour_grouped")
+    )
+    low, high = figures["accuracy_interval"]
+    sets, alarm = figures["prediction_sets"], figures["any_tumour"]
+    tried = " ".join((ROOT / "configs" / "README.md").read_text().split())
+    for told in (
+        f"{figures['accuracy']:.2%} ({low:.2%} to {high:.2%}) of {figures['count']:,} test pictures",
+        f"macro F1 {figures['macro']['f1']:.3f};".replace("0.", "."),
+        f"; {alarm['most_probable_label']['missed_tumours']} of {alarm['tumour']:,} tumours is called notumor",
+        f"right for {memory['accuracy']:.2%}",
+        f"calibration error is {figures['ece']:.3f} ({figures['uncalibrated']['ece']:.3f} before temperature)".replace("0.", "."),
+        f"sets for 95 % hold the label for {sets['0.95']['coverage']:.1%} with {sets['0.95']['size']:.2f} labels",
+    ):
+        assert told in tried
+    assert sets["0.99"]["size"] == len(figures["per_class"])
+
+
 def test_seeds():
     tried, seeds = (ROOT / "configs" / "README.md").read_text(), ("release_official", "release_official_seed1", "release_official_seed2")
     folders = [ROOT / "configs" / "results" / name for name in seeds]
