@@ -16,8 +16,8 @@ from serving.calibration import DEFAULT_COVERAGE
 from serving.guard import Guard, parse_guard
 from serving.preprocess import FITS
 
-# 4: behind pooled features both model files answer for a picture and its mirror image together.
-FORMAT_VERSION = 4
+# 5: what validation found stands in a section of its own, since temperature and thresholds may have been fitted on other pictures.
+FORMAT_VERSION = 5
 CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"

@@ -1,8 +1,8 @@
-"""From a trained run to its artefact: export, calibrate on validation, evaluate the reloaded files, write the card.
+"""From a trained run to its artefact: export, calibrate, evaluate the reloaded files, write the card.
 
-Goes in: a run folder with the best weights, and the dataset. Comes out: `RUN/artefact/` as `serving` loads it and the Hub stores it, and
-beside it the predictions and the report, which shows pictures of the dataset and so is no part of what is published.
-The folder appears under its name only when it is whole.
+Goes in: a run folder with the best weights, the dataset, and perhaps what folds of the same recipe said of unseen patients. Comes out:
+`RUN/artefact/` as `serving` loads it and the Hub stores it, and beside it the predictions and the report, which shows pictures of the
+dataset and so is no part of what is published. The folder appears under its name only when it is whole.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
@@ -22,7 +23,6 @@ from rich.console import Console
 
 from serving import Classifier
 from serving import artefact as layout
-from serving.calibration import compute_probabilities
 from serving.guard import encode_guard
 from serving.runtime import LiteRTModel
 from trainer import calibration, evaluation, guard_fit
@@ -31,9 +31,10 @@ from trainer.card import write_card
 from trainer.config import Config, DataConfig, build_config
 from trainer.contact_sheet import load_gallery, read_split
 from trainer.cost import load_cost
+from trainer.cross_calibration import FOLDS_SPLIT, load_unseen
 from trainer.export import load_best_model, save_keras, save_litert
-from trainer.input_pipeline import compute_fingerprint, count_images, load_builder, load_learning_split, name_test_split
-from trainer.predictions import PREDICTIONS_FILE
+from trainer.input_pipeline import compute_fingerprint, count_images, list_filenames, load_builder, load_learning_split, name_test_split
+from trainer.predictions import PREDICTIONS_FILE, Predictions
 from trainer.report import REPORT_FILE, Model, build_page
 from trainer.run_folder import BEST_WEIGHTS_FILE, CONFIG_FILE, RunError, load_learning_curves, publish
 from trainer.tables import print_summary
@@ -41,19 +42,21 @@ from trainer.tables import print_summary
 RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
 
 
-def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, console: Console) -> epath.Path:
+def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, console: Console, folds: epath.Path | None = None) -> epath.Path:
     """Write the artefact of a run.
 
     Args:
         run_dir: holds the resolved config and the best weights.
         builder: the dataset the run was trained on.
         console: where progress is told.
+        folds: of the same recipe; temperature and thresholds are fitted on what they say of unseen patients. None: on validation.
 
     Returns:
         The artefact folder.
 
     Raises:
-        RunError: the run has no weights yet, or its history is damaged.
+        RunError: the run has no weights yet, its history is damaged, or the folds are not of its recipe.
+        PredictionsError: the predictions of the folds are damaged.
     """
     config = load_run_config(run_dir)
     curves = load_learning_curves(run_dir, config.optimization.monitor)
@@ -61,6 +64,7 @@ def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, conso
     if not weights.exists():
         raise RunError(f"{run_dir} holds no {BEST_WEIGHTS_FILE}. Train it first: tumor train CONFIG --run-dir {run_dir}")
     labels = tuple(builder.info.features["label"].names)
+    unseen = load_unseen(folds, config, labels, list_filenames(builder, "test", config.data)) if folds else None
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / layout.RUN_SUBFOLDER
         folder.mkdir()
@@ -72,8 +76,8 @@ def build_artefact(run_dir: epath.Path, builder: tfds.core.DatasetBuilder, conso
             save_litert(model, folder / layout.LITERT_FILE)
             (folder / layout.FIGURES_FOLDER).mkdir()
             plot_architecture(model, config.model.architecture, folder / layout.FIGURES_FOLDER / ARCHITECTURE_FIGURE)
-        with console.status("Fitting temperature, prediction sets and guard on validation"):
-            fitted = fit_on_validation(folder / layout.LITERT_FILE, builder, config)
+        with console.status("Fitting temperature, prediction sets and guard"):
+            fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen)
             write_config(folder, config, builder, labels, fitted, load_cost(run_dir))
         with console.status("Evaluating the reloaded artefact on the test split"):
             classifier = Classifier(folder)
@@ -120,20 +124,28 @@ def load_run_config(run_dir: epath.Path) -> Config:
         raise RunError(f"{run_dir} holds no {CONFIG_FILE}, so it is no run. `tumor train` makes one.") from error
 
 
-def fit_on_validation(litert: Path, builder: tfds.core.DatasetBuilder, config: Config) -> dict[str, Any]:
-    """Fit what serving needs with the exported graph; the `calibration` and `guard` sections of `config.json`."""
-    model = LiteRTModel(litert)
+def fit_sections(litert: Path, builder: tfds.core.DatasetBuilder, config: Config, unseen: Predictions | None) -> dict[str, Any]:
+    """Fit what serving needs with the exported graph; the `validation`, `calibration` and `guard` sections of `config.json`.
+
+    Args:
+        litert: the exported graph.
+        builder: the dataset the run was trained on.
+        config: of the run.
+        unseen: what models of the same recipe said of patients that they had not learnt; None: validation is used instead.
+    """
+    model, labels = LiteRTModel(litert), tuple(builder.info.features["label"].names)
     validation = load_learning_split(builder, "validation", config.data, config.data.image_size)
-    outputs = model.run(validation.images)
-    temperature = calibration.fit_temperature(outputs.logits, validation.true)
-    probs = compute_probabilities(outputs.logits, temperature)
-    fitted = {
-        "temperature": temperature,
-        **calibration.fit_thresholds(probs, validation.true, validation.groups, tuple(builder.info.features["label"].names)),
-        "fitted_on": {"split": "validation", "count": len(validation.true), "accuracy": float((probs.argmax(axis=1) == validation.true).mean())},
+    logits = model.run(validation.images).logits
+    if unseen is None:
+        fitted = calibration.fit_calibration(logits, validation.true, validation.groups, labels, "validation")
+    else:
+        fitted = calibration.fit_calibration(unseen.logits, unseen.true, unseen.groups, labels, FOLDS_SPLIT)
+    guarded = fit_guard_sections(model, builder, config.data, fitted["temperature"])
+    return {
+        "validation": {"count": len(validation.true), "accuracy": float(np.mean(logits.argmax(axis=1) == validation.true))},
+        "calibration": fitted | guarded["calibration"],
+        "guard": guarded["guard"],
     }
-    guarded = fit_guard_sections(model, builder, config.data, temperature)
-    return {"calibration": fitted | guarded["calibration"], "guard": guarded["guard"]}
 
 
 def fit_guard_sections(model: LiteRTModel, builder: tfds.core.DatasetBuilder, data: DataConfig, temperature: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""What is fitted on validation after training: temperature, thresholds of prediction sets and of the alarm for any tumour.
+"""What is fitted after training: temperature, thresholds of prediction sets and of the alarm for any tumour.
 
-Goes in: logits of the exported graph. Comes out: the numbers of `config.json`. The test split is never seen here.
+Goes in: logits for pictures that the model was not trained on: validation, or see `trainer.cross_calibration`. Comes out: the numbers of
+`config.json`. The test split is never seen here.
 """
 
 import math
@@ -27,7 +28,7 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
     Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2.
 
     Args:
-        logits: float32 (n, classes), validation.
+        logits: float32 (n, classes).
         true: int (n,).
     """
     labels = list(range(logits.shape[1]))
@@ -55,7 +56,8 @@ def fit_prediction_set_threshold(probs: np.ndarray, true: np.ndarray, coverage: 
 
     Source: split conformal prediction with the score 1 - p(true), Sadinle et al. 2019 (arXiv:1609.00451): the ceil((n + 1) coverage)-th
     smallest score of the calibration images is the threshold. The promise is about one image of a new group of the same kind. The
-    validation images also chose the best epoch and the temperature, and groups are no sure patients: so it is a target, not a guarantee.
+    same images also chose the temperature, those of validation the best epoch, and groups are no sure patients: so it is a target, not a
+    guarantee.
 
     Args:
         probs: (n, classes), calibrated, of one image a group.
@@ -71,19 +73,23 @@ def fit_prediction_set_threshold(probs: np.ndarray, true: np.ndarray, coverage: 
     return float(of_true[rank - 1]) if rank <= len(of_true) else 0.0
 
 
-def fit_thresholds(probs: np.ndarray, true: np.ndarray, groups: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
-    """Fit the thresholds of the `calibration` section of `config.json`, and say on how many images and groups.
+def fit_calibration(logits: np.ndarray, true: np.ndarray, groups: np.ndarray, labels: Sequence[str], split: str) -> dict[str, Any]:
+    """Fit the `calibration` section of `config.json`, all but the thresholds for slices unlike the training slices.
 
     Args:
-        probs: (n, classes), calibrated, of images that the model was not trained on.
+        logits: float32 (n, classes), of images that the model which gave them was not trained on.
         true: int (n,).
         groups: int (n,).
         labels: in the order of the columns.
+        split: what the images are, as the section says it.
     """
+    temperature = fit_temperature(logits, true)
+    probs = compute_probabilities(logits, temperature)
     return {
+        "temperature": temperature,
         "prediction_set_thresholds": fit_prediction_set_thresholds(probs, true, groups),
         "any_tumour_thresholds": fit_any_tumour_thresholds(probs, true, labels),
-        "thresholds_fitted_on": {"count": len(true), "groups": len(np.unique(groups))},
+        "fitted_on": {"split": split, "count": len(true), "groups": len(np.unique(groups))},
     }
 
 
@@ -91,7 +97,7 @@ def fit_prediction_set_thresholds(probs: np.ndarray, true: np.ndarray, groups: n
     """Threshold for each of `COVERAGES`, from one image a group.
 
     Args:
-        probs: (n, classes), calibrated, validation.
+        probs: (n, classes), calibrated.
         true: int (n,).
         groups: int (n,).
     """
@@ -103,7 +109,7 @@ def fit_any_tumour_thresholds(probs: np.ndarray, true: np.ndarray, labels: Seque
     """For each of `SENSITIVITIES` the highest 1 - p(notumor) that this share of the tumours still reaches.
 
     Args:
-        probs: (n, classes), calibrated, validation.
+        probs: (n, classes), calibrated.
         true: int (n,).
         labels: in the order of the columns.
 

@@ -26,6 +26,7 @@ from trainer.card_tables import (
 )
 from trainer.config import EFFICIENTNET_LITE, KERAS_CV_PREFIX, ModelConfig, build_config
 from trainer.cost import GRAMS_PER_KWH, POWER_USAGE_EFFECTIVENESS, WATTS_PER_CORE, estimate_grams
+from trainer.cross_calibration import FOLDS_SPLIT
 
 MODEL_NAME = "brain-tumor-mri-classifier"
 KAGGLE_ID = "masoudnickparvar/brain-tumor-mri-dataset"
@@ -43,6 +44,14 @@ turns, with a training image."""
 NO_LEAK = "No group, a run of slices or a picture under flips and turns, stands in both training and test. A group is no sure patient."
 UNKNOWN_PATIENTS = "Accuracy on unseen patients has not been measured for this artefact and must be expected to be lower."
 KNOWN_PATIENTS = "Patients were kept apart where they are known, for the part from figshare; elsewhere a group is no sure patient."
+CALIBRATION_SOURCES = {
+    "validation": ("validation", "They are the validation images, which also chose the epoch and the temperature."),
+    FOLDS_SPLIT: (
+        "unseen patients",
+        "Each was answered by a model of the same recipe that had learnt four of five folds of patients, but not its own (`tumor train\n"
+        "--folds`); this model's test images are left out. They also chose the temperature, and models of the folds are not this model.",
+    ),
+}
 VALIDATION_KINDS = {
     "by_group": (
         "whole groups that it was not trained on but by which its best epoch was chosen",
@@ -150,12 +159,12 @@ def _build_eval_results(config: dict[str, Any], protocol: str, summary: dict[str
 
 def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
     """What the model learnt on, and how."""
-    dataset, fitted_on, training = config["dataset"], config["calibration"]["fitted_on"], build_config(config["training"])
+    dataset, validation, training = config["dataset"], config["validation"], build_config(config["training"])
     validation_kind, validation_tie = VALIDATION_KINDS[training.data.validation]
     start, weights_source = describe_start(training.model)
     return {
         "labels": f"{', '.join(config['labels'][:-1])} or {config['labels'][-1]}",
-        "train_count": f"{dataset['counts']['train'] + dataset['counts']['validation'] - fitted_on['count']:,}",
+        "train_count": f"{dataset['counts']['train'] + dataset['counts']['validation'] - validation['count']:,}",
         "dataset": dataset["name"],
         "version": dataset["version"],
         "fold": f", all folds but {dataset['fold']}," if dataset.get("fold") else "",
@@ -169,8 +178,8 @@ def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
         "temperature": f"{config['calibration']['temperature']:.3f}",
         "validation_kind": validation_kind,
         "validation_tie": validation_tie,
-        "validation_count": fitted_on["count"],
-        "validation_accuracy": f"{fitted_on['accuracy']:.2%} of {fitted_on['count']}",
+        "validation_count": validation["count"],
+        "validation_accuracy": f"{validation['accuracy']:.2%} of {validation['count']}",
     }
 
 
@@ -196,8 +205,9 @@ def _describe_figures(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe_thresholds(config: dict[str, Any]) -> dict[str, Any]:
-    thresholds_on = config["calibration"]["thresholds_fitted_on"]
-    return {"threshold_groups": thresholds_on["groups"], "threshold_count": thresholds_on["count"]}
+    fitted_on = config["calibration"]["fitted_on"]
+    name, source = CALIBRATION_SOURCES[fitted_on["split"]]
+    return {"fitted_on": name, "calibration_source": source, "threshold_groups": fitted_on["groups"], "threshold_count": f"{fitted_on['count']:,}"}
 
 
 def _is_kaggle(config: dict[str, Any]) -> bool:

@@ -145,6 +145,9 @@ def train(
 def export(
     run: Annotated[str, typer.Argument(help="Run folder of `tumor train`, also gs://.")],
     data_dir: DataDirOption = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Folder of `tumor train --folds` by the same recipe: calibrate on its unseen patients, not on validation.")
+    ] = None,
 ) -> None:
     """Write the artefact of a run again: export, calibration, evaluation, card."""
     require_training_extra()
@@ -153,12 +156,14 @@ def export(
     from trainer.artefact import build_artefact, load_run_config
     from trainer.config import ConfigError
     from trainer.input_pipeline import DatasetMissingError, load_builder
+    from trainer.predictions import PredictionsError
     from trainer.run_folder import RunError
 
     try:
         run_dir = epath.Path(run)
-        folder = build_artefact(run_dir, load_builder(load_run_config(run_dir).data.dataset, data_dir), console)
-    except (ConfigError, DatasetMissingError, RunError) as error:
+        builder = load_builder(load_run_config(run_dir).data.dataset, data_dir)
+        folder = build_artefact(run_dir, builder, console, epath.Path(folds) if folds else None)
+    except (ConfigError, DatasetMissingError, RunError, PredictionsError) as error:
         fail(error)
     say(f"Artefact: {folder}")
 

@@ -109,7 +109,7 @@ def build_model_metadata(config: dict[str, Any]) -> dict[str, Any]:
         "architecture": config["architecture"],
         "image_size": config["image"]["size"],
         "git_commit": config["git_commit"],
-        "validation/accuracy": config["calibration"]["fitted_on"]["accuracy"],
+        "validation/accuracy": config["validation"]["accuracy"],
     }
 
 

@@ -2,9 +2,9 @@
 
 Goes in: a config without a fold, the dataset, a folder. Comes out, in that folder:
     fold1/ ... fold5/   run folders as `tumor train --set data.fold=N` makes them, each with its artefact
-    predictions.csv     of all pictures, each once
+    predictions.csv     of all pictures, each once; their temperature was fitted on the other folds
     metrics.json        of those
-    over_folds.json     figures of each fold, their mean and standard deviation
+    over_folds.json     figures of each fold, their mean and standard deviation; the recipe, and each fold's temperature and thresholds
     figures/            the pooled figures, drawn
     report.html         all of these as a page for people, without pictures: those of its mistakes are in each fold's own
 The same command goes on after any interruption: finished folds are kept, the one under way resumes at its step.
@@ -27,6 +27,7 @@ from trainer.compare import OVER_FOLDS_FILE, Run, compare_runs
 from trainer.compare_report import print_comparison
 from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError
 from trainer.contact_sheet import list_gallery
+from trainer.cross_calibration import calibrate_folds, describe_calibration
 from trainer.evaluation import load_own_predictions, pool, save_evaluation
 from trainer.predictions import PREDICTIONS_FILE, Predictions
 from trainer.report import REPORT_FILE, Model, write_report
@@ -88,7 +89,7 @@ def complete_folds(config: Config, builder: tfds.core.DatasetBuilder, folder: ep
         keras.backend.clear_session()  # of the fold before; layers are named from the start again
         complete_run(of_fold, builder, run_dir, strategy, console, artefact=True)
     if is_chief(strategy):
-        _pool_and_save(folder, config.optimization.monitor, console)
+        _pool_and_save(folder, config, console)
         written = (PREDICTIONS_FILE, layout.METRICS_FILE, OVER_FOLDS_FILE, layout.FIGURES_FOLDER, REPORT_FILE)
         console.print(f"Written: {', '.join(str(folder / name) for name in written)}", markup=False, highlight=False, soft_wrap=True)
 
@@ -98,15 +99,17 @@ def _is_complete(run_dir: epath.Path) -> bool:
     return all((run_dir / name).exists() for name in (FINISHED_FILE, layout.RUN_SUBFOLDER, PREDICTIONS_FILE))
 
 
-def _pool_and_save(folder: epath.Path, monitor: str, console: Console) -> None:
+def _pool_and_save(folder: epath.Path, config: Config, console: Console) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        parts = [_load_fold(folder / f"fold{fold}", monitor, Path(scratch, str(fold))) for fold in range(1, FOLDS + 1)]
-        pooled, summary = pool([(predictions, model.config) for predictions, model in parts])
-        over_folds = compare_runs([Run(f"fold {fold}", predictions) for fold, (predictions, _) in enumerate(parts, start=1)])
+        loaded = [_load_fold(folder / f"fold{fold}", config.optimization.monitor, Path(scratch, str(fold))) for fold in range(1, FOLDS + 1)]
+        parts = calibrate_folds([(predictions, model.config) for predictions, model in loaded])
+        pooled, summary = pool(parts)
+        figures = compare_runs([Run(f"fold {fold}", predictions) for fold, (predictions, _) in enumerate(parts, start=1)])
+        over_folds = figures | describe_calibration(config, parts)
         out = Path(scratch, "pooled")
         save_evaluation(pooled, summary, out)
         (out / OVER_FOLDS_FILE).write_text(json.dumps(over_folds, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        write_report(out, [model for _, model in parts], list_gallery(pooled))
+        write_report(out, [model for _, model in loaded], list_gallery(pooled))
         for path in sorted(path for path in out.rglob("*") if path.is_file()):
             target = folder / path.relative_to(out).as_posix()
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -145,6 +145,11 @@ def load_learning_split(builder: tfds.core.DatasetBuilder, split: str, data: Dat
     return _load_images(builder, source, records, data, size)
 
 
+def list_filenames(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig) -> tuple[str, ...]:
+    """Paths in Kaggle's zip of the images of a split, sorted; arguments as for `load_learning_split`. No picture is decoded."""
+    return tuple(record.filename for record in _choose_records(builder, split, data)[1])
+
+
 def count_images(builder: tfds.core.DatasetBuilder, fold: int) -> dict[str, int]:
     """Number of images in each split that the dataset has, or that a fold makes."""
     if not fold:
