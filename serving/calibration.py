@@ -1,6 +1,6 @@
 """From logits to calibrated probabilities and to the labels that cannot be ruled out.
 
-Goes in: logits and the numbers fitted on validation. Comes out: probabilities and prediction sets.
+Goes in: logits and the numbers of `config.json`. Comes out: probabilities and prediction sets.
 """
 
 import numpy as np

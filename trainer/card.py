@@ -48,8 +48,9 @@ CALIBRATION_SOURCES = {
     "validation": ("validation", "They are the validation images, which also chose the epoch and the temperature."),
     FOLDS_SPLIT: (
         "unseen patients",
-        "Each was answered by a model of the same recipe that had learnt four of five folds of patients, but not its own (`tumor train\n"
-        "--folds`); this model's test images are left out. They also chose the temperature, and models of the folds are not this model.",
+        "Each was answered by a model of the same\n"
+        "recipe that had learnt four of five folds of patients, but not its own (`tumor train --folds`); this model's test images are left\n"
+        "out. They also chose the temperature, and models of the folds are not this model.",
     ),
 }
 VALIDATION_KINDS = {

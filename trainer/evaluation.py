@@ -125,7 +125,7 @@ def summarise(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any
 
     Args:
         predictions: of one split, or loaded from `predictions.csv`.
-        config: of the artefact that made them; its thresholds were fitted on validation.
+        config: of the artefact that made them; its thresholds are applied.
 
     Returns:
         Figures for the subset `all` and, where some images have a twin in Training, for `unseen` and `with_train_twin`.

@@ -86,7 +86,7 @@ def compute_any_tumour(predictions: Predictions, thresholds: Thresholds) -> dict
 
     Args:
         predictions: what was said.
-        thresholds: by the sensitivity aimed at, the least score that raises the alarm, as fitted on validation: a threshold chosen on
+        thresholds: by the sensitivity aimed at, the least score that raises the alarm, as `config.json` has them: a threshold chosen on
             the images that it is reported on would be too good. float64 (n,) where each image has that of its own fold.
 
     Returns:

@@ -37,7 +37,7 @@ def compute_set_figures(predictions: Predictions, thresholds: Thresholds) -> dic
 
     Args:
         predictions: what was said.
-        thresholds: by the coverage aimed at, as fitted on validation.
+        thresholds: by the coverage aimed at, as `config.json` has them.
 
     Returns:
         By coverage aimed at: `threshold` (None where each image has its own), `coverage` of images, `group_coverage` (mean over groups,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from serving import ArtefactError, from_pretrained
-from serving.artefact import BUNDLED, CONFIG_FILE, LITERT_FILE, RUN_SUBFOLDER, load_config
+from serving.artefact import BUNDLED, CONFIG_FILE, FORMAT_VERSION, LITERT_FILE, RUN_SUBFOLDER, load_config
 from serving.hub import locate_artefact
 
 REQUIRED = [
@@ -95,9 +95,9 @@ def test_good_config_is_read(artefact_dir, config):
     assert found.raw == config
 
 
-@pytest.mark.parametrize("version", [0, 3, "4", None])
+@pytest.mark.parametrize("version", [0, 4, "5", None])
 def test_other_format_version_is_refused(tmp_path, config, version):
-    with pytest.raises(ArtefactError, match=f"format version {version!r}; this package reads 4"):
+    with pytest.raises(ArtefactError, match=f"format version {version!r}; this package reads {FORMAT_VERSION}"):
         load_config(write_config(tmp_path, config | {"format_version": version}))
 
 

@@ -1,19 +1,16 @@
 import numpy as np
 import pytest
 
-from serving.artefact import BUNDLED, LITERT_FILE, load_config
 from serving.calibration import compute_probabilities
-from serving.runtime import LiteRTModel
+from tests.trainer.make_predictions import simulate_predictions
 from trainer.calibration import (
     draw_one_per_group,
     fit_any_tumour_thresholds,
+    fit_calibration,
     fit_prediction_set_threshold,
     fit_prediction_set_thresholds,
     fit_temperature,
-    fit_thresholds,
 )
-from trainer.config import build_config
-from trainer.input_pipeline import load_builder, load_learning_split
 
 
 def sample_labels(probs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -79,14 +76,13 @@ def test_no_alarm_where_it_makes_no_sense():
     assert fit_any_tumour_thresholds(probs, np.array([1, 1]), ("glioma", "notumor")) == {}
 
 
-@pytest.mark.real_data
-def test_temperature_and_thresholds_of_the_bundled_model_are_those_of_its_validation(real_dataset_dir):
-    config = load_config(BUNDLED)
-    data = build_config(config.raw["training"]).data
-    validation = load_learning_split(load_builder(data.dataset, real_dataset_dir), "validation", data, data.image_size)
-    logits = LiteRTModel(BUNDLED / LITERT_FILE).run(validation.images).logits
-    assert fit_temperature(logits, validation.true) == pytest.approx(config.temperature, rel=1e-3)
-    fitted = fit_thresholds(compute_probabilities(logits, config.temperature), validation.true, validation.groups, config.labels)
-    for name in ("prediction_set_thresholds", "any_tumour_thresholds"):
-        assert fitted[name] == pytest.approx(getattr(config, name), abs=1e-4)
-    assert fitted["thresholds_fitted_on"] == config.raw["calibration"]["thresholds_fitted_on"]
+def test_all_numbers_are_of_the_calibrated_probabilities():
+    simulated = simulate_predictions(temperature=2.0)
+    fitted = fit_calibration(simulated.logits, simulated.true, simulated.groups, simulated.labels, "validation")
+    probs = compute_probabilities(simulated.logits, fit_temperature(simulated.logits, simulated.true))
+    assert fitted == {
+        "temperature": fit_temperature(simulated.logits, simulated.true),
+        "prediction_set_thresholds": fit_prediction_set_thresholds(probs, simulated.true, simulated.groups),
+        "any_tumour_thresholds": fit_any_tumour_thresholds(probs, simulated.true, simulated.labels),
+        "fitted_on": {"split": "validation", "count": 400, "groups": 134},
+    }

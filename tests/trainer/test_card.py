@@ -45,7 +45,7 @@ def test_a_run_from_scratch_with_validation_by_image_says_so(tmp_path):
     config["training"]["model"] = {"architecture": "reference_vgg", "pretrained": False, "dropout": 0.5}
     config["training"]["data"] |= {"validation": "by_image", "progressive_scales": []}
     config["architecture"] = "reference_vgg"
-    config["calibration"]["fitted_on"]["count"] = 856
+    config["validation"]["count"] = 856
     (folder / CONFIG_FILE).write_text(json.dumps(config))
     write_card(folder)
     card = " ".join((folder / CARD_FILE).read_text().split())
@@ -54,6 +54,18 @@ def test_a_run_from_scratch_with_validation_by_image_says_so(tmp_path):
     assert "856 validation images drawn by image: most of them have a copy in training" in card
     assert "ImageNet" not in card
     assert "EfficientNet" not in card
+
+
+def test_calibration_on_validation_says_so(tmp_path):
+    folder = shutil.copytree(BUNDLED, tmp_path / "model")
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config["calibration"]["fitted_on"] = {"split": "validation", "count": 571, "groups": 105}
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    write_card(folder)
+    card = " ".join((folder / CARD_FILE).read_text().split())
+    assert f"the temperature ({config['calibration']['temperature']:.3f}) on validation." in card
+    assert "105 groups among 571 images. They are the validation images, which also chose the epoch and the temperature." in card
+    assert "unseen patients, answered" not in card
 
 
 def test_a_model_of_whole_groups_is_not_called_leaked(tmp_path):
@@ -186,8 +198,9 @@ def test_the_card_tells_sets_and_alarm():
         for point in figures["any_tumour"]["operating_points"]:
             assert f"{point['sensitivity']:.2%}, {point['specificity']:.2%}" in row
     assert "reference CNN | 98.17%" in text
-    fitted_on = json.loads((BUNDLED / CONFIG_FILE).read_text())["calibration"]["thresholds_fitted_on"]
-    assert f"{fitted_on['groups']}\ngroups among {fitted_on['count']} validation images." in text
+    fitted_on = json.loads((BUNDLED / CONFIG_FILE).read_text())["calibration"]["fitted_on"]
+    assert fitted_on["split"] == "folds"
+    assert f"{fitted_on['groups']}\ngroups among {fitted_on['count']:,} images. Each was answered by a model of the same\nrecipe" in text
 
 
 @pytest.mark.parametrize(

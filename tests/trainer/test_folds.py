@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from serving import Classifier
+from serving.calibration import compute_prediction_sets, compute_probabilities
 from tests.trainer.make_predictions import make_predictions
 from tests.trainer.marked_numbers import check_number, follow, parse
+from trainer.calibration import fit_temperature
 from trainer.cli import app
 from trainer.config import Config, ConfigError, DataConfig
 from trainer.evaluation import evaluate, pool, summarise
@@ -108,8 +110,8 @@ def test_every_picture_is_answered_once_by_the_model_that_did_not_know_it(folds,
         classifier = Classifier(folds / f"fold{fold}" / "artefact")
         again = evaluate(classifier, builder)
         assert classifier.config.raw["dataset"]["counts"]["test"] == len(again.filenames)
-        for name, probs in zip(again.filenames, again.probs, strict=True):
-            assert [float(rows[name][f"prob_{label}"]) for label in again.labels] == pytest.approx(probs.tolist(), abs=1e-9)
+        for name, logits in zip(again.filenames, again.logits, strict=True):
+            assert [float(rows[name][f"logit_{label}"]) for label in again.labels] == pytest.approx(logits.tolist(), abs=1e-4)
 
 
 def test_figures_are_those_of_the_pooled_predictions(folds):
@@ -118,18 +120,66 @@ def test_figures_are_those_of_the_pooled_predictions(folds):
     assert metrics["accuracy"] == (predictions.predicted == predictions.true).mean()
     of_folds = [json.loads((folds / f"fold{fold}" / "artefact" / "metrics.json").read_text())["patient"]["all"] for fold in FOLDS]
     assert metrics["errors"] == sum(figures["errors"] for figures in of_folds)
-    # Sets and alarms by the thresholds of each picture's own fold.
-    for coverage in ("0.95", "0.99"):
-        held = sum(figures["prediction_sets"][coverage]["coverage"] * figures["count"] for figures in of_folds)
-        assert metrics["prediction_sets"][coverage]["coverage"] == pytest.approx(held / 48)
-        assert metrics["prediction_sets"][coverage]["threshold"] is None
-    missed = [sum(figures["any_tumour"]["operating_points"][point]["missed_tumours"] for figures in of_folds) for point in range(3)]
-    assert [point["missed_tumours"] for point in metrics["any_tumour"]["operating_points"]] == missed
     over_folds = json.loads((folds / "over_folds.json").read_text())["all"]
     accuracies = [figures["accuracy"] for figures in of_folds]
     assert [run["accuracy"] for run in over_folds["runs"]] == accuracies
     assert over_folds["over_runs"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
     assert over_folds["over_runs"]["accuracy"]["sd"] == pytest.approx(np.std(accuracies, ddof=1))
+
+
+def test_each_fold_is_calibrated_by_the_others(folds):
+    over_folds, metrics = (json.loads((folds / name).read_text()) for name in ("over_folds.json", "metrics.json"))
+    pooled = load_predictions(folds / "predictions.csv")
+    own = {fold: load_predictions(folds / f"fold{fold}" / "predictions.csv") for fold in FOLDS}
+    held, missed = dict.fromkeys(("0.95", "0.99"), 0), [0, 0, 0]
+    for fold, told in zip(FOLDS, over_folds["calibration"], strict=True):
+        others = pool_predictions([part for other, part in own.items() if other != fold])
+        assert told["temperature"] == pytest.approx(fit_temperature(others.logits, others.true))
+        assert told["fitted_on"] == {"split": "folds", "count": len(others.true), "groups": len(set(others.groups.tolist()))}
+        part = pooled.take(np.isin(pooled.filenames, own[fold].filenames))
+        np.testing.assert_allclose(part.probs, compute_probabilities(part.logits, told["temperature"]))
+        for coverage in held:
+            sets = compute_prediction_sets(part.probs, told["prediction_set_thresholds"][coverage])
+            held[coverage] += sets[np.arange(len(part.true)), part.true].sum()
+        notumor = part.labels.index("notumor")
+        scores = 1 - part.probs[part.true != notumor, notumor]
+        missed = [
+            count + (scores < told["any_tumour_thresholds"][share]).sum() for count, share in zip(missed, ("0.95", "0.99", "0.995"), strict=True)
+        ]
+    figures = metrics["patient"]["all"]
+    for coverage in held:
+        assert figures["prediction_sets"][coverage]["coverage"] == pytest.approx(held[coverage] / 48)
+        assert figures["prediction_sets"][coverage]["threshold"] is None
+    assert [point["missed_tumours"] for point in figures["any_tumour"]["operating_points"]] == missed
+    recipe = json.loads((folds / "fold1" / "config.json").read_text())
+    recipe["data"]["fold"] = 0
+    assert over_folds["recipe"] == recipe
+
+
+def test_a_model_of_the_recipe_is_calibrated_by_the_folds(folds, patient_dir, tmp_path):
+    """A fold's own model: without its test pictures, the folds are the other folds."""
+    copy = tmp_path / "fold2"
+    shutil.copytree(folds / "fold2", copy)
+    arguments = ["export", str(copy), "--data-dir", str(patient_dir), "--folds"]
+    result = CliRunner().invoke(app, [*arguments, str(folds)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    config = Classifier(copy / "artefact").config
+    told = json.loads((folds / "over_folds.json").read_text())["calibration"][1]
+    assert {name: config.raw["calibration"][name] for name in told} == told
+    before = Classifier(folds / "fold2" / "artefact").config
+    assert before.raw["calibration"]["fitted_on"]["split"] == "validation"
+    assert before.raw["validation"] == config.raw["validation"]
+    card = " ".join((copy / "artefact" / "README.md").read_text().split())
+    assert f"the temperature ({told['temperature']:.3f}) on unseen patients" in card
+    assert "fitted on unseen patients, answered by models of the folds of the same recipe" in " ".join((copy / "report.html").read_text().split())
+
+
+def test_folds_that_do_not_fit_change_nothing(folds, patient_dir, tmp_path):
+    before = (folds / "fold2" / "artefact" / "config.json").read_bytes()
+    result = CliRunner().invoke(app, ["export", str(folds / "fold2"), "--data-dir", str(patient_dir), "--folds", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "holds no over_folds.json with a recipe" in " ".join(result.stderr.split())
+    assert (folds / "fold2" / "artefact" / "config.json").read_bytes() == before
 
 
 def test_the_report_tells_of_all_folds(folds):
@@ -203,7 +253,9 @@ def test_runs_of_folds_have_a_mean_and_no_test(folds, tmp_path):
     result = CliRunner().invoke(app, ["compare", *(str(folds / f"fold{fold}") for fold in FOLDS), "--out", str(tmp_path)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "comparison.json").read_text())
-    assert found["all"]["over_runs"] == json.loads((folds / "over_folds.json").read_text())["all"]["over_runs"]
+    told = json.loads((folds / "over_folds.json").read_text())["all"]["over_runs"]
+    for name in ("accuracy", "macro_f1"):  # not what temperature changes: the runs have that of their own validation
+        assert found["all"]["over_runs"][name] == told[name]
 
 
 # What does not fit

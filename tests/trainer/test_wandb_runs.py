@@ -112,7 +112,7 @@ def test_offline_the_lineage_goes_from_the_dataset_through_the_run_to_the_model(
     assert set(model.aliases) == {"best", "latest"}
     assert model.files.keys() == ARTEFACT_FILES
     assert not any("official" in name for name in model.metadata)  # nothing of the test split
-    assert model.metadata["validation/accuracy"] == config["calibration"]["fitted_on"]["accuracy"]
+    assert model.metadata["validation/accuracy"] == config["validation"]["accuracy"]
 
 
 def test_offline_nothing_lies_outside_the_run_folder(tiny_run, logged):
