@@ -162,6 +162,9 @@ def test_figures_on_unseen_patients():
     low, high = whole["accuracy_interval"]
     assert f"is right for {whole['accuracy']:.2%} ({low:.2%} to {high:.2%}) of all {whole['count']:,} pictures" in text
     assert f"macro F1 {whole['macro']['f1']:.3f}, calibration error {whole['ece']:.3f}" in text
+    most, nearly_all = ((f"{sets['group_coverage']:.1%}", f"{sets['size']:.2f}") for sets in whole["prediction_sets"].values())
+    assert f"hold the label of {most[0]} of them, a mean over groups, with {most[1]} labels" in text
+    assert f"those for 99 % of {nearly_all[0]} with {nearly_all[1]}" in text
     spread = (
         f"{accuracy['mean']:.2%} with a standard deviation of {accuracy['sd'] * 100:.2f} points, from {accuracy['min']:.2%} to {accuracy['max']:.2%}"
     )

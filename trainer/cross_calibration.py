@@ -87,10 +87,11 @@ def load_unseen(folder: epath.Path, config: Config, labels: Sequence[str], teste
         except OSError as error:
             raise RunError(f"{folder} holds no {PREDICTIONS_FILE}. {EXPECTED_FOLDS}") from error
         answers = load_predictions(local, labels, FOLDED_DATASET.rpartition("/")[2])
-    missing = sorted(set(tested) - set(answers.filenames))
+    left_out = set(tested)
+    missing = sorted(left_out - set(answers.filenames))
     if missing:
         raise RunError(f"{folder} does not know {missing[0]}. Expected folds of the collection that the model was trained on.")
-    return answers.take(np.array([name not in tested for name in answers.filenames]))
+    return answers.take(np.array([name not in left_out for name in answers.filenames]))
 
 
 def _check_recipe(folder: epath.Path, config: Config) -> None:
