@@ -49,8 +49,8 @@ CALIBRATION_SOURCES = {
     FOLDS_SPLIT: (
         "unseen patients",
         "Each was answered by a model of the same\n"
-        "recipe that had learnt four of five folds of patients, but not its own (`tumor train --folds`); this model's test images are left\n"
-        "out. They also chose the temperature, and models of the folds are not this model.",
+        "recipe that had learnt four of five folds of patients, but not its own (`tumor train --folds`). This model's test images are left\n"
+        "out, though models of the folds have learnt some. They also chose the temperature, and models of the folds are not this model.",
     ),
 }
 VALIDATION_KINDS = {

@@ -40,16 +40,16 @@ def calibrate_folds(parts: Sequence[tuple[Predictions, ArtefactConfig]]) -> list
         parts: predictions of each fold by the model that had not learnt it, and that model's config.
 
     Returns:
-        The same with other probabilities, and configs with the numbers that give them; thresholds for slices unlike the training slices
-        stay as they are.
+        The same with other probabilities, and configs with the numbers that give them. Their `raw` has none for slices unlike the training
+        slices, of which no figure is made.
     """
     calibrated = []
     for place, (predictions, config) in enumerate(parts):
         others = pool_predictions([part for other, (part, _) in enumerate(parts) if other != place])
         fitted = fit_calibration(others.logits, others.true, others.groups, others.labels, FOLDS_SPLIT)
         probs = compute_probabilities(predictions.logits, fitted["temperature"])
-        numbers = {name: fitted[name] for name in ("temperature", "prediction_set_thresholds", "any_tumour_thresholds")}
-        raw = config.raw | {"calibration": config.raw["calibration"] | fitted}
+        numbers = {name: value for name, value in fitted.items() if name != "fitted_on"}
+        raw = config.raw | {"calibration": fitted}
         calibrated.append((dataclasses.replace(predictions, probs=probs), dataclasses.replace(config, **numbers, raw=raw)))
     return calibrated
 
@@ -61,9 +61,7 @@ def describe_calibration(recipe: Config, parts: Sequence[tuple[Predictions, Arte
         recipe: of all folds.
         parts: as `calibrate_folds` returns them.
     """
-    names = ("temperature", "prediction_set_thresholds", "any_tumour_thresholds", "fitted_on")
-    sections = [config.raw["calibration"] for _, config in parts]
-    return {"recipe": dataclasses.asdict(recipe), "calibration": [{name: section[name] for name in names} for section in sections]}
+    return {"recipe": dataclasses.asdict(recipe), "calibration": [config.raw["calibration"] for _, config in parts]}
 
 
 def load_unseen(folder: epath.Path, config: Config, labels: Sequence[str], tested: Collection[str]) -> Predictions:

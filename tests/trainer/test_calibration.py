@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from serving.artefact import BUNDLED, LITERT_FILE, load_config
 from serving.calibration import compute_probabilities
+from serving.runtime import LiteRTModel
 from tests.trainer.make_predictions import simulate_predictions
 from trainer.calibration import (
     draw_one_per_group,
@@ -11,6 +13,8 @@ from trainer.calibration import (
     fit_prediction_set_thresholds,
     fit_temperature,
 )
+from trainer.config import build_config
+from trainer.input_pipeline import load_builder, load_learning_split
 
 
 def sample_labels(probs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -86,3 +90,12 @@ def test_all_numbers_are_of_the_calibrated_probabilities():
         "any_tumour_thresholds": fit_any_tumour_thresholds(probs, simulated.true, simulated.labels),
         "fitted_on": {"split": "validation", "count": 400, "groups": 134},
     }
+
+
+@pytest.mark.real_data
+def test_what_the_bundled_model_says_of_validation(real_dataset_dir):
+    config = load_config(BUNDLED)
+    data = build_config(config.raw["training"]).data
+    validation = load_learning_split(load_builder(data.dataset, real_dataset_dir), "validation", data, data.image_size)
+    right = LiteRTModel(BUNDLED / LITERT_FILE).run(validation.images).logits.argmax(axis=1) == validation.true
+    assert config.raw["validation"] == {"count": len(right), "accuracy": pytest.approx(right.mean())}

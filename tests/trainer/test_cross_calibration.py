@@ -8,11 +8,11 @@ import pytest
 
 from serving.artefact import BUNDLED, load_config
 from serving.calibration import compute_probabilities
-from tests.trainer.make_predictions import simulate_predictions
+from tests.trainer.make_predictions import LABELS, simulate_predictions
 from trainer.calibration import fit_calibration, fit_temperature
 from trainer.config import Config, DataConfig, OptimizationConfig, TrackingConfig
 from trainer.cross_calibration import calibrate_folds, describe_calibration, load_unseen
-from trainer.predictions import Predictions, PredictionsError, save_predictions
+from trainer.predictions import Predictions, PredictionsError, pool_predictions, save_predictions
 from trainer.run_folder import RunError
 
 
@@ -36,15 +36,11 @@ def parts():
     return [(make_fold(number, sureness), load_config(BUNDLED)) for number, sureness in ((1, 1.0), (2, 1.0), (3, 4.0))]
 
 
-def stack(parts: list[Predictions], name: str) -> np.ndarray:
-    return np.concatenate([getattr(part, name) for part in parts])
-
-
 def test_each_fold_has_the_numbers_of_the_others(parts):
     for place, (before, (after, config)) in enumerate(zip(parts, calibrate_folds(parts), strict=True)):
-        others = [predictions for other, (predictions, _) in enumerate(parts) if other != place]
-        fitted = fit_calibration(*(stack(others, name) for name in ("logits", "true", "groups")), after.labels, "folds")
-        assert config.temperature == fitted["temperature"] == fit_temperature(stack(others, "logits"), stack(others, "true"))
+        others = pool_predictions([predictions for other, (predictions, _) in enumerate(parts) if other != place])
+        fitted = fit_calibration(others.logits, others.true, others.groups, LABELS, "folds")
+        assert config.temperature == fitted["temperature"] == fit_temperature(others.logits, others.true)
         assert config.prediction_set_thresholds == fitted["prediction_set_thresholds"]
         assert config.any_tumour_thresholds == fitted["any_tumour_thresholds"]
         assert config.raw["calibration"]["fitted_on"] == {"split": "folds", "count": 800, "groups": 268}
@@ -73,15 +69,9 @@ def folder(tmp_path, parts):
     """Folder of folds, as `tumor train --folds` leaves it."""
     recipe = Config(data=DataConfig(dataset="tumor_ds/patient"))
     calibrated = calibrate_folds(parts)
-    pooled = [predictions for predictions, _ in calibrated]
-    names = tuple(name for part in pooled for name in part.filenames)
-    columns = (stack(pooled, name) for name in ("groups", "has_train_twin", "true", "logits", "probs", "refused"))
-    save_predictions(Predictions("patient", pooled[0].labels, names, *columns), tmp_path / "predictions.csv")
+    save_predictions(pool_predictions([predictions for predictions, _ in calibrated]), tmp_path / "predictions.csv")
     (tmp_path / "over_folds.json").write_text(json.dumps(describe_calibration(recipe, calibrated)))
     return tmp_path
-
-
-LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 
 
 def test_pictures_that_the_model_is_tested_on_are_left_out(folder):

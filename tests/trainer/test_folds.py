@@ -111,7 +111,7 @@ def test_every_picture_is_answered_once_by_the_model_that_did_not_know_it(folds,
         again = evaluate(classifier, builder)
         assert classifier.config.raw["dataset"]["counts"]["test"] == len(again.filenames)
         for name, logits in zip(again.filenames, again.logits, strict=True):
-            assert [float(rows[name][f"logit_{label}"]) for label in again.labels] == pytest.approx(logits.tolist(), abs=1e-4)
+            assert [float(rows[name][f"logit_{label}"]) for label in again.labels] == pytest.approx(logits.tolist(), abs=1e-6)
 
 
 def test_figures_are_those_of_the_pooled_predictions(folds):
