@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving import artefact
-from serving.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
-from serving.explain import compute_heatmap
-from serving.guard import Verdict, judge
-from serving.hub import locate_artefact
+from serving.hub.fetch import locate_artefact
+from serving.model import artefact
+from serving.model.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
+from serving.model.explain import compute_heatmap
+from serving.model.guard import Verdict, judge
+from serving.model.runtime import LiteRTModel, Outputs
 from serving.preprocess import ImageSource, decode, fit_to_square
-from serving.runtime import LiteRTModel, Outputs
 
 if TYPE_CHECKING:
-    from serving.keras_runtime import KerasModel
-    from serving.publish import Pushed
+    from serving.hub.publish import Pushed
+    from serving.model.keras_runtime import KerasModel
 
 # What runs a model, and the file that it runs.
 RUNTIMES = {"litert": artefact.LITERT_FILE, "keras": artefact.KERAS_FILE}
@@ -39,12 +39,13 @@ class Prediction:
     Attributes:
         label: the most probable label; None exactly where the picture is refused.
         probabilities: calibrated, by label, summing to 1. They mean nothing where the picture is refused.
-        prediction_sets: by the coverage aimed at, .95 and .99: the labels that cannot be ruled out, most probable first; wider where the
-            picture is unlike the training pictures, empty where it is refused.
+        prediction_sets: by the coverage aimed at, .95 and .99: the labels that cannot be ruled out, most
+            probable first; wider where the picture is unlike the training pictures, empty where it is
+            refused.
         verdict: of the guard.
         reason: why the verdict is not `like_training`, for the person who sent the picture; else empty.
-        domain_distance: how strange the picture is, see `serving.guard`, as a share of what is refused: above 1 it is; one that is refused
-            for its colour or because it is empty may have less.
+        domain_distance: how strange the picture is, see `serving.model.guard`, as a share of what is refused:
+            above 1 it is; one that is refused for its colour or because it is empty may have less.
         logits: float32 (classes,), in the order of `probabilities`.
         cams: float32 (h, w, classes), class activation maps; `heatmaps` is made of them.
         image_size: side of the model's input and of the heat maps, pixels.
@@ -73,7 +74,10 @@ class Prediction:
     @cached_property
     def heatmaps(self) -> dict[str, np.ndarray]:
         """By label, float32 (image_size, image_size), [0, 1]: where the evidence for it lies, over the picture made square."""
-        return {label: compute_heatmap(self.cams, index, self.image_size) for index, label in enumerate(self.probabilities)}
+        return {
+            label: compute_heatmap(self.cams, index, self.image_size)
+            for index, label in enumerate(self.probabilities)
+        }
 
     @property
     def heatmap(self) -> np.ndarray:
@@ -89,7 +93,9 @@ class Prediction:
             "in_domain": self.in_domain,
             "probabilities": self.probabilities if self.in_domain else None,
             "prediction_set": list(self.prediction_set),
-            "prediction_sets": {str(coverage): list(members) for coverage, members in self.prediction_sets.items()},
+            "prediction_sets": {
+                str(coverage): list(members) for coverage, members in self.prediction_sets.items()
+            },
             "domain_distance": self.domain_distance,
         }
 
@@ -124,8 +130,8 @@ class Classifier:
         """Classify one picture.
 
         Args:
-            source: path, file content, PIL image, array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or a `Picture` that
-                `serving.preprocess.decode` gave, where its pixels are needed as well.
+            source: path, file content, PIL image, array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or a
+                `Picture` that `serving.preprocess.decode` gave, where its pixels are needed as well.
 
         Raises:
             ImageError: the picture cannot be read.
@@ -152,11 +158,14 @@ class Classifier:
 
         Args:
             images: uint8 (n, size, size, 1), [0, 255], n at least 1.
-            coloured: share of each picture's pixels that had a colour before it became grey, float (n,), [0, 1]; None: they were grey.
+            coloured: share of each picture's pixels that had a colour before it became grey, float (n,), [0,
+                1]; None: they were grey.
         """
         config, outputs = self.config, self.run(images)
         probs = compute_probabilities(outputs.logits, config.temperature)
-        judged = judge(config.guard, outputs.embeddings, images, np.zeros(len(images)) if coloured is None else coloured)
+        judged = judge(
+            config.guard, outputs.embeddings, images, np.zeros(len(images)) if coloured is None else coloured
+        )
         return [
             Prediction(
                 label=self.labels[probs[row].argmax()] if verdict is not Verdict.not_brain_mri else None,
@@ -175,12 +184,20 @@ class Classifier:
     def _find_sets(self, probs: np.ndarray, verdict: Verdict) -> dict[float, tuple[str, ...]]:
         """Prediction sets of one picture by coverage, from probabilities float64 (classes,)."""
         unlike = verdict is Verdict.unlike_training
-        thresholds = self.config.unlike_prediction_set_thresholds if unlike else self.config.prediction_set_thresholds
+        thresholds = (
+            self.config.unlike_prediction_set_thresholds if unlike else self.config.prediction_set_thresholds
+        )
         if verdict is Verdict.not_brain_mri:
             return dict.fromkeys(thresholds, ())
         order = np.argsort(-probs, kind="stable")
-        members = {coverage: compute_prediction_sets(probs[None], threshold)[0] for coverage, threshold in thresholds.items()}
-        return {coverage: tuple(self.labels[index] for index in order if row[index]) for coverage, row in members.items()}
+        members = {
+            coverage: compute_prediction_sets(probs[None], threshold)[0]
+            for coverage, threshold in thresholds.items()
+        }
+        return {
+            coverage: tuple(self.labels[index] for index in order if row[index])
+            for coverage, row in members.items()
+        }
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Copy the artefact; one that was loaded from the Hub has only the files that its runtime needs (`tumor pull` gets all).
@@ -194,8 +211,8 @@ class Classifier:
         artefact.copy_artefact(self.folder, Path(folder))
 
     def push_to_hub(self, repo_id: str, **options: Any) -> "Pushed":
-        """Publish the artefact, which has to be whole, on the Hub; see `serving.publish.push_artefact` for the options."""
-        from serving.publish import push_artefact
+        """Publish the artefact, which has to be whole, on the Hub; see `serving.hub.publish.push_artefact` for the options."""
+        from serving.hub.publish import push_artefact
 
         return push_artefact(self.folder, repo_id, **options)
 
@@ -208,34 +225,53 @@ def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | K
     except artefact.ArtefactError:
         raise
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise artefact.ArtefactError(f"{path.name} is no model that can be run ({error}). Export it again.") from error
-    found = {"image size": model.image_size, "labels": outputs.logits.shape[1], "embedding": outputs.embeddings.shape[1]}
-    expected = {"image size": config.image_size, "labels": len(config.labels), "embedding": len(config.guard.content_weights)}
+        raise artefact.ArtefactError(
+            f"{path.name} is no model that can be run ({error}). Export it again."
+        ) from error
+    found = {
+        "image size": model.image_size,
+        "labels": outputs.logits.shape[1],
+        "embedding": outputs.embeddings.shape[1],
+    }
+    expected = {
+        "image size": config.image_size,
+        "labels": len(config.labels),
+        "embedding": len(config.guard.content_weights),
+    }
     if found != expected:
-        raise artefact.ArtefactError(f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}. Export both again together.")
+        raise artefact.ArtefactError(
+            f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}. Export both again"
+            " together."
+        )
     return model
 
 
 def _open_keras(path: Path) -> "KerasModel":
     # Imported here: it brings TensorFlow.
     try:
-        from serving.keras_runtime import KerasModel
+        from serving.model.keras_runtime import KerasModel
     except ModuleNotFoundError as error:
-        raise artefact.ArtefactError(f"The Keras runtime needs {error.name}: pip install '.[train]', or use runtime=\"litert\".") from error
+        raise artefact.ArtefactError(
+            f"The Keras runtime needs {error.name}: pip install '.[train]', or use runtime=\"litert\"."
+        ) from error
     return KerasModel(path)
 
 
-def from_pretrained(path_or_repo: str | Path | None = None, revision: str | None = None, runtime: str = "litert") -> Classifier:
+def from_pretrained(
+    path_or_repo: str | Path | None = None, revision: str | None = None, runtime: str = "litert"
+) -> Classifier:
     """Load a classifier.
 
     Args:
-        path_or_repo: an artefact folder, a Hub repository `user/name`, or None for the model bundled with the package.
+        path_or_repo: an artefact folder, a Hub repository `user/name`, or None for the model bundled with the
+            package.
         revision: branch, tag or commit on the Hub; a commit pins the model for good.
-        runtime: `litert` runs `model.tflite`, in about 80 MB; `keras` runs `model.keras`, needs TensorFlow and gives the same
-            probabilities.
+        runtime: `litert` runs `model.tflite`, in about 80 MB; `keras` runs `model.keras`, needs TensorFlow
+            and gives the same probabilities.
 
     Raises:
-        ArtefactError: it cannot be found, is damaged, is of another format version, or its runtime is not installed.
+        ArtefactError: it cannot be found, is damaged, is of another format version, or its runtime is not
+            installed.
         ValueError: there is no such runtime.
     """
     if runtime not in RUNTIMES:

@@ -1,12 +1,12 @@
 """From a picture file to the array that the model sees: the one implementation for training and for serving.
 
 Goes in: a path or the bytes of a file (a picture, or DICOM or NIfTI of one slice), a PIL image or an array.
-Comes out: uint8 (size, size, 1), grey, [0, 255].
-It exists once because a model that is trained on one resize and served on another is quietly wrong (training-serving skew).
+Comes out: uint8 (size, size, 1), grey, [0, 255]. It exists once because a model that is trained on one resize
+and served on another is quietly wrong (training-serving skew).
 
 Two steps, each usable alone:
-    1. `decode` turns whatever was stored into a `Picture`: uint8 (h, w) at native size, how much of it had a colour, and what the file
-       was; `decode_grey` gives the pixels alone.
+    1. `decode` turns whatever was stored into a `Picture`: uint8 (h, w) at native size, how much of it had a
+       colour, and what the file was; `decode_grey` gives the pixels alone.
     2. `fit_to_square` pads with black to a square, or stretches, and resizes with antialiasing.
 """
 
@@ -19,7 +19,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
 MAX_BYTES = 20 * 1024 * 1024
-# Pictures of more are neither slices nor photographs of them; decoded, one of this size takes up to 64 MB in each of several copies.
+# Pictures of more are neither slices nor photographs of them; decoded, one of this size takes up to 64 MB in
+# each of several copies.
 MAX_PIXELS = 4096 * 4096
 # Padded to a square, a long and thin picture would grow without bound.
 MAX_SIDE = 8192
@@ -49,7 +50,8 @@ _NOT_READ = (
     (b"Rar!", "a RAR archive"),
 )
 
-# Brightest minus darkest channel from which a pixel counts as coloured; JPEG gives grey pixels a few levels of it.
+# Brightest minus darkest channel from which a pixel counts as coloured; JPEG gives grey pixels a few levels
+# of it.
 COLOUR_LEVELS = 24
 
 
@@ -62,8 +64,9 @@ class FileFacts:
         mode: of the pixels as stored, as Pillow names it, such as RGB or I;16; empty for DICOM and NIfTI.
         size: width and height as stored, pixels.
         bytes: of the file; None where there was none.
-        steps: what made the grey picture of the stored pixels, in order, each a sentence; empty where they were 8-bit grey already.
-        details: harmless technical facts by name, of DICOM and NIfTI; see `serving.volumes.Volume`.
+        steps: what made the grey picture of the stored pixels, in order, each a sentence; empty where they
+            were 8-bit grey already.
+        details: harmless technical facts by name, of DICOM and NIfTI; see `serving.pictures.volumes.Volume`.
     """
 
     format: str
@@ -100,8 +103,8 @@ def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:
     """Decode a picture and bring it to the model's input size.
 
     Args:
-        source: path or content of a picture file, or of a DICOM or NIfTI file of one slice; PIL image; array (h, w), (h, w, 1),
-            (h, w, 3) or (h, w, 4); or what `decode` gave.
+        source: path or content of a picture file, or of a DICOM or NIfTI file of one slice; PIL image; array
+            (h, w), (h, w, 1), (h, w, 3) or (h, w, 4); or what `decode` gave.
         size: side of the square that the model takes, in pixels.
         fit: one of `FITS`, as the artefact says.
 
@@ -134,14 +137,14 @@ def decode(source: ImageSource) -> Picture:
     if isinstance(source, Picture):
         return source
     if isinstance(source, str | Path | bytes) and _holds_volume(source):
-        from serving.volumes import decode_single
+        from serving.pictures.volumes import decode_single
 
         return decode_single(source)
     image, name, size = _open(source)
     if not 0 < image.width * image.height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
         raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,}, and {MAX_SIDE:,} a side, are accepted. "
-            "Send one slice, downscaled if need be."
+            f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,}, and {MAX_SIDE:,} a"
+            " side, are accepted. Send one slice, downscaled if need be."
         )
     try:
         image.load()
@@ -149,7 +152,9 @@ def decode(source: ImageSource) -> Picture:
         ImageOps.exif_transpose(image, in_place=True)
         grey, coloured, steps = _to_grey(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{name} is damaged or cut short ({image.format or image.mode}). Export it again as PNG or JPEG.") from error
+        raise ImageError(
+            f"{name} is damaged or cut short ({image.format or image.mode}). Export it again as PNG or JPEG."
+        ) from error
     turned = ["Turned as its EXIF header says."] if is_turned else []
     return Picture(grey, coloured, FileFacts(image.format or "", *stored, size, (*turned, *steps)))
 
@@ -221,28 +226,44 @@ def _open(source: str | Path | bytes | Image.Image | np.ndarray) -> tuple[Image.
     if not content:
         raise ImageError(f"{name} is empty (0 bytes). Send a PNG or JPEG of one slice.")
     if len(content) > MAX_BYTES:
-        raise ImageError(f"{name} has {len(content):,} bytes; at most {MAX_BYTES:,} are accepted. Send one slice as PNG or JPEG.")
+        raise ImageError(
+            f"{name} has {len(content):,} bytes; at most {MAX_BYTES:,} are accepted. Send one slice as PNG or"
+            " JPEG."
+        )
     if content.startswith(b"\xff\xd8") and content.count(_SCAN) > _MAX_SCANS:
-        raise ImageError(f"{name} is a JPEG of {content.count(_SCAN):,} scans; at most {_MAX_SCANS} are accepted. Export it again as PNG or JPEG.")
+        raise ImageError(
+            f"{name} is a JPEG of {content.count(_SCAN):,} scans; at most {_MAX_SCANS} are accepted. Export"
+            " it again as PNG or JPEG."
+        )
     try:
         return Image.open(io.BytesIO(content), formats=_FORMATS), name, len(content)
     except UnidentifiedImageError as error:
         if content.startswith(_SIGNATURES):
             raise ImageError(f"{name} is damaged. Export it again as PNG or JPEG.") from error
-        known = next((kind for signature, kind in _NOT_READ if content[:16].lstrip().startswith(signature) or content[4:12] == signature), None)
+        known = next(
+            (
+                kind
+                for signature, kind in _NOT_READ
+                if content[:16].lstrip().startswith(signature) or content[4:12] == signature
+            ),
+            None,
+        )
         what = f"is {known}, which is not read" if known else "is not a picture in a format known here"
         raise ImageError(f"{name} {what}. Send PNG, JPEG, BMP, TIFF, WebP, DICOM or NIfTI.") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} unpacks to more pixels than the {MAX_PIXELS:,} accepted. Send one slice, downscaled if need be.") from error
+        raise ImageError(
+            f"{name} unpacks to more pixels than the {MAX_PIXELS:,} accepted. Send one slice, downscaled if"
+            " need be."
+        ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"{name} is damaged. Export it again as PNG or JPEG.") from error
 
 
 def _holds_volume(source: str | Path | bytes) -> bool:
-    """Tell DICOM, NIfTI and zip, which `serving.volumes` reads, from pictures."""
+    """Tell DICOM, NIfTI and zip, which `serving.pictures.volumes` reads, from pictures."""
     # Imported here, since it imports this module.
-    from serving.sources import HEAD_BYTES
-    from serving.volumes import is_volume
+    from serving.files.entries import HEAD_BYTES
+    from serving.pictures.volumes import is_volume
 
     return is_volume(source[:HEAD_BYTES] if isinstance(source, bytes) else _read(Path(source), HEAD_BYTES))
 
@@ -252,7 +273,9 @@ def _read(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             return file.read(limit)
     except OSError as error:
-        raise ImageError(f"{path.name} cannot be read: {error.strerror}. Check the path and its permissions.") from error
+        raise ImageError(
+            f"{path.name} cannot be read: {error.strerror}. Check the path and its permissions."
+        ) from error
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -260,7 +283,10 @@ def _from_array(array: np.ndarray) -> Image.Image:
         array = array[..., 0]
     grey, colour = array.ndim == 2, array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8
     if not (grey or colour) or array.size == 0 or array.dtype.kind not in "uifb":
-        raise ImageError(f"Expected an array (h, w) of numbers, or uint8 (h, w, 3) or (h, w, 4); got {array.dtype} {array.shape}.")
+        raise ImageError(
+            f"Expected an array (h, w) of numbers, or uint8 (h, w, 3) or (h, w, 4); got {array.dtype}"
+            f" {array.shape}."
+        )
     if array.dtype == np.uint8:
         return Image.fromarray(array)
     return Image.fromarray(array.astype(np.float32))
@@ -270,7 +296,11 @@ def _to_grey(image: Image.Image) -> tuple[np.ndarray, float, list[str]]:
     """Grey pixels, the share that had a colour, and what was done to them."""
     if image.mode in _DEEP_MODES:
         deep, (low, high) = np.asarray(image).astype(np.float32), WINDOW_PERCENTILES
-        return apply_window(deep, *find_window(deep)), 0.0, [f"Windowed to 8 bits between the {low} and {high} percentiles."]
+        return (
+            apply_window(deep, *find_window(deep)),
+            0.0,
+            [f"Windowed to 8 bits between the {low} and {high} percentiles."],
+        )
     steps = []
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -279,12 +309,19 @@ def _to_grey(image: Image.Image) -> tuple[np.ndarray, float, list[str]]:
     if image.mode == "L":
         return np.asarray(image), 0.0, steps
     image = image.convert("RGB")
-    return np.asarray(image.convert("L")), _measure_colour(image), [*steps, "Colour turned to grey (ITU-R BT.601)."]
+    return (
+        np.asarray(image.convert("L")),
+        _measure_colour(image),
+        [*steps, "Colour turned to grey (ITU-R BT.601)."],
+    )
 
 
 def _measure_colour(image: Image.Image) -> float:
     """Share of the pixels of an RGB picture whose channels differ by `COLOUR_LEVELS` or more."""
     red, green, blue = image.split()
-    brightest, darkest = ImageChops.lighter(ImageChops.lighter(red, green), blue), ImageChops.darker(ImageChops.darker(red, green), blue)
+    brightest, darkest = (
+        ImageChops.lighter(ImageChops.lighter(red, green), blue),
+        ImageChops.darker(ImageChops.darker(red, green), blue),
+    )
     counts = ImageChops.subtract(brightest, darkest).histogram()
     return sum(counts[COLOUR_LEVELS:]) / sum(counts)

@@ -1,6 +1,7 @@
 """Answer every bad input as `tumor predict` does, and measure what each costs.
 
-Goes in: nothing. Comes out: a line a case. It runs in a process of its own, because peaks of memory are those of a process.
+Goes in: nothing. Comes out: a line a case. It runs in a process of its own, because peaks of memory are those
+    of a process.
 
     python -m tests.answer_bad_inputs            the answer, CPU seconds and additional memory of each
     python -m tests.answer_bad_inputs --json     the same as JSON lines
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving import from_pretrained
-from serving.batch import find_inputs, score_inputs
+from serving.cli.batch import find_inputs, score_inputs
 from tests.bad_inputs import Case, build_foreign, build_jpegs, build_others, build_pngs
 from tests.bad_volumes import build_volumes
 
@@ -27,9 +28,8 @@ def build_cases() -> list[Case]:
 def answer_cases(cases: list[Case], folder: Path) -> Iterator[dict[str, object]]:
     """Answer each case as `tumor predict` does, and measure it.
 
-    Yields:
-        Rows with the case's name and expected message, the error that came or None, CPU seconds, and megabytes of resident memory above
-        what there was before.
+    Yields: Rows with the case's name and expected message, the error that came or None, CPU seconds, and
+        megabytes of resident memory above what there was before.
     """
     classifier = from_pretrained()
     for number, case in enumerate(cases):
@@ -40,7 +40,13 @@ def answer_cases(cases: list[Case], folder: Path) -> Iterator[dict[str, object]]
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         [answer] = score_inputs(classifier, find_inputs([str(path)], sys.stdin.buffer), None, None)
         seconds, megabytes = time.process_time() - started, read_memory("VmHWM") - before
-        yield {"name": case.name, "expected": case.message, "error": answer.get("error"), "seconds": seconds, "megabytes": megabytes}
+        yield {
+            "name": case.name,
+            "expected": case.message,
+            "error": answer.get("error"),
+            "seconds": seconds,
+            "megabytes": megabytes,
+        }
         path.unlink()
 
 
@@ -57,7 +63,10 @@ def main() -> None:
             print(
                 json.dumps(row)
                 if "--json" in sys.argv
-                else f"{row['seconds']:6.2f} s {row['megabytes']:6.0f} MB  {row['name']}: {row['error'] or 'scored'}"
+                else (
+                    f"{row['seconds']:6.2f} s {row['megabytes']:6.0f} MB  {row['name']}:"
+                    f" {row['error'] or 'scored'}"
+                )
             )
 
 

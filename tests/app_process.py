@@ -21,7 +21,9 @@ def find_free_port() -> int:
 
 
 @contextmanager
-def start_app(command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> Iterator[tuple[str, subprocess.Popen]]:
+def start_app(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
+) -> Iterator[tuple[str, subprocess.Popen]]:
     """Start an app, wait until it answers, and end it.
 
     Yields:

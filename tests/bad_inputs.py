@@ -1,8 +1,8 @@
 """Inputs that nobody wishes for: damaged, hostile and merely unusual files, and what must come of each.
 
-Goes in: nothing; every file is made here. Comes out: `Case` objects, a name, a file name, the content, and the message to expect, or None
-where the file is readable and must be scored. The command line and the server are tested with the same
-list; `bad_volumes` holds DICOM, NIfTI and zips.
+Goes in: nothing; every file is made here. Comes out: `Case` objects, a name, a file name, the content, and
+the message to expect, or None where the file is readable and must be scored. The command line and the server
+are tested with the same list; `bad_volumes` holds DICOM, NIfTI and zips.
 """
 
 import gzip
@@ -26,7 +26,8 @@ class Case:
         name: of the case.
         filename: to save it under; the suffix may lie.
         build: makes the content.
-        message: part of the error to expect, a regular expression; None: it is scored (refused by the guard included).
+        message: part of the error to expect, a regular expression; None: it is scored (refused by the guard
+            included).
     """
 
     name: str
@@ -76,7 +77,15 @@ def tiff(tags: dict[int, tuple[int, int, int]], rest: bytes = b"", following: in
 
 def tiff_tags(width: int, height: int, **changes: tuple[int, int, int]) -> dict[int, tuple[int, int, int]]:
     """The tags of an uncompressed grey TIFF."""
-    tags = {256: (4, 1, width), 257: (4, 1, height), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8), 277: (3, 1, 1)}
+    tags = {
+        256: (4, 1, width),
+        257: (4, 1, height),
+        258: (3, 1, 8),
+        259: (3, 1, 1),
+        262: (3, 1, 1),
+        273: (4, 1, 8),
+        277: (3, 1, 1),
+    }
     tags |= {278: (4, 1, height), 279: (4, 1, width * height)}
     return tags | {int(tag[1:]): field for tag, field in changes.items()}
 
@@ -121,7 +130,12 @@ def several(kind: str) -> bytes:
 
 def exif_loop() -> bytes:
     """EXIF whose directory names itself as the next one, and as its own sub-directory."""
-    directory = struct.pack("<H", 2) + struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x8769, 4, 1, 8) + struct.pack("<I", 8)
+    directory = (
+        struct.pack("<H", 2)
+        + struct.pack("<HHII", 0x0112, 3, 1, 6)
+        + struct.pack("<HHII", 0x8769, 4, 1, 8)
+        + struct.pack("<I", 8)
+    )
     return jpeg_with(0xE1, b"Exif\0\0II*\0\x08\0\0\0" + directory)
 
 
@@ -137,20 +151,39 @@ def build_foreign() -> list[Case]:
         "ico": (encode(draw(), "ICO"), "a.ico", UNKNOWN),
         "gzip of text": (gzip.compress(b"text"), "a.png", "neither DICOM nor NIfTI"),
         "html": (b"<!DOCTYPE html><script>alert(1)</script>", "a.jpg", "web page"),
-        "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', "a.svg", "SVG"),
-        "xml entities": (b'\n<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><svg>&c;</svg>', "a.svg", "XML"),
+        "svg": (
+            b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
+            "a.svg",
+            "SVG",
+        ),
+        "xml entities": (
+            b'\n<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><svg>&c;</svg>',
+            "a.svg",
+            "XML",
+        ),
         "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "a.heic", "HEIC"),
         "avif": (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(200), "a.avif", "AVIF"),
         "mp4": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(200), "a.mp4", "a film"),
         "pdf": (b"%PDF-1.7\n1 0 obj<</OpenAction<</S/JavaScript>>>>endobj", "a.pdf", "a PDF"),
-        "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n", "a.png", "PostScript"),
-        "psd": (b"8BPS\0\x01" + bytes(6) + struct.pack(">HIIHH", 3, 9, 9, 8, 3) + bytes(100), "a.psd", "Photoshop"),
+        "eps": (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\n",
+            "a.png",
+            "PostScript",
+        ),
+        "psd": (
+            b"8BPS\0\x01" + bytes(6) + struct.pack(">HIIHH", 3, 9, 9, 8, 3) + bytes(100),
+            "a.psd",
+            "Photoshop",
+        ),
         "executable": (b"\x7fELF\x02\x01\x01" + bytes(200), "a.png", "a program"),
         "rar": (b"Rar!\x1a\x07\x01\0" + bytes(100), "a.zip", "RAR"),
         "gif animation": (several("GIF"), "a.gif", "is GIF"),
         "jpeg 2000": (encode(draw(), "JPEG2000"), "a.jp2", "JPEG 2000"),
     }
-    return [Case(name, filename, lambda content=content: content, message) for name, (content, filename, message) in contents.items()]
+    return [
+        Case(name, filename, lambda content=content: content, message)
+        for name, (content, filename, message) in contents.items()
+    ]
 
 
 def build_pngs() -> list[Case]:
@@ -165,22 +198,55 @@ def build_pngs() -> list[Case]:
         Case("png with broken pixels", "a.png", lambda: png(chunk(b"IDAT", b"no zlib")), DAMAGED),
         Case("png without pixels", "a.png", png, DAMAGED),
         Case("png of no width", "a.png", lambda: png(pixels(), size=(0, 8)), DAMAGED),
-        Case("png of 60,000 x 60,000", "a.png", lambda: png(pixels(), size=(60_000, 60_000)), TOO_MANY_PIXELS),
-        Case("png that unpacks to 81 million pixels", "a.png", lambda: encode(Image.new("1", (9000, 9000))), TOO_MANY_PIXELS),
-        Case("png of 1 x 2,000,000", "a.png", lambda: encode(Image.new("L", (1, 2_000_000))), TOO_MANY_PIXELS),
+        Case(
+            "png of 60,000 x 60,000", "a.png", lambda: png(pixels(), size=(60_000, 60_000)), TOO_MANY_PIXELS
+        ),
+        Case(
+            "png that unpacks to 81 million pixels",
+            "a.png",
+            lambda: encode(Image.new("1", (9000, 9000))),
+            TOO_MANY_PIXELS,
+        ),
+        Case(
+            "png of 1 x 2,000,000", "a.png", lambda: encode(Image.new("L", (1, 2_000_000))), TOO_MANY_PIXELS
+        ),
         Case("png text that unpacks to 50 MB", "a.png", lambda: png(chunk_bomb(b"zTXt"), pixels()), DAMAGED),
-        Case("png profile that unpacks to 50 MB", "a.png", lambda: png(chunk_bomb(b"iCCP"), pixels()), DAMAGED),
+        Case(
+            "png profile that unpacks to 50 MB", "a.png", lambda: png(chunk_bomb(b"iCCP"), pixels()), DAMAGED
+        ),
         Case("png profile of garbage", "a.png", lambda: encode(draw(), icc_profile=b"garbage"), SCORED),
         Case("png without its palette", "a.png", lambda: png(pixels(value=3), colour=3), SCORED),
-        Case("png with colours beyond its palette", "a.png", lambda: png(chunk(b"PLTE", b"\1\2\3"), pixels(value=200), colour=3), SCORED),
-        Case("png with a broken animation", "a.png", lambda: png(chunk(b"acTL", b"\xff" * 8), pixels()), SCORED),
+        Case(
+            "png with colours beyond its palette",
+            "a.png",
+            lambda: png(chunk(b"PLTE", b"\1\2\3"), pixels(value=200), colour=3),
+            SCORED,
+        ),
+        Case(
+            "png with a broken animation", "a.png", lambda: png(chunk(b"acTL", b"\xff" * 8), pixels()), SCORED
+        ),
         Case("png animation", "a.png", lambda: several("PNG"), SCORED),
         Case("png with a page behind it", "a.png", lambda: whole + b"<script>alert(1)</script>", SCORED),
         Case("png named jpg", "a.jpg", lambda: whole, SCORED),
         Case("png of one pixel", "a.png", lambda: encode(Image.new("L", (1, 1))), SCORED),
-        Case("png of 16 bits", "a.png", lambda: encode(Image.fromarray(np.arange(10_000, dtype=np.uint16).reshape(100, 100))), SCORED),
-        Case("png of 16 bits, as large as is read", "a.png", lambda: encode(Image.fromarray(np.zeros((4096, 4096), np.uint16))), SCORED),
-        Case("png with transparency, as large as is read", "a.png", lambda: encode(Image.new("RGBA", (4096, 4096))), SCORED),
+        Case(
+            "png of 16 bits",
+            "a.png",
+            lambda: encode(Image.fromarray(np.arange(10_000, dtype=np.uint16).reshape(100, 100))),
+            SCORED,
+        ),
+        Case(
+            "png of 16 bits, as large as is read",
+            "a.png",
+            lambda: encode(Image.fromarray(np.zeros((4096, 4096), np.uint16))),
+            SCORED,
+        ),
+        Case(
+            "png with transparency, as large as is read",
+            "a.png",
+            lambda: encode(Image.new("RGBA", (4096, 4096))),
+            SCORED,
+        ),
     ]
 
 
@@ -194,15 +260,35 @@ def build_jpegs() -> list[Case]:
         Case("jpeg of 65,500 x 65,500", "a.jpg", lambda: jpeg_of_size(65_500, 65_500), TOO_MANY_PIXELS),
         Case("jpeg of no height", "a.jpg", lambda: jpeg_of_size(64, 0), DAMAGED),
         Case("jpeg larger than its pixels", "a.jpg", lambda: jpeg_of_size(4000, 4000), SCORED),
-        Case("jpeg of 12 bits", "a.jpg", lambda: replace(whole, b"\xff\xc0\0\x0b\x08", b"\xff\xc0\0\x0b\x0c"), DAMAGED),
+        Case(
+            "jpeg of 12 bits",
+            "a.jpg",
+            lambda: replace(whole, b"\xff\xc0\0\x0b\x08", b"\xff\xc0\0\x0b\x0c"),
+            DAMAGED,
+        ),
         Case("jpeg without tables", "a.jpg", lambda: whole.replace(b"\xff\xc4", b"\xff\xe5"), SCORED),
         Case("jpeg of 2,000 scans", "a.jpg", progressive_bomb, "scans"),
         Case("jpeg, CMYK", "a.jpg", lambda: encode(draw(mode="RGB").convert("CMYK"), "JPEG"), SCORED),
         Case("jpeg, EXIF in a loop", "a.jpg", exif_loop, SCORED),
         Case("jpeg, EXIF of garbage", "a.jpg", lambda: jpeg_with(0xE1, b"Exif\0\0" + b"\xff" * 500), SCORED),
-        Case("jpeg, profile of garbage", "a.jpg", lambda: jpeg_with(0xE2, b"ICC_PROFILE\0\1\1" + b"\xff" * 500), SCORED),
-        Case("jpeg, multi-picture header of garbage", "a.jpg", lambda: jpeg_with(0xE2, b"MPF\0II*\0" + b"\xff" * 99), SCORED),
-        Case("jpeg, a page in its comment", "a.html", lambda: jpeg_with(0xFE, b"<script>alert(1)</script>"), SCORED),
+        Case(
+            "jpeg, profile of garbage",
+            "a.jpg",
+            lambda: jpeg_with(0xE2, b"ICC_PROFILE\0\1\1" + b"\xff" * 500),
+            SCORED,
+        ),
+        Case(
+            "jpeg, multi-picture header of garbage",
+            "a.jpg",
+            lambda: jpeg_with(0xE2, b"MPF\0II*\0" + b"\xff" * 99),
+            SCORED,
+        ),
+        Case(
+            "jpeg, a page in its comment",
+            "a.html",
+            lambda: jpeg_with(0xFE, b"<script>alert(1)</script>"),
+            SCORED,
+        ),
         Case("jpeg with a zip behind it", "a.jpg", lambda: whole + b"PK\x03\x04" + bytes(100), SCORED),
     ]
 
@@ -211,23 +297,66 @@ def build_others() -> list[Case]:
     """TIFF, BMP and WebP."""
     bmp, webp = encode(draw(), "BMP"), encode(draw(), "WEBP")
     nan = np.full((9, 9), np.nan, np.float32)
-    tile = {"_322": (4, 1, 1 << 20), "_323": (4, 1, 1 << 20), "_324": (4, 1, 8), "_325": (4, 1, 99), "_259": (3, 1, 8)}
+    tile = {
+        "_322": (4, 1, 1 << 20),
+        "_323": (4, 1, 1 << 20),
+        "_324": (4, 1, 8),
+        "_325": (4, 1, 99),
+        "_259": (3, 1, 8),
+    }
     return [
         Case("tiff header alone", "a.tif", lambda: b"II*\0\x08\0\0\0", DAMAGED),
-        Case("tiff that names itself as next", "a.tif", lambda: tiff(tiff_tags(8, 8), bytes(64), following=8), SCORED),
-        Case("tiff of 60,000 x 60,000", "a.tif", lambda: tiff(tiff_tags(60_000, 60_000), bytes(64)), TOO_MANY_PIXELS),
-        Case("tiff whose pixels lie beyond its end", "a.tif", lambda: tiff(tiff_tags(8, 8, _273=(4, 1, 1 << 30))), DAMAGED),
+        Case(
+            "tiff that names itself as next",
+            "a.tif",
+            lambda: tiff(tiff_tags(8, 8), bytes(64), following=8),
+            SCORED,
+        ),
+        Case(
+            "tiff of 60,000 x 60,000",
+            "a.tif",
+            lambda: tiff(tiff_tags(60_000, 60_000), bytes(64)),
+            TOO_MANY_PIXELS,
+        ),
+        Case(
+            "tiff whose pixels lie beyond its end",
+            "a.tif",
+            lambda: tiff(tiff_tags(8, 8, _273=(4, 1, 1 << 30))),
+            DAMAGED,
+        ),
         Case("tiff cut in its pixels", "a.tif", lambda: encode(draw(), "TIFF")[:3000], DAMAGED),
-        Case("tiff of a million strips", "a.tif", lambda: tiff(tiff_tags(8, 8, _273=(4, 1 << 30, 8))), DAMAGED),
+        Case(
+            "tiff of a million strips", "a.tif", lambda: tiff(tiff_tags(8, 8, _273=(4, 1 << 30, 8))), DAMAGED
+        ),
         Case("tiff of one giant tile", "a.tif", lambda: tiff(tiff_tags(64, 64, **tile), bytes(99)), DAMAGED),
-        Case("tiff of unknown compression", "a.tif", lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 777)), bytes(64)), DAMAGED),
-        Case("tiff, deflated garbage", "a.tif", lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 8)), b"\x78\x9c" + b"\xff" * 62), DAMAGED),
+        Case(
+            "tiff of unknown compression",
+            "a.tif",
+            lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 777)), bytes(64)),
+            DAMAGED,
+        ),
+        Case(
+            "tiff, deflated garbage",
+            "a.tif",
+            lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 8)), b"\x78\x9c" + b"\xff" * 62),
+            DAMAGED,
+        ),
         Case("tiff of two pages", "a.tif", lambda: several("TIFF"), SCORED),
         Case("tiff of numbers that are none", "a.tif", lambda: encode(Image.fromarray(nan), "TIFF"), SCORED),
         Case("bmp header alone", "a.bmp", lambda: bmp[:30], DAMAGED),
         Case("bmp cut in its pixels", "a.bmp", lambda: bmp[:2000], DAMAGED),
-        Case("bmp of 60,000 x 60,000", "a.bmp", lambda: bmp[:18] + struct.pack("<2i", 60_000, 60_000) + bmp[26:], TOO_MANY_PIXELS),
-        Case("bmp of negative width", "a.bmp", lambda: bmp[:18] + struct.pack("<2i", -64, 64) + bmp[26:], TOO_MANY_PIXELS),
+        Case(
+            "bmp of 60,000 x 60,000",
+            "a.bmp",
+            lambda: bmp[:18] + struct.pack("<2i", 60_000, 60_000) + bmp[26:],
+            TOO_MANY_PIXELS,
+        ),
+        Case(
+            "bmp of negative width",
+            "a.bmp",
+            lambda: bmp[:18] + struct.pack("<2i", -64, 64) + bmp[26:],
+            TOO_MANY_PIXELS,
+        ),
         Case("webp cut in half", "a.webp", lambda: webp[: len(webp) // 2], DAMAGED),
         Case("webp of 16,000 x 16,000", "a.webp", lambda: webp_of_size(16_000, 16_000), TOO_MANY_PIXELS),
         Case("webp animation", "a.webp", lambda: several("WEBP"), SCORED),

@@ -28,17 +28,31 @@ from tests.bad_inputs import SCORED, Case, draw, encode, replace
 PATIENT = "Doe^Jane^Secret"
 
 
-def make_dicom(pixels: np.ndarray | None = None, syntax: str = ExplicitVRLittleEndian, **fields: object) -> Dataset:
+def make_dicom(
+    pixels: np.ndarray | None = None, syntax: str = ExplicitVRLittleEndian, **fields: object
+) -> Dataset:
     """An MR slice of a patient whose name must never be seen."""
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = syntax, MRImageStorage, pydicom.uid.generate_uid()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
+        syntax,
+        MRImageStorage,
+        pydicom.uid.generate_uid(),
+    )
     dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     pixels = (np.arange(64 * 64).reshape(64, 64) % 1000).astype(np.uint16) if pixels is None else pixels
-    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.SeriesInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID, "1.2.3.4"
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.SeriesInstanceUID = (
+        MRImageStorage,
+        meta.MediaStorageSOPInstanceUID,
+        "1.2.3.4",
+    )
     dataset.PatientName, dataset.PatientID, dataset.Modality = PATIENT, PATIENT, "MR"
     dataset.SeriesDescription = dataset.StudyDescription = PATIENT
     dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, "MONOCHROME2", 0
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = (
+        1,
+        "MONOCHROME2",
+        0,
+    )
     dataset.BitsAllocated = dataset.BitsStored = pixels.dtype.itemsize * 8
     dataset.HighBit, dataset.PixelData = dataset.BitsStored - 1, pixels.tobytes()
     for keyword, value in fields.items():
@@ -76,7 +90,13 @@ def rle_bomb() -> bytes:
 def jpeg_2000_of_size(side: int) -> bytes:
     """A JPEG 2000 stream that states another size."""
     stream = encode(draw(), "JPEG2000", no_jp2=True)
-    return stream[:8] + struct.pack(">2I", side, side) + stream[16:24] + struct.pack(">2I", side, side) + stream[32:]
+    return (
+        stream[:8]
+        + struct.pack(">2I", side, side)
+        + stream[16:24]
+        + struct.pack(">2I", side, side)
+        + stream[32:]
+    )
 
 
 def nested(depth: int) -> bytes:
@@ -100,7 +120,11 @@ def deflated() -> bytes:
     """A deflated data set that would unpack to 200 MB."""
     whole = save_dicom(make_dicom(None, DeflatedExplicitVRLittleEndian))
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return whole[: whole.index(DeflatedExplicitVRLittleEndian.encode()) + 22] + packer.compress(bytes(200_000_000)) + packer.flush()
+    return (
+        whole[: whole.index(DeflatedExplicitVRLittleEndian.encode()) + 22]
+        + packer.compress(bytes(200_000_000))
+        + packer.flush()
+    )
 
 
 def build_dicoms() -> list[Case]:
@@ -110,7 +134,12 @@ def build_dicoms() -> list[Case]:
     colour = np.zeros((64, 64), np.uint8)
     return [
         Case("dicom prefix alone", "a.dcm", lambda: bytes(128) + b"DICM", "holds no picture"),
-        Case("dicom of garbage", "a.dcm", lambda: bytes(128) + b"DICM" + np.random.default_rng(2).bytes(9000), "damaged|holds no picture"),
+        Case(
+            "dicom of garbage",
+            "a.dcm",
+            lambda: bytes(128) + b"DICM" + np.random.default_rng(2).bytes(9000),
+            "damaged|holds no picture",
+        ),
         Case("dicom cut in its header", "a.dcm", lambda: whole[:400], "damaged|holds no picture"),
         Case("dicom cut in its pixels", "a.dcm", lambda: whole[:-1000], "cut short"),
         Case("dicom without pixels", "a.dcm", dicom(PixelData=None), "holds no pixels"),
@@ -121,29 +150,77 @@ def build_dicoms() -> list[Case]:
         Case("dicom of -1 frames", "a.dcm", dicom(NumberOfFrames=-1), "-1 pictures"),
         Case("dicom of more frames than pixels", "a.dcm", dicom(NumberOfFrames=50), "cut short"),
         Case("dicom of 7 bits", "a.dcm", dicom(BitsAllocated=7), "damaged pixels"),
-        Case("dicom of an unknown colour", "a.dcm", dicom(PhotometricInterpretation="SECRET"), "damaged pixels"),
-        Case("dicom palette without a table", "a.dcm", dicom(colour, PhotometricInterpretation="PALETTE COLOR"), "damaged pixels"),
+        Case(
+            "dicom of an unknown colour", "a.dcm", dicom(PhotometricInterpretation="SECRET"), "damaged pixels"
+        ),
+        Case(
+            "dicom palette without a table",
+            "a.dcm",
+            dicom(colour, PhotometricInterpretation="PALETTE COLOR"),
+            "damaged pixels",
+        ),
         Case("dicom of CT", "a.dcm", dicom(Modality="CT"), "is no MRI: its header says CT"),
-        Case("dicom of a name in place of the modality", "a.dcm", dicom(Modality="DOE JANE"), "another modality"),
-        Case("dicom structure set", "a.dcm", dicom(SOPClassUID=RTStructureSetStorage, Rows=None, PixelData=None), "RT Structure Set"),
-        Case("dicomdir", "DICOMDIR", dicom(SOPClassUID=MediaStorageDirectoryStorage, Rows=None, PixelData=None), "Media Storage Directory"),
+        Case(
+            "dicom of a name in place of the modality",
+            "a.dcm",
+            dicom(Modality="DOE JANE"),
+            "another modality",
+        ),
+        Case(
+            "dicom structure set",
+            "a.dcm",
+            dicom(SOPClassUID=RTStructureSetStorage, Rows=None, PixelData=None),
+            "RT Structure Set",
+        ),
+        Case(
+            "dicomdir",
+            "DICOMDIR",
+            dicom(SOPClassUID=MediaStorageDirectoryStorage, Rows=None, PixelData=None),
+            "Media Storage Directory",
+        ),
         Case("dicom deflated to 200 MB", "a.dcm", deflated, "deflated"),
         Case("dicom of unknown transfer syntax", "a.dcm", dicom(None, "1.2.3.4.5"), "damaged"),
-        Case("dicom, JPEG of garbage", "a.dcm", packed(b"\xff\xd8garbage", JPEGBaseline8Bit), "states no size"),
-        Case("dicom, JPEG 2000 of 30,000 x 30,000", "a.dcm", packed(jpeg_2000_of_size(30_000), JPEG2000Lossless), "is 30000 x 30000"),
-        Case("dicom, JPEG 2000 cut short", "a.dcm", packed(jpeg_2000_of_size(64)[:300], JPEG2000Lossless), "damaged pixels|decompressed"),
+        Case(
+            "dicom, JPEG of garbage", "a.dcm", packed(b"\xff\xd8garbage", JPEGBaseline8Bit), "states no size"
+        ),
+        Case(
+            "dicom, JPEG 2000 of 30,000 x 30,000",
+            "a.dcm",
+            packed(jpeg_2000_of_size(30_000), JPEG2000Lossless),
+            "is 30000 x 30000",
+        ),
+        Case(
+            "dicom, JPEG 2000 cut short",
+            "a.dcm",
+            packed(jpeg_2000_of_size(64)[:300], JPEG2000Lossless),
+            "damaged pixels|decompressed",
+        ),
         Case("dicom, runs that unpack to 64 MB", "a.dcm", packed(rle_bomb(), RLELossless), "does not unpack"),
         Case("dicom, runs of garbage", "a.dcm", packed(b"\xff" * 100, RLELossless), "segments"),
-        Case("dicom, slope that is no number", "a.dcm", dicom(RescaleSlope="nan", RescaleIntercept="0"), SCORED),
+        Case(
+            "dicom, slope that is no number", "a.dcm", dicom(RescaleSlope="nan", RescaleIntercept="0"), SCORED
+        ),
         Case("dicom, slope of text", "a.dcm", lambda: sloped.replace(b"123456", b"SECRET"), "damaged pixels"),
         Case("dicom, window without width", "a.dcm", dicom(WindowCenter=[5], WindowWidth=[0]), SCORED),
-        Case("dicom, orientation of zeros", "a.dcm", dicom(ImageOrientationPatient=[0] * 6, ImagePositionPatient=[0] * 3), SCORED),
+        Case(
+            "dicom, orientation of zeros",
+            "a.dcm",
+            dicom(ImageOrientationPatient=[0] * 6, ImagePositionPatient=[0] * 3),
+            SCORED,
+        ),
         Case("dicom, pixels of 1 x 1,000 mm", "a.dcm", dicom(PixelSpacing=[1, 1000]), "too long and thin"),
         Case("dicom, unknown character set", "a.dcm", dicom(SpecificCharacterSet="SECRET"), SCORED),
         Case("dicom in 3,000 sequences", "a.dcm", lambda: nested(3000), "damaged|holds no picture"),
         Case("dicom of half a million elements", "a.dcm", many_elements, "holds no picture"),
-        Case("dicom of a long header", "a.dcm", dicom(**{"SpectroscopyData": bytes(4_000_000)}), "header of more than"),
-        Case("dicom of half a million elements in a sequence", "a.dcm", many_items, "damaged|holds no picture"),
+        Case(
+            "dicom of a long header",
+            "a.dcm",
+            dicom(**{"SpectroscopyData": bytes(4_000_000)}),
+            "header of more than",
+        ),
+        Case(
+            "dicom of half a million elements in a sequence", "a.dcm", many_items, "damaged|holds no picture"
+        ),
     ]
 
 
@@ -169,24 +246,75 @@ def build_niftis() -> list[Case]:
         Case("nifti header alone", "a.nii", lambda: whole[:348], "cut short"),
         Case("nifti cut in its pixels", "a.nii", lambda: whole[:-100], "cut short"),
         Case("nifti.gz cut in its pixels", "a.nii.gz", lambda: gzip.compress(whole)[:-3000], "cut short"),
-        Case("nifti.gz with a wrong check sum", "a.nii.gz", lambda: gzip.compress(whole)[:-8] + bytes(8), "cut short"),
+        Case(
+            "nifti.gz with a wrong check sum",
+            "a.nii.gz",
+            lambda: gzip.compress(whole)[:-8] + bytes(8),
+            "cut short",
+        ),
         Case("nifti.gz that unpacks to 2 GB", "a.nii.gz", lambda: gzip.compress(bomb), "2,000,000,352 bytes"),
-        Case("nifti.gz with 500 MB behind its pixels", "a.nii.gz", lambda: gzip.compress(whole) + gzip.compress(bytes(500_000_000), 1), SCORED),
-        Case("nifti of negative size", "a.nii", lambda: change(whole, 40, "4h", 3, -20, 22, 6), "damaged|no picture|bytes"),
-        Case("nifti of no dimension", "a.nii", lambda: change(whole, 40, "4h", 0, 20, 22, 6), "damaged|no picture"),
+        Case(
+            "nifti.gz with 500 MB behind its pixels",
+            "a.nii.gz",
+            lambda: gzip.compress(whole) + gzip.compress(bytes(500_000_000), 1),
+            SCORED,
+        ),
+        Case(
+            "nifti of negative size",
+            "a.nii",
+            lambda: change(whole, 40, "4h", 3, -20, 22, 6),
+            "damaged|no picture|bytes",
+        ),
+        Case(
+            "nifti of no dimension",
+            "a.nii",
+            lambda: change(whole, 40, "4h", 0, 20, 22, 6),
+            "damaged|no picture",
+        ),
         Case("nifti of 99 dimensions", "a.nii", lambda: change(whole, 40, "h", 99), "damaged|no picture"),
         Case("nifti of an unknown type", "a.nii", lambda: change(whole, 70, "h", 9999), "damaged"),
         Case("nifti of single bits", "a.nii", lambda: change(whole, 70, "2h", 1, 1), "damaged|no picture"),
-        Case("nifti that starts beyond its end", "a.nii", lambda: change(whole, 108, "f", 1e9), "bytes|damaged"),
-        Case("nifti that starts before its start", "a.nii", lambda: change(whole, 108, "f", -400), "bytes|damaged"),
-        Case("nifti whose axes point nowhere", "a.nii", lambda: change(whole, 280, "12f", *[0.0] * 12), "point nowhere"),
-        Case("nifti whose axes are no numbers", "a.nii", lambda: change(whole, 280, "4f", *[float("nan")] * 4), "point nowhere"),
-        Case("nifti of two axes that point the same way", "a.nii", lambda: change(whole, 280, "12f", *parallel), "point nowhere"),
-        Case("nifti of an infinite slope", "a.nii", lambda: change(whole, 112, "2f", float("inf"), 0.0), SCORED),
+        Case(
+            "nifti that starts beyond its end", "a.nii", lambda: change(whole, 108, "f", 1e9), "bytes|damaged"
+        ),
+        Case(
+            "nifti that starts before its start",
+            "a.nii",
+            lambda: change(whole, 108, "f", -400),
+            "bytes|damaged",
+        ),
+        Case(
+            "nifti whose axes point nowhere",
+            "a.nii",
+            lambda: change(whole, 280, "12f", *[0.0] * 12),
+            "point nowhere",
+        ),
+        Case(
+            "nifti whose axes are no numbers",
+            "a.nii",
+            lambda: change(whole, 280, "4f", *[float("nan")] * 4),
+            "point nowhere",
+        ),
+        Case(
+            "nifti of two axes that point the same way",
+            "a.nii",
+            lambda: change(whole, 280, "12f", *parallel),
+            "point nowhere",
+        ),
+        Case(
+            "nifti of an infinite slope", "a.nii", lambda: change(whole, 112, "2f", float("inf"), 0.0), SCORED
+        ),
         Case("nifti of needles", "a.nii", lambda: make_nifti(data, np.diag([1, 1, 1000.0, 1])), SCORED),
         Case("nifti, the header of a pair", "a.hdr", lambda: change(whole, 344, "4s", b"ni1\0"), "pair"),
-        Case("nifti of numbers that are none", "a.nii", lambda: make_nifti(np.full((9, 9, 2), np.nan, np.float32)), SCORED),
-        Case("nifti of complex numbers", "a.nii", lambda: make_nifti((data * 1j).astype(np.complex64)), SCORED),
+        Case(
+            "nifti of numbers that are none",
+            "a.nii",
+            lambda: make_nifti(np.full((9, 9, 2), np.nan, np.float32)),
+            SCORED,
+        ),
+        Case(
+            "nifti of complex numbers", "a.nii", lambda: make_nifti((data * 1j).astype(np.complex64)), SCORED
+        ),
         Case("nifti of one row", "a.nii", lambda: make_nifti(data[:, 0, 0]), "no picture"),
     ]
 
@@ -224,7 +352,12 @@ def build_zips() -> list[Case]:
         Case("zip cut short", "a.zip", lambda: pack({"a.dcm": slice_})[:-40], "damaged zip"),
         Case("zip of garbage", "a.zip", lambda: b"PK\x03\x04" + bytes(500), "damaged zip"),
         Case("zip with a password", "a.zip", lambda: lock(pack({"a.dcm": slice_})), "password"),
-        Case("zip that unpacks to 1 GB", "a.zip", lambda: pack({f"{n}.dcm": bytes(125_000_000) for n in range(8)}), "1,000,000,000 bytes"),
+        Case(
+            "zip that unpacks to 1 GB",
+            "a.zip",
+            lambda: pack({f"{n}.dcm": bytes(125_000_000) for n in range(8)}),
+            "1,000,000,000 bytes",
+        ),
         Case("zip with a wrong size", "a.zip", lambda: lie(pack({"a.dcm": slice_})), SCORED),
         Case(
             "zip with a wrong check sum",
@@ -232,14 +365,46 @@ def build_zips() -> list[Case]:
             lambda: replace(pack({"a.dcm": slice_}, zipfile.ZIP_STORED), b"MONO", b"MANO"),
             "damaged in its zip",
         ),
-        Case("zip in a zip", "a.zip", lambda: pack({"b.zip": pack({"c.zip": pack({"a.dcm": slice_})})}), "neither DICOM nor NIfTI"),
-        Case("zip of 2,000 structure sets", "a.zip", lambda: pack({f"{n}": structures for n in range(2000)}), "None of 2000 DICOM files"),
-        Case("zip of 6,000 files", "a.zip", lambda: pack({f"{n}": b"a" for n in range(6000)}, zipfile.ZIP_STORED), "6,000 files"),
-        Case("zip of pictures", "a.zip", lambda: pack({"a.png": encode(draw()), "b.png": encode(draw())}), "None of 2 files"),
-        Case("zip of an office document", "a.docx", lambda: pack({"word/document.xml": b"<w/>"}), "neither DICOM nor NIfTI"),
+        Case(
+            "zip in a zip",
+            "a.zip",
+            lambda: pack({"b.zip": pack({"c.zip": pack({"a.dcm": slice_})})}),
+            "neither DICOM nor NIfTI",
+        ),
+        Case(
+            "zip of 2,000 structure sets",
+            "a.zip",
+            lambda: pack({f"{n}": structures for n in range(2000)}),
+            "None of 2000 DICOM files",
+        ),
+        Case(
+            "zip of 6,000 files",
+            "a.zip",
+            lambda: pack({f"{n}": b"a" for n in range(6000)}, zipfile.ZIP_STORED),
+            "6,000 files",
+        ),
+        Case(
+            "zip of pictures",
+            "a.zip",
+            lambda: pack({"a.png": encode(draw()), "b.png": encode(draw())}),
+            "None of 2 files",
+        ),
+        Case(
+            "zip of an office document",
+            "a.docx",
+            lambda: pack({"word/document.xml": b"<w/>"}),
+            "neither DICOM nor NIfTI",
+        ),
         Case("zip of names that climb", "a.zip", lambda: pack({"../../../etc/passwd": slice_}), SCORED),
-        Case("zip of another name's patient", "a.zip", lambda: pack({"a.dcm": slice_, "b.dcm": other}), SCORED),
-        Case("zip of two volumes", "a.zip", lambda: pack({n: make_nifti(np.ones((4, 4, 4), np.uint8)) for n in "ab"}), "2 NIfTI files"),
+        Case(
+            "zip of another name's patient", "a.zip", lambda: pack({"a.dcm": slice_, "b.dcm": other}), SCORED
+        ),
+        Case(
+            "zip of two volumes",
+            "a.zip",
+            lambda: pack({n: make_nifti(np.ones((4, 4, 4), np.uint8)) for n in "ab"}),
+            "2 NIfTI files",
+        ),
     ]
 
 

@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DUMMY_DATA = ROOT / "tumor_ds" / "dummy_data"
 DUMMY_COUNTS = {
-    (split, label): count for split, count in (("Training", 10), ("Testing", 2)) for label in ("glioma", "meningioma", "notumor", "pituitary")
+    (split, label): count
+    for split, count in (("Training", 10), ("Testing", 2))
+    for label in ("glioma", "meningioma", "notumor", "pituitary")
 }
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
@@ -51,7 +53,11 @@ def build_dataset() -> BuildDataset:
     """
 
     def build(
-        manual_dir: Path | None, data_dir: Path, expected_counts: Mapping[tuple[str, str], int] = DUMMY_COUNTS, config: str = "official", **more: Any
+        manual_dir: Path | None,
+        data_dir: Path,
+        expected_counts: Mapping[tuple[str, str], int] = DUMMY_COUNTS,
+        config: str = "official",
+        **more: Any,
     ) -> Path:
         import tensorflow_datasets as tfds
 
@@ -69,8 +75,8 @@ def build_dataset() -> BuildDataset:
 def digest_examples() -> DigestExamples:
     """Function `digest(data_dir)`: by tfrecord file, the sha256 of every stored example, pixels as encoded, in the order on disk.
 
-    Protobuf draws the order of an example's features anew in every process, and TFDS writes them as they come; so files are compared
-    example by example, with the features sorted, rather than byte by byte.
+    Protobuf draws the order of an example's features anew in every process, and TFDS writes them as they
+    come; so files are compared example by example, with the features sorted, rather than byte by byte.
     """
 
     def digest(data_dir: Path) -> dict[str, list[str]]:
@@ -78,9 +84,12 @@ def digest_examples() -> DigestExamples:
 
         found = {}
         for path in sorted(data_dir.rglob("*.tfrecord*")):
-            examples = (tf.train.Example.FromString(raw.numpy()) for raw in tf.data.TFRecordDataset(str(path)))
+            examples = (
+                tf.train.Example.FromString(raw.numpy()) for raw in tf.data.TFRecordDataset(str(path))
+            )
             found[path.relative_to(data_dir).as_posix()] = [
-                hashlib.sha256(example.SerializeToString(deterministic=True)).hexdigest() for example in examples
+                hashlib.sha256(example.SerializeToString(deterministic=True)).hexdigest()
+                for example in examples
             ]
         return found
 
@@ -103,7 +112,9 @@ def real_data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_dataset_dir(real_data_dir: Path, build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_dataset_dir(
+    real_data_dir: Path, build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """TFDS data directory with tumor_ds/official built from the real collection, once a session."""
     from tumor_ds import Builder
 
@@ -114,7 +125,9 @@ def real_dataset_dir(real_data_dir: Path, build_dataset: BuildDataset, tmp_path_
 def browser():
     """Headless Chromium of the system."""
     if CHROMIUM is None:
-        pytest.skip("no Chromium found; install it to run the browser tests (Debian: apt-get install chromium)")
+        pytest.skip(
+            "no Chromium found; install it to run the browser tests (Debian: apt-get install chromium)"
+        )
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)

@@ -28,7 +28,12 @@ def write_series(folder: Path, grey: np.ndarray, slices: int) -> list[Path]:
         dataset.PatientName, dataset.PatientID, dataset.PatientBirthDate = "Doe^Jane", "4711", "19701231"
         dataset.Rows, dataset.Columns = grey.shape
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = (
+            16,
+            12,
+            11,
+            0,
+        )
         dataset.ImageOrientationPatient, dataset.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 5 * number]
         dataset.PixelSpacing, dataset.SliceThickness, dataset.InstanceNumber = [1, 1], 5, number + 1
         dataset.WindowCenter, dataset.WindowWidth = 2048, 4096

@@ -16,7 +16,7 @@ from tests.hub_server import OWNER_TOKEN
 SHELL = """
 import json, os, sys
 from typer.testing import CliRunner
-from trainer.cli import app
+from trainer.cli.main import app
 
 for line in sys.stdin:
     arguments, environment = json.loads(line)
@@ -29,8 +29,17 @@ for line in sys.stdin:
 
 def build_environment(endpoint: str, home: Path) -> dict[str, str]:
     """What a process needs to see one Hub, and nothing of this process's own Hub, W&B or proxies."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "WANDB_")) and not name.lower().endswith("_proxy")}
-    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HF_", "WANDB_")) and not name.lower().endswith("_proxy")
+    }
+    settings = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
     limits = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5"}
     return kept | settings | limits | {"COLUMNS": "1000", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -49,7 +58,12 @@ class Shell:
     def __init__(self, endpoint: str, home: Path, **more: str):
         environment = build_environment(endpoint, home) | more
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SHELL], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [sys.executable, "-c", SHELL],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
 
     def __enter__(self) -> Self:
@@ -62,7 +76,11 @@ class Shell:
 
     def run(self, *arguments: str | Path, token: str = OWNER_TOKEN, **environment: str) -> Answer:
         """Run one command as the holder of a token."""
-        print(json.dumps([[str(argument) for argument in arguments], {"HF_TOKEN": token} | environment]), file=self._process.stdin, flush=True)
+        print(
+            json.dumps([[str(argument) for argument in arguments], {"HF_TOKEN": token} | environment]),
+            file=self._process.stdin,
+            flush=True,
+        )
         code, stdout, stderr, fault = json.loads(self._process.stdout.readline())
         assert fault is None, fault
         return Answer(code, stdout, stderr)

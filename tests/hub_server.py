@@ -1,11 +1,11 @@
 """A Hugging Face Hub on 127.0.0.1, for tests with the real `huggingface_hub` client and no network.
 
-Goes in: files, committed by a test or pushed by the client, to repositories of models and Spaces that may be private or gated. Comes out: a
-server whose address is the client's `HF_ENDPOINT`, and a record of what was asked of it. `Repo` is the state and `HubServer` the HTTP
-around it.
+Goes in: files, committed by a test or pushed by the client, to repositories of models and Spaces that may be
+private or gated. Comes out: a server whose address is the client's `HF_ENDPOINT`, and a record of what was
+asked of it. `Repo` is the state and `HubServer` the HTTP around it.
 
-Source: huggingface_hub 2.4 (`hf_api.py`, `_commit_api.py`, `lfs.py`, `file_download.py`, `utils/_http.py`) for the addresses, headers and
-error codes it reads.
+Source: huggingface_hub 2.4 (`hf_api.py`, `_commit_api.py`, `lfs.py`, `file_download.py`, `utils/_http.py`)
+for the addresses, headers and error codes it reads.
 """
 
 import base64
@@ -65,7 +65,9 @@ class Blob:
     def describe(self) -> dict:
         """Size and names, as `/tree` and `/api/models/ID?blobs=true` give them."""
         lfs = {"oid": self.sha256, "sha256": self.sha256, "size": len(self.content), "pointerSize": 134}
-        return {"size": len(self.content), "oid": self.oid, "blobId": self.oid} | ({"lfs": lfs} if self.is_lfs else {})
+        return {"size": len(self.content), "oid": self.oid, "blobId": self.oid} | (
+            {"lfs": lfs} if self.is_lfs else {}
+        )
 
 
 class Commit(NamedTuple):
@@ -96,7 +98,9 @@ class Repo:
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
-    def commit(self, files: Mapping[str, bytes], branch: str = "main", title: str = "Commit of a person") -> str:
+    def commit(
+        self, files: Mapping[str, bytes], branch: str = "main", title: str = "Commit of a person"
+    ) -> str:
         """Make these the files of a branch.
 
         Returns:
@@ -133,7 +137,11 @@ class Repo:
 
 def read_folder(folder: Path) -> dict[str, bytes]:
     """Read a folder's files, by path inside it."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 class Asked(NamedTuple):
@@ -149,7 +157,9 @@ class HubError(HTTPException):
     """An error as the Hub words it, in headers."""
 
     def __init__(self, status: int, code: str | None, message: str):
-        super().__init__(status, message, {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {}))
+        super().__init__(
+            status, message, {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        )
 
 
 class HubServer:
@@ -175,8 +185,14 @@ class HubServer:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         app = Starlette(routes=self._build_routes())
-        self._server = uvicorn.Server(uvicorn.Config(self._record(app), log_level="critical", lifespan="off", timeout_graceful_shutdown=1))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._record(app), log_level="critical", lifespan="off", timeout_graceful_shutdown=1
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -195,7 +211,11 @@ class HubServer:
     def list_fetched(self, repo_id: str) -> list[str]:
         """Paths of the files whose content was sent, sorted, one for each time."""
         pattern = re.compile(rf"/{re.escape(repo_id)}/resolve/[^/]+/(.+)")
-        matches = (pattern.fullmatch(asked.path) for asked in self.asked if asked.method == "GET" and asked.status < 300)
+        matches = (
+            pattern.fullmatch(asked.path)
+            for asked in self.asked
+            if asked.method == "GET" and asked.status < 300
+        )
         return sorted(match[1] for match in matches if match)
 
     def _build_routes(self) -> list[Route]:
@@ -230,7 +250,11 @@ class HubServer:
                     self.asked.append(Asked(scope["method"], scope["path"], message["status"], wanted))
                 await send(message)
 
-            due = [failure for failure in self.failures if re.search(failure[0], f"{scope['method']} {scope['path']}")][:1]
+            due = [
+                failure
+                for failure in self.failures
+                if re.search(failure[0], f"{scope['method']} {scope['path']}")
+            ][:1]
             self.failures = [failure for failure in self.failures if failure not in due]
             status = due[0][1] if due else self.outage
             answer = app if status is None else Response(status_code=status)
@@ -245,7 +269,10 @@ class HubServer:
         return token
 
     def _find_repo(self, request: Request, write: bool = False) -> Repo:
-        token, prefix = self._read_token(request), "spaces/" if re.match("/(api/)?spaces/", request.url.path) else ""
+        token, prefix = (
+            self._read_token(request),
+            "spaces/" if re.match("/(api/)?spaces/", request.url.path) else "",
+        )
         repo = self.repos.get(f"{prefix}{request.path_params['user']}/{request.path_params['name']}")
         if repo is None or (repo.private and token != OWNER_TOKEN):
             raise HubError(404 if token else 401, "RepoNotFound", "Repository not found")
@@ -266,24 +293,48 @@ class HubServer:
     def _get_info(self, request: Request) -> Response:
         repo, sha = self._find_commit(request)
         detailed = request.query_params.get("blobs") == "true"
-        siblings = [{"rfilename": path} | (blob.describe() if detailed else {}) for path, blob in repo.commits[sha].files.items()]
+        siblings = [
+            {"rfilename": path} | (blob.describe() if detailed else {})
+            for path, blob in repo.commits[sha].files.items()
+        ]
         gated = "manual" if repo.gated else False
         return JSONResponse(
-            {"id": repo.id.removeprefix("spaces/"), "sha": sha, "private": repo.private, "gated": gated, "tags": [], "siblings": siblings}
+            {
+                "id": repo.id.removeprefix("spaces/"),
+                "sha": sha,
+                "private": repo.private,
+                "gated": gated,
+                "tags": [],
+                "siblings": siblings,
+            }
         )
 
     def _get_tree(self, request: Request) -> Response:
         """List every file, as with `recursive=true`; the client asks for nothing else here."""
         repo, sha = self._find_commit(request)
-        return JSONResponse([{"type": "file", "path": path} | blob.describe() for path, blob in repo.commits[sha].files.items()])
+        return JSONResponse(
+            [
+                {"type": "file", "path": path} | blob.describe()
+                for path, blob in repo.commits[sha].files.items()
+            ]
+        )
 
     def _get_refs(self, request: Request) -> Response:
         repo = self._find_repo(request)
 
         def describe(kind: str, refs: dict[str, str]) -> list[dict[str, str]]:
-            return [{"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": sha} for name, sha in refs.items()]
+            return [
+                {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": sha}
+                for name, sha in refs.items()
+            ]
 
-        return JSONResponse({"branches": describe("heads", repo.branches), "tags": describe("tags", repo.tags), "converts": []})
+        return JSONResponse(
+            {
+                "branches": describe("heads", repo.branches),
+                "tags": describe("tags", repo.tags),
+                "converts": [],
+            }
+        )
 
     def _get_commits(self, request: Request) -> Response:
         repo, sha = self._find_commit(request)
@@ -295,26 +346,39 @@ class HubServer:
         answer = []
         for path in (await request.form()).getlist("paths"):
             if path in repo.commits[sha].files:
-                last = dict(zip(("id", "title"), repo.find_last_commit(sha, path), strict=True)) | {"date": DATE}
-                answer.append({"type": "file", "path": path, "lastCommit": last} | repo.commits[sha].files[path].describe())
+                last = dict(zip(("id", "title"), repo.find_last_commit(sha, path), strict=True)) | {
+                    "date": DATE
+                }
+                answer.append(
+                    {"type": "file", "path": path, "lastCommit": last}
+                    | repo.commits[sha].files[path].describe()
+                )
         return JSONResponse(answer)
 
     async def _create(self, request: Request) -> Response:
         asked, token = await request.json(), self._read_token(request)
-        repo_id = f"{'spaces/' if asked.get('type') == 'space' else ''}{asked['organization']}/{asked['name']}"
+        repo_id = (
+            f"{'spaces/' if asked.get('type') == 'space' else ''}{asked['organization']}/{asked['name']}"
+        )
         if token != OWNER_TOKEN:
-            raise HubError(403 if token else 401, None, "You don't have the rights to create a repository here")
+            raise HubError(
+                403 if token else 401, None, "You don't have the rights to create a repository here"
+            )
         if repo_id not in self.repos:
             repo = self.add_repo(repo_id, asked.get("visibility") == "private")
             repo.commit({".gitattributes": b"*.tflite filter=lfs\n"}, title="initial commit")
             return JSONResponse({"url": f"{self.url}/{repo_id}"})
-        return JSONResponse({"error": "You already created this repository", "url": f"{self.url}/{repo_id}"}, 409)
+        return JSONResponse(
+            {"error": "You already created this repository", "url": f"{self.url}/{repo_id}"}, 409
+        )
 
     async def _validate_yaml(self, request: Request) -> Response:
         content = (await request.json())["content"]
         front = re.match(r"---\n(.*?)\n---\n", content, re.DOTALL)
         if not front or not isinstance(yaml.safe_load(front[1]), dict):
-            return JSONResponse({"errors": [{"message": "The card has no front matter"}], "warnings": []}, 400)
+            return JSONResponse(
+                {"errors": [{"message": "The card has no front matter"}], "warnings": []}, 400
+            )
         return JSONResponse({"errors": [], "warnings": []})
 
     async def _preupload(self, request: Request) -> Response:
@@ -322,7 +386,9 @@ class HubServer:
         paths, known = [file["path"] for file in (await request.json())["files"]], repo.commits[sha].files
         modes = {path: {"uploadMode": "lfs" if path.endswith(LFS_SUFFIXES) else "regular"} for path in paths}
         oids = {path: {"oid": known[path].etag if path in known else None} for path in paths}
-        return JSONResponse({"files": [{"path": path, "shouldIgnore": False} | modes[path] | oids[path] for path in paths]})
+        return JSONResponse(
+            {"files": [{"path": path, "shouldIgnore": False} | modes[path] | oids[path] for path in paths]}
+        )
 
     async def _batch(self, request: Request) -> Response:
         """Say where each large file goes, or nothing where it is there."""
@@ -330,7 +396,10 @@ class HubServer:
         objects = (await request.json())["objects"]
         for asked in objects:
             if asked["oid"] not in self.stored:
-                asked["actions"] = {"upload": {"href": f"{self.url}/lfs/{asked['oid']}"}, "verify": {"href": f"{home}/verify"}}
+                asked["actions"] = {
+                    "upload": {"href": f"{self.url}/lfs/{asked['oid']}"},
+                    "verify": {"href": f"{home}/verify"},
+                }
         return JSONResponse({"transfer": "basic", "objects": objects})
 
     async def _store(self, request: Request) -> Response:
@@ -355,12 +424,22 @@ class HubServer:
             if operation["key"] == "deletedFile":
                 del files[value["path"]]
             else:
-                files[value["path"]] = self.stored[value["oid"]] if operation["key"] == "lfsFile" else base64.b64decode(value["content"])
+                files[value["path"]] = (
+                    self.stored[value["oid"]]
+                    if operation["key"] == "lfsFile"
+                    else base64.b64decode(value["content"])
+                )
         number = sum(branch.startswith("refs/pr/") for branch in repo.branches) + 1
         is_pr = "create_pr" in request.query_params
-        sha = repo.commit(files, f"refs/pr/{number}" if is_pr else request.path_params["revision"], header["value"]["summary"])
+        sha = repo.commit(
+            files,
+            f"refs/pr/{number}" if is_pr else request.path_params["revision"],
+            header["value"]["summary"],
+        )
         answer = {"commitUrl": f"{self.url}/{repo.id}/commit/{sha}", "commitOid": sha}
-        return JSONResponse(answer | ({"pullRequestUrl": f"{self.url}/{repo.id}/discussions/{number}"} if is_pr else {}))
+        return JSONResponse(
+            answer | ({"pullRequestUrl": f"{self.url}/{repo.id}/discussions/{number}"} if is_pr else {})
+        )
 
     async def _tag(self, request: Request) -> Response:
         repo, sha = self._find_commit(request, write=True)

@@ -1,11 +1,11 @@
 """Kaggle on 127.0.0.1, for tests with the real `kagglehub` client and no network.
 
-Goes in: the zip of each version. Comes out: a server that answers the client's one call with a redirect to its storage, as Kaggle
-does, and a record of what was asked of it. It can fail in the ways that a test names. Inside a Kaggle notebook the client asks for a
-mount instead, and gets its name.
+Goes in: the zip of each version. Comes out: a server that answers the client's one call with a redirect to
+its storage, as Kaggle does, and a record of what was asked of it. It can fail in the ways that a test names.
+Inside a Kaggle notebook the client asks for a mount instead, and gets its name.
 
-Source: kagglesdk 0.1.37 (`kaggle_http_client.py`) for the address of the call; kagglehub 1.0.2 (`clients.py`, `integrity.py`) for
-the headers that it reads.
+Source: kagglesdk 0.1.37 (`kaggle_http_client.py`) for the address of the call; kagglehub 1.0.2 (`clients.py`,
+`integrity.py`) for the headers that it reads.
 """
 
 import base64
@@ -75,7 +75,9 @@ class KaggleServer:
         self.cut_after: int | None = None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"kaggle": self}))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -114,31 +116,51 @@ class _Handler(BaseHTTPRequestHandler):
         if self.kaggle.outage:
             self._answer(asked, self.kaggle.outage, b"out of order")
         elif asked.path == MOUNT_CALL:
-            self._answer(asked, 200, json.dumps({"wasSuccessful": True, "result": {"mountSlug": MOUNT_NAME}}).encode())
-        elif asked.path != CALL or not request.items() >= COLLECTION.items() or version not in self.kaggle.archives:
-            self._answer(asked, 404, b'{"code": 404, "message": "Not found"}', {"Content-Type": "application/json"})
+            self._answer(
+                asked, 200, json.dumps({"wasSuccessful": True, "result": {"mountSlug": MOUNT_NAME}}).encode()
+            )
+        elif (
+            asked.path != CALL
+            or not request.items() >= COLLECTION.items()
+            or version not in self.kaggle.archives
+        ):
+            self._answer(
+                asked, 404, b'{"code": 404, "message": "Not found"}', {"Content-Type": "application/json"}
+            )
         else:
-            self._answer(asked, 302, b"", {"Location": f"{self.kaggle.url}/storage/{version}.zip?Signature=secret"})
+            self._answer(
+                asked, 302, b"", {"Location": f"{self.kaggle.url}/storage/{version}.zip?Signature=secret"}
+            )
 
     def do_GET(self) -> None:
         asked = self._record()
-        outage = self.kaggle.outage or self.kaggle.storage_outage or (self.kaggle.range_outage if asked.range else None)
+        outage = (
+            self.kaggle.outage
+            or self.kaggle.storage_outage
+            or (self.kaggle.range_outage if asked.range else None)
+        )
         if outage:
             self._answer(asked, outage, b"out of order")
         elif self.kaggle.page is not None:
             self._answer(asked, 200, self.kaggle.page, {"Content-Type": "text/html; charset=utf-8"})
         else:
-            self._send_archive(asked, self.kaggle.archives[int(re.fullmatch(r"/storage/(\d+)\.zip", asked.path)[1])])
+            self._send_archive(
+                asked, self.kaggle.archives[int(re.fullmatch(r"/storage/(\d+)\.zip", asked.path)[1])]
+            )
 
     def _record(self) -> Asked:
-        asked = Asked(self.command, self.path.split("?")[0], self.headers.get("Range"), "Authorization" in self.headers)
+        asked = Asked(
+            self.command, self.path.split("?")[0], self.headers.get("Range"), "Authorization" in self.headers
+        )
         self.kaggle.asked.append(asked)
         return asked
 
     def _send_archive(self, asked: Asked, archive: bytes) -> None:
         headers = {"Content-Type": "application/zip", "Accept-Ranges": "bytes"}
         if self.kaggle.states_md5:
-            headers["x-goog-hash"] = f"crc32c=AAAAAA==, md5={base64.b64encode(hashlib.md5(archive).digest()).decode()}"
+            headers["x-goog-hash"] = (
+                f"crc32c=AAAAAA==, md5={base64.b64encode(hashlib.md5(archive).digest()).decode()}"
+            )
         content = archive if self.kaggle.damaged is None else self.kaggle.damaged
         start = int(re.fullmatch(r"bytes=(\d+)-", asked.range)[1]) if asked.range else 0
         if start >= len(content):

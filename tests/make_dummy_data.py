@@ -1,11 +1,13 @@
 """Draw the tiny stand-in for Kaggle's collection that the tests build: real names, invented pixels.
 
-Goes in: `tumor_ds/groups.csv`. Comes out: `tumor_ds/dummy_data/`, 10 training and 2 test JPEGs a class. Run it from the repository root:
+Goes in: `tumor_ds/groups.csv`. Comes out: `tumor_ds/dummy_data/`, 10 training and 2 test JPEGs a class. Run
+    it from the repository root:
 
     python tests/make_dummy_data.py
 
-The names exist in the collection, so that groups, folds and twins can be looked up. The 10 training files of a class belong to 10 groups, so that
-exactly one becomes validation. Of the two test files one has a twin in training (drawn as its mirror image, like the real one), one has none.
+The names exist in the collection, so that groups, folds and twins can be looked up. The 10 training files of
+a class belong to 10 groups, so that exactly one becomes validation. Of the two test files one has a twin in
+training (drawn as its mirror image, like the real one), one has none.
 """
 
 import csv
@@ -24,17 +26,23 @@ SIZES = ((20, 24), (24, 20), (22, 22))  # width, height
 RGB_EVERY = 4  # Kaggle stores some pictures as RGB, some as grey
 MAX_BYTES = 1536
 # `twin_transform` in groups.csv; the other values do not occur among the names chosen here.
-TRANSFORMS = {"2": Image.Transpose.ROTATE_180, "4": Image.Transpose.FLIP_LEFT_RIGHT, "5": Image.Transpose.FLIP_TOP_BOTTOM}
+TRANSFORMS = {
+    "2": Image.Transpose.ROTATE_180,
+    "4": Image.Transpose.FLIP_LEFT_RIGHT,
+    "5": Image.Transpose.FLIP_TOP_BOTTOM,
+}
 
 
 def choose_rows(rows: list[dict[str, str]], label: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Choose the training and the test rows of one class from the rows of `groups.csv`.
 
-    Returns:
-        Ten training rows of ten groups, the first one the twin of the first test row; two test rows, the second without a twin.
+    Returns: Ten training rows of ten groups, the first one the twin of the first test row; two test rows, the
+        second without a twin.
     """
     of_other_classes = {row["group"] for row in rows if _label(row) != label}
-    of_class = sorted((row for row in rows if row["group"] not in of_other_classes), key=lambda row: row["path"])
+    of_class = sorted(
+        (row for row in rows if row["group"] not in of_other_classes), key=lambda row: row["path"]
+    )
     training = {row["path"]: row for row in of_class if row["path"].startswith("Training/")}
     testing = [row for row in of_class if row["path"].startswith("Testing/")]
     with_twin = next(row for row in testing if row["train_twin"])
@@ -76,7 +84,9 @@ def main() -> None:
         training, testing = choose_rows(rows, label)
         images = {}
         for number, row in enumerate([*training, testing[1]]):
-            images[row["path"]] = draw_slice(row["path"], SIZES[number % len(SIZES)], rgb=number % RGB_EVERY == 1)
+            images[row["path"]] = draw_slice(
+                row["path"], SIZES[number % len(SIZES)], rgb=number % RGB_EVERY == 1
+            )
         twin = images[testing[0]["train_twin"]]
         transform = testing[0]["twin_transform"]
         images[testing[0]["path"]] = twin if transform == "0" else twin.transpose(TRANSFORMS[transform])
@@ -85,7 +95,10 @@ def main() -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             image.save(target, quality=75)
             if target.stat().st_size > MAX_BYTES:
-                raise ValueError(f"{target} has {target.stat().st_size} bytes, expected at most {MAX_BYTES}; draw it smaller or with less noise.")
+                raise ValueError(
+                    f"{target} has {target.stat().st_size} bytes, expected at most {MAX_BYTES}; draw it"
+                    " smaller or with less noise."
+                )
 
 
 def _label(row: dict[str, str]) -> str:

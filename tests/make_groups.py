@@ -1,6 +1,7 @@
 """Join the groups in `tumor_ds/groups.csv` wherever a picture of one is a near twin of a picture of the other.
 
-Goes in: Kaggle's version 1 (zip or folder), and `groups.csv` with groups from other sources (neighbouring slices, patients). Comes
+Goes in: Kaggle's version 1 (zip or folder), and `groups.csv` with groups from other sources (neighbouring
+    slices, patients). Comes
 out: the same file; a joined group keeps its lowest number. Running it again changes nothing.
 
     python tests/make_groups.py DIR/brain-tumor-mri-dataset.zip
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tumor_ds.archive import open_collection
-from tumor_ds.duplicates import find_duplicates, join_groups
-from tumor_ds.facts import GROUPS_CSV
-from tumor_ds.pictures import read_grey
+from tumor_ds.collection.archive import open_collection
+from tumor_ds.collection.pictures import read_grey
+from tumor_ds.grouping.duplicates import find_duplicates, join_groups
+from tumor_ds.grouping.facts import GROUPS_CSV
 
 
 def join_rows(rows: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
@@ -30,7 +31,9 @@ def join_rows(rows: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
             raise SystemExit(f"{source} does not hold the files of {GROUPS_CSV.name}")
         computed = find_duplicates(read_grey(row["path"], collection.read) for row in rows).groups
     _, known = np.unique([int(row["group"]) for row in rows], return_inverse=True)
-    joined = join_groups(np.stack([computed, computed.max() + 1 + known], axis=1), int(computed.max() + known.max() + 2))[computed]
+    joined = join_groups(
+        np.stack([computed, computed.max() + 1 + known], axis=1), int(computed.max() + known.max() + 2)
+    )[computed]
     lowest: dict[int, int] = {}
     for row, group in zip(rows, joined.tolist(), strict=True):
         lowest[group] = min(lowest.get(group, int(row["group"])), int(row["group"]))

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from serving.app import EXAMPLES
+from serving.app.page import EXAMPLES
 from tests.app_process import start_app
 from tests.conftest import CHROMIUM, CHROMIUM_ARGUMENTS
 from tests.draw_dicom import write_series
@@ -24,13 +24,17 @@ DESKTOP, PHONE = {"width": 1180, "height": 800}, {"width": 390, "height": 844}
 
 def main() -> None:
     """Start the app and take the pictures."""
-    command = [sys.executable, "-c", "from trainer.cli import app; app()", "serve"]
+    command = [sys.executable, "-c", "from trainer.cli.main import app; app()", "serve"]
     with (
         tempfile.TemporaryDirectory() as folder,
         start_app(command, {**os.environ, "HF_HUB_OFFLINE": "1"}, ROOT) as (url, _process),
         sync_playwright() as playwright,
     ):
-        series = write_series(Path(folder, "series"), np.asarray(Image.open(EXAMPLES / "meningioma.png").convert("L")), slices=12)
+        series = write_series(
+            Path(folder, "series"),
+            np.asarray(Image.open(EXAMPLES / "meningioma.png").convert("L")),
+            slices=12,
+        )
         examples = sorted(EXAMPLES.glob("*.png"))
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGUMENTS)
         for name, view, scheme, tab, files in (

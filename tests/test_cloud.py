@@ -1,6 +1,7 @@
 """Cloud jobs and the sweep, none of which can run here: their command lines are `tumor`'s own, their files exist, their counts agree.
 
-Command lines are read by the real parser, configs by the real loader; shell scripts run with stand-ins for what a cluster has.
+Command lines are read by the real parser, configs by the real loader; shell scripts run with stand-ins for
+what a cluster has.
 """
 
 import json
@@ -23,7 +24,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from trainer.cli import app
+from trainer.cli.main import app
 from trainer.config import Config, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +36,13 @@ DOCKERFILE = (CLOUD / "Dockerfile").read_text()
 README = (CLOUD / "README.md").read_text()
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # What configs/cloud/README.md has exported.
-PLACES = {"PROJECT": "a-project", "REGION": "europe-west4", "BUCKET": "a-bucket", "ZONE": "europe-west4-b", "WANDB_API_KEY": "a-secret"}
+PLACES = {
+    "PROJECT": "a-project",
+    "REGION": "europe-west4",
+    "BUCKET": "a-bucket",
+    "ZONE": "europe-west4-b",
+    "WANDB_API_KEY": "a-secret",
+}
 IMAGES_A_REPLICA = 32
 
 STAND_IN = f"""#!{sys.executable}
@@ -91,18 +98,34 @@ def run_script(tmp_path: Path) -> RunScript:
             path.chmod(0o755)
         log.write_text("")
         path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(command, env={**os.environ, "PATH": path, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PATH": path, **environment},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         return done.returncode, done.stderr, [json.loads(line) for line in log.read_text().splitlines()]
 
     return run
 
 
 def run_tpu_vm(run_script: RunScript, status: int = 0) -> tuple[int, str, list[Call]]:
-    return run_script(["bash", "configs/cloud/tpu_vm.sh"], ["gcloud", "sudo", "docker"], STATUS=str(status), **PLACES)
+    return run_script(
+        ["bash", "configs/cloud/tpu_vm.sh"], ["gcloud", "sudo", "docker"], STATUS=str(status), **PLACES
+    )
 
 
-def run_slurm(run_script: RunScript, status: int = 0, nodes: str = "gpu1\ngpu2") -> tuple[int, str, list[Call]]:
-    given = {"SLURM_JOB_NODELIST": "gpu[1-2]", "SLURM_JOB_ID": "4711", "SLURM_CPUS_PER_TASK": "8", "NODES": nodes}
+def run_slurm(
+    run_script: RunScript, status: int = 0, nodes: str = "gpu1\ngpu2"
+) -> tuple[int, str, list[Call]]:
+    given = {
+        "SLURM_JOB_NODELIST": "gpu[1-2]",
+        "SLURM_JOB_ID": "4711",
+        "SLURM_CPUS_PER_TASK": "8",
+        "NODES": nodes,
+    }
     return run_script(["bash", "configs/cloud/slurm.sh"], ["srun", "scontrol"], STATUS=str(status), **given)
 
 
@@ -149,7 +172,11 @@ def test_readme_names_every_job_with_its_strategy_and_batch(run_script):
         "slurm.sh": find_call(run_slurm(run_script)[2], "srun"),
     }
     for name, strategy, batch in rows:
-        words = calls[name]["words"] if name in calls else read_job(CLOUD / name)["workerPoolSpecs"][0]["containerSpec"]["args"]
+        words = (
+            calls[name]["words"]
+            if name in calls
+            else read_job(CLOUD / name)["workerPoolSpecs"][0]["containerSpec"]["args"]
+        )
         params = parse_tumor(words[words.index("train") :])
         assert (params["strategy"].value, load(params).data.batch_size) == (strategy, int(batch)), name
 
@@ -166,7 +193,9 @@ def test_readme_commands_and_links():
 
 def test_data_and_run_folders_may_lie_in_a_bucket():
     """`pathlib` would make gs:/ of gs://."""
-    params = parse_tumor(["train", "configs/default.toml", "--data-dir=gs://a-bucket/data", "--run-dir=gs://a-bucket/run"])
+    params = parse_tumor(
+        ["train", "configs/default.toml", "--data-dir=gs://a-bucket/data", "--run-dir=gs://a-bucket/run"]
+    )
     assert (str(params["data_dir"]), str(params["run_dir"])) == ("gs://a-bucket/data", "gs://a-bucket/run")
     assert str(parse_tumor(["build", "--data-dir=gs://a-bucket/data"])["data_dir"]) == "gs://a-bucket/data"
 
@@ -193,7 +222,9 @@ def test_vertex_job_agrees_with_its_machines(path):
 
 
 def test_no_two_jobs_share_a_run_folder(run_script):
-    words = [pool["containerSpec"]["args"] for path in VERTEX for pool in read_job(path)["workerPoolSpecs"][:1]]
+    words = [
+        pool["containerSpec"]["args"] for path in VERTEX for pool in read_job(path)["workerPoolSpecs"][:1]
+    ]
     tpu = find_call(run_tpu_vm(run_script)[2], "docker", "train")["words"]
     folders = [parse_tumor(arguments)["run_dir"] for arguments in [*words, tpu[tpu.index("train") :]]]
     assert len(set(folders)) == len(folders) == 4
@@ -212,16 +243,32 @@ def test_tpu_vm_trains_on_all_chips_and_is_deleted(run_script):
     code, error, calls = run_tpu_vm(run_script)
     assert code == 0, error
     create = find_call(calls, "gcloud", "create")
-    chips = int(next(word for word in create["words"] if word.startswith("--accelerator-type=v5litepod-")).rpartition("-")[2])
+    chips = int(
+        next(word for word in create["words"] if word.startswith("--accelerator-type=v5litepod-")).rpartition(
+            "-"
+        )[2]
+    )
     docker = find_call(calls, "docker", "train")
     params = parse_tumor(docker["words"][docker["words"].index("train") :])
     assert params["strategy"].value == "tpu"
     assert load(params).data.batch_size == IMAGES_A_REPLICA * chips
     assert str(params["data_dir"]) == "gs://a-bucket/data"
     assert calls[-1] == find_call(calls, "gcloud", "delete")
-    assert calls[-1]["words"][:6] == ["compute", "tpus", "tpu-vm", "delete", create["words"][4], "--project=a-project"]
-    image = docker["words"][docker["words"].index("train") - 1].removeprefix("europe-west4-docker.pkg.dev/a-project/")
-    assert f'--build-arg TENSORFLOW=tensorflow-tpu==2.20.0 -t "$REGION-docker.pkg.dev/$PROJECT/{image}"' in DOCKERFILE
+    assert calls[-1]["words"][:6] == [
+        "compute",
+        "tpus",
+        "tpu-vm",
+        "delete",
+        create["words"][4],
+        "--project=a-project",
+    ]
+    image = docker["words"][docker["words"].index("train") - 1].removeprefix(
+        "europe-west4-docker.pkg.dev/a-project/"
+    )
+    assert (
+        f'--build-arg TENSORFLOW=tensorflow-tpu==2.20.0 -t "$REGION-docker.pkg.dev/$PROJECT/{image}"'
+        in DOCKERFILE
+    )
     python = re.search(r"^FROM python:(\d+\.\d+)\.", DOCKERFILE, re.MULTILINE)
     assert python is not None
     assert any(f"/python{python[1]}/site-packages/libtpu/libtpu.so" in word for word in docker["words"])
@@ -240,7 +287,9 @@ def test_key_reaches_the_container_and_no_command_line(run_script):
 
 
 def test_tpu_script_without_its_places_stops_at_once(run_script):
-    code, error, calls = run_script(["bash", "configs/cloud/tpu_vm.sh"], ["gcloud"], **{**PLACES, "BUCKET": ""})
+    code, error, calls = run_script(
+        ["bash", "configs/cloud/tpu_vm.sh"], ["gcloud"], **{**PLACES, "BUCKET": ""}
+    )
     assert code != 0
     assert "BUCKET" in error
     assert not calls
@@ -269,7 +318,7 @@ def test_slurm_job_agrees_with_its_nodes(run_script):
 
 
 def test_slurm_job_that_saved_in_time_goes_back_into_the_queue(run_script):
-    from trainer.training import PREEMPTED_EXIT_CODE
+    from trainer.training.loop import PREEMPTED_EXIT_CODE
 
     options = read_slurm_options()
     assert "requeue" in options
@@ -296,16 +345,29 @@ def test_slurm_nodes_that_tensorflow_would_number_otherwise_are_refused(run_scri
 
 
 def test_dockerfile_copies_what_exists_and_is_not_ignored():
-    sources = [source for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE) for source in line.split()[:-1]]
+    sources = [
+        source
+        for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    ]
     assert {"pyproject.toml", "trainer", "serving", "tumor_ds"} <= set(sources)
-    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    ignored = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert ignored[0] == "*"
     allowed = {line.removeprefix("!") for line in ignored if line.startswith("!")}
     assert allowed == set(sources)
     for source in sources:
         found = list(ROOT.glob(source))
         assert found, source
-        assert not [path for path in found for line in ignored[1:] if not line.startswith("!") and fnmatch(path.name, line)]
+        assert not [
+            path
+            for path in found
+            for line in ignored[1:]
+            if not line.startswith("!") and fnmatch(path.name, line)
+        ]
 
 
 def test_image_has_what_the_project_needs():
@@ -322,7 +384,11 @@ def test_image_has_what_the_project_needs():
 
 
 def test_image_has_the_projects_tensorflow_or_the_newest_for_tpus():
-    needed = next(Requirement(line) for line in PYPROJECT["project"]["optional-dependencies"]["train"] if Requirement(line).name == "tensorflow")
+    needed = next(
+        Requirement(line)
+        for line in PYPROJECT["project"]["optional-dependencies"]["train"]
+        if Requirement(line).name == "tensorflow"
+    )
     default = re.search(r"^ARG TENSORFLOW=(\S+)$", DOCKERFILE, re.MULTILINE)
     assert default is not None
     gpu = Requirement(default[1])
@@ -338,8 +404,16 @@ def test_overrides_are_for_tpus_alone(tmp_path):
     """The shell of the Dockerfile, up to where it installs."""
     shell = re.search(r"^RUN (case .+? esac > overrides\.txt)", DOCKERFILE, re.MULTILINE | re.DOTALL)
     assert shell is not None
-    for wanted, expected in (("tensorflow[and-cuda]==2.21.0", []), ("tensorflow-tpu==2.20.0", ["tensorflow", "tensorboard", "libtpu"])):
-        subprocess.run(["sh", "-c", shell[1].replace("\\\n", "")], env={"TENSORFLOW": wanted, "PATH": os.environ["PATH"]}, cwd=tmp_path, check=True)
+    for wanted, expected in (
+        ("tensorflow[and-cuda]==2.21.0", []),
+        ("tensorflow-tpu==2.20.0", ["tensorflow", "tensorboard", "libtpu"]),
+    ):
+        subprocess.run(
+            ["sh", "-c", shell[1].replace("\\\n", "")],
+            env={"TENSORFLOW": wanted, "PATH": os.environ["PATH"]},
+            cwd=tmp_path,
+            check=True,
+        )
         overrides = [Requirement(line) for line in (tmp_path / "overrides.txt").read_text().splitlines()]
         assert [override.name for override in overrides] == expected
         assert all(override.marker is None or not override.marker.evaluate() for override in overrides)
@@ -354,13 +428,17 @@ def fill_command(values: dict[str, Any]) -> list[str]:
 
     template = create_sweep_command(list(yaml.safe_load(SWEEP.read_text())["command"]))
     given = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
-    parts = [given[part[2:-1]] if part.startswith("${") and part.endswith("}") else [part] for part in template]
+    parts = [
+        given[part[2:-1]] if part.startswith("${") and part.endswith("}") else [part] for part in template
+    ]
     return [word for part in parts for word in part]
 
 
 @pytest.mark.parametrize("end", ["min", "max"])
 def test_trial_sets_every_parameter_in_a_run_folder_of_its_own(run_script, end):
-    values = {name: parameter[end] for name, parameter in yaml.safe_load(SWEEP.read_text())["parameters"].items()}
+    values = {
+        name: parameter[end] for name, parameter in yaml.safe_load(SWEEP.read_text())["parameters"].items()
+    }
     assert len(values) > 5
     identity = {"WANDB_SWEEP_ID": "a-sweep", "WANDB_RUN_ID": "a-run"}
     code, error, calls = run_script(fill_command(values), ["tumor"], **identity)
@@ -375,13 +453,15 @@ def test_trial_sets_every_parameter_in_a_run_folder_of_its_own(run_script, end):
 
 def test_no_trial_sees_the_test_split(run_script):
     """The artefact's card and metrics are of the test split."""
-    _, _, calls = run_script(fill_command({"model.dropout": 0.1}), ["tumor"], WANDB_SWEEP_ID="a-sweep", WANDB_RUN_ID="a-run")
+    _, _, calls = run_script(
+        fill_command({"model.dropout": 0.1}), ["tumor"], WANDB_SWEEP_ID="a-sweep", WANDB_RUN_ID="a-run"
+    )
     assert parse_tumor(find_call(calls, "tumor")["words"])["artefact"] is False
 
 
 def test_sweep_is_judged_by_what_an_epoch_logs(real_history_row):
-    from trainer.learner import Scores
-    from trainer.tracking import log_validation
+    from trainer.tracking.wandb_run import log_validation
+    from trainer.training.learner import Scores
 
     recorder = mock.Mock()
     log_validation(recorder, real_history_row, Scores(1.0, 0.5, np.eye(2, dtype=np.int64)), ["a", "b"], 1)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from serving import from_pretrained
-from serving.calibration import compute_probabilities
+from serving.model.calibration import compute_probabilities
 from serving.preprocess import preprocess
-from trainer.input_pipeline import load_builder, load_split
+from trainer.data.input_pipeline import load_builder, load_split
 
 pytestmark = pytest.mark.real_data
 
@@ -35,5 +35,8 @@ def test_keras_and_litert_give_equal_probabilities(served):
     app, pipeline = served
     light, heavy = from_pretrained(), from_pretrained(runtime="keras")
     temperature = light.config.temperature
-    litert, keras = (compute_probabilities(logits, temperature) for logits in (light.run(app).logits, heavy.run(pipeline).logits))
+    litert, keras = (
+        compute_probabilities(logits, temperature)
+        for logits in (light.run(app).logits, heavy.run(pipeline).logits)
+    )
     np.testing.assert_allclose(litert, keras, atol=1e-4)

@@ -27,7 +27,9 @@ def read_records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
         length, kind = int.from_bytes(content[position + 4 : position + 6], "little"), content[position + 6]
         if kind == 0:
             break
-        whole = (b"" if kind in (FULL, FIRST) else whole) + content[position + HEADER : position + HEADER + length]
+        whole = (b"" if kind in (FULL, FIRST) else whole) + content[
+            position + HEADER : position + HEADER + length
+        ]
         position += HEADER + length
         if kind in (FULL, LAST):
             yield wandb_internal_pb2.Record.FromString(whole)
@@ -60,7 +62,14 @@ class LoggedArtifact:
 
 def read_run(path: Path) -> dict[str, Any]:
     """History rows, config, the last summary, what metrics are drawn against, and the artifacts of a run, as Python values."""
-    found: dict[str, Any] = {"history": [], "config": {}, "summary": {}, "project": None, "axes": {}, "artifacts": []}
+    found: dict[str, Any] = {
+        "history": [],
+        "config": {},
+        "summary": {},
+        "project": None,
+        "axes": {},
+        "artifacts": [],
+    }
     for record in read_records(path):
         kind = record.WhichOneof("record_type")
         if kind == "run":
@@ -68,9 +77,17 @@ def read_run(path: Path) -> dict[str, Any]:
             found["id"] = record.run.run_id
             found["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
         elif kind == "history":
-            found["history"].append({"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item})
+            found["history"].append(
+                {
+                    "/".join(item.nested_key) or item.key: json.loads(item.value_json)
+                    for item in record.history.item
+                }
+            )
         elif kind == "summary":
-            found["summary"] |= {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.summary.update}
+            found["summary"] |= {
+                "/".join(item.nested_key) or item.key: json.loads(item.value_json)
+                for item in record.summary.update
+            }
         elif kind == "metric":
             found["axes"][record.metric.glob_name or record.metric.name] = record.metric.step_metric
         elif kind == "artifact":
@@ -81,4 +98,6 @@ def read_run(path: Path) -> dict[str, Any]:
 def _read_artifact(record: wandb_internal_pb2.ArtifactRecord) -> LoggedArtifact:
     files = {entry.path: Path(entry.local_path) for entry in record.manifest.contents}
     metadata = json.loads(record.metadata or "{}")
-    return LoggedArtifact(record.name, record.type, list(record.aliases), metadata, record.use_after_commit, files)
+    return LoggedArtifact(
+        record.name, record.type, list(record.aliases), metadata, record.use_after_commit, files
+    )

@@ -1,7 +1,8 @@
 """A Weights & Biases server on 127.0.0.1, for tests with the real client and no other network.
 
-Goes in: what the client sends. Comes out: the runs with their history, summary and files, and the artifacts with their bytes and their
-lineage. It can fail in the ways that a dead server does, from the start or from a given moment on.
+Goes in: what the client sends. Comes out: the runs with their history, summary and files, and the artifacts
+with their bytes and their lineage. It can fail in the ways that a dead server does, from the start or from a
+given moment on.
 
 Source: the requests of wandb 0.31, as recorded; GraphQL is told apart by the names of its operations.
 """
@@ -92,7 +93,9 @@ class WandbServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"wandb": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -108,15 +111,22 @@ class WandbServer:
         """The artifacts of a type."""
         return [artifact for artifact in self.artifacts if artifact.type == kind]
 
-    def add_artifact(self, name: str, kind: str, files: dict[str, bytes], references: Mapping[str, str] = {}) -> None:
+    def add_artifact(
+        self, name: str, kind: str, files: dict[str, bytes], references: Mapping[str, str] = {}
+    ) -> None:
         """Make an artifact as if a run had logged it, with alias `latest`; references name files that lie elsewhere, by path."""
         contents = {
-            path: {"digest": base64.b64encode(hashlib.md5(content).digest()).decode(), "size": len(content)} for path, content in files.items()
+            path: {"digest": base64.b64encode(hashlib.md5(content).digest()).decode(), "size": len(content)}
+            for path, content in files.items()
         }
         contents |= {path: {"digest": "other", "size": 1, "ref": url} for path, url in references.items()}
         policy = {"storagePolicy": "wandb-storage-policy-v1", "storagePolicyConfig": {"storageLayout": "V2"}}
         manifest = json.dumps({"version": 1, **policy, "contents": contents}).encode()
-        self.artifacts.append(ServedArtifact(name, kind, ["latest"], {}, None, files=files | {MANIFEST_FILE: manifest}, is_committed=True))
+        self.artifacts.append(
+            ServedArtifact(
+                name, kind, ["latest"], {}, None, files=files | {MANIFEST_FILE: manifest}, is_committed=True
+            )
+        )
 
     def answer(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Answer a GraphQL operation; null where it asks for nothing that matters here."""
@@ -135,7 +145,14 @@ class WandbServer:
             "historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]),
             "summaryMetrics": json.dumps(run.summary),
             "config": json.dumps(run.config),
-            **{"logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]", "tags": [], "notes": "", "wandbConfig": '{"t": 1}'},
+            **{
+                "logLineCount": 0,
+                "eventsLineCount": 0,
+                "eventsTail": "[]",
+                "tags": [],
+                "notes": "",
+                "wandbConfig": '{"t": 1}',
+            },
         }
         return {**self._name_project(asked["project"]), "bucket": bucket}
 
@@ -145,29 +162,69 @@ class WandbServer:
         run.config, run.sweep = json.loads(asked["config"] or "{}"), run.sweep or asked["sweep"]
         names = dict.fromkeys(("id", "name", "displayName"), asked["name"])
         project = self._name_project(asked["project"])
-        bucket = {**names, "description": "", "config": asked["config"], "sweepName": asked["sweep"], "project": project}
+        bucket = {
+            **names,
+            "description": "",
+            "config": asked["config"],
+            "sweepName": asked["sweep"],
+            "project": project,
+        }
         return {"bucket": {**bucket, "historyLineCount": len(run.history)}, "inserted": is_new}
 
     def _viewer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return {"id": "user", "entity": ENTITY["name"], "username": "tester", "email": "", "flags": "{}", "teams": {"edges": []}}
+        return {
+            "id": "user",
+            "entity": ENTITY["name"],
+            "username": "tester",
+            "email": "",
+            "flags": "{}",
+            "teams": {"edges": []},
+        }
 
     def _createRunFiles(self, asked: dict[str, Any]) -> dict[str, Any]:
-        files = [{"name": name, "uploadUrl": f"{self.url}/run/{asked['run']}/{name}"} for name in asked["files"]]
+        files = [
+            {"name": name, "uploadUrl": f"{self.url}/run/{asked['run']}/{name}"} for name in asked["files"]
+        ]
         return {"runID": asked["run"], "uploadHeaders": [], "files": files}
 
     def _createArtifact(self, asked: dict[str, Any]) -> dict[str, Any]:
-        aliases, metadata = [item["alias"] for item in asked["aliases"]], json.loads(asked["metadata"] or "{}")
-        self.artifacts.append(ServedArtifact(asked["artifactCollectionName"], asked["artifactTypeName"], aliases, metadata, asked["runName"]))
-        return {"artifact": {"id": str(len(self.artifacts) - 1), "state": "PENDING", "artifactSequence": {"latestArtifact": None}}}
+        aliases, metadata = (
+            [item["alias"] for item in asked["aliases"]],
+            json.loads(asked["metadata"] or "{}"),
+        )
+        self.artifacts.append(
+            ServedArtifact(
+                asked["artifactCollectionName"],
+                asked["artifactTypeName"],
+                aliases,
+                metadata,
+                asked["runName"],
+            )
+        )
+        return {
+            "artifact": {
+                "id": str(len(self.artifacts) - 1),
+                "state": "PENDING",
+                "artifactSequence": {"latestArtifact": None},
+            }
+        }
 
     def _createArtifactManifest(self, asked: dict[str, Any]) -> dict[str, Any]:
         url = f"{self.url}/artifact/{asked['artifactID']}/{asked['name']}"
-        return {"artifactManifest": {"id": "manifest", "file": {"id": "file", "uploadUrl": url, "uploadHeaders": []}}}
+        return {
+            "artifactManifest": {
+                "id": "manifest",
+                "file": {"id": "file", "uploadUrl": url, "uploadHeaders": []},
+            }
+        }
 
     def _createArtifactFiles(self, asked: dict[str, Any]) -> dict[str, Any]:
         nodes = [
             {
-                **{"storagePath": file["name"], "uploadUrl": f"{self.url}/artifact/{file['artifactID']}/{file['name']}"},
+                **{
+                    "storagePath": file["name"],
+                    "uploadUrl": f"{self.url}/artifact/{file['artifactID']}/{file['name']}",
+                },
                 **{"uploadHeaders": [], "uploadMultipartUrls": None, "artifact": {"id": file["artifactID"]}},
             }
             for file in asked["artifactFiles"]
@@ -185,18 +242,42 @@ class WandbServer:
     def _project(self, asked: dict[str, Any]) -> dict[str, Any] | None:
         """One version of an artifact, asked for by name, and its files; null where that is not what is asked for."""
         wanted = asked.get("name") or f"{asked.get('collection')}:{asked.get('alias')}"
-        numbers = [number for number, artifact in enumerate(self.artifacts) if artifact.name == wanted.partition(":")[0]]
-        chosen = [number for index, number in enumerate(numbers) if wanted.partition(":")[2] in (f"v{index}", *self.artifacts[number].aliases)]
+        numbers = [
+            number
+            for number, artifact in enumerate(self.artifacts)
+            if artifact.name == wanted.partition(":")[0]
+        ]
+        chosen = [
+            number
+            for index, number in enumerate(numbers)
+            if wanted.partition(":")[2] in (f"v{index}", *self.artifacts[number].aliases)
+        ]
         if not chosen:
             return {"artifactCollectionMembership": None} if "name" in asked else None
         artifact = self._artifact({"id": chosen[-1]})
         names = [name for name in self.artifacts[chosen[-1]].files if name != MANIFEST_FILE]
         edges = [
-            {"node": {"name": name, "directUrl": f"{self.url}/artifact/{chosen[-1]}/{urllib.parse.quote(name)}"}, "cursor": "0"} for name in names
+            {
+                "node": {
+                    "name": name,
+                    "directUrl": f"{self.url}/artifact/{chosen[-1]}/{urllib.parse.quote(name)}",
+                },
+                "cursor": "0",
+            }
+            for name in names
         ]
         membership = {
-            **{"__typename": "ArtifactCollectionMembership", "id": "membership", "versionIndex": numbers.index(chosen[-1]), "aliases": []},
-            **{"createdAt": artifact["createdAt"], "artifactCollection": artifact["artifactSequence"], "artifact": artifact},
+            **{
+                "__typename": "ArtifactCollectionMembership",
+                "id": "membership",
+                "versionIndex": numbers.index(chosen[-1]),
+                "aliases": [],
+            },
+            **{
+                "createdAt": artifact["createdAt"],
+                "artifactCollection": artifact["artifactSequence"],
+                "artifact": artifact,
+            },
             "files": {"pageInfo": {"endCursor": None, "hasNextPage": False}, "edges": edges},
         }
         return {
@@ -207,7 +288,11 @@ class WandbServer:
     def _artifact(self, asked: dict[str, Any]) -> dict[str, Any]:
         """An artifact as the client reads it once it is uploaded."""
         artifact = self.artifacts[int(asked["id"])]
-        collection = {"__typename": "ArtifactSequence", "name": artifact.name, "project": {**self._name_project("project"), "internalId": "1"}}
+        collection = {
+            "__typename": "ArtifactSequence",
+            "name": artifact.name,
+            "project": {**self._name_project("project"), "internalId": "1"},
+        }
         manifest = {"file": {"directUrl": f"{self.url}/artifact/{asked['id']}/{MANIFEST_FILE}"}}
         return {
             **{
@@ -217,8 +302,22 @@ class WandbServer:
                 "artifactSequence": collection,
                 "artifactType": {"name": artifact.type},
             },
-            **{"versionIndex": 0, "state": "COMMITTED", "size": 1, "digest": "digest", "commitHash": "hash", "fileCount": len(artifact.files)},
-            **{"description": None, "metadata": "{}", "tags": [], "aliases": [], "historyStep": None, "createdAt": "2026-01-01T00:00:00Z"},
+            **{
+                "versionIndex": 0,
+                "state": "COMMITTED",
+                "size": 1,
+                "digest": "digest",
+                "commitHash": "hash",
+                "fileCount": len(artifact.files),
+            },
+            **{
+                "description": None,
+                "metadata": "{}",
+                "tags": [],
+                "aliases": [],
+                "historyStep": None,
+                "createdAt": "2026-01-01T00:00:00Z",
+            },
             **{"updatedAt": None, "ttlDurationSeconds": -2, "ttlIsInherited": True},
         }
 
@@ -250,7 +349,9 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers["Content-Length"]))
         if not self.wandb.outage:
             _, kind, owner, path = self.path.split("/", 3)
-            (self.wandb.runs[owner] if kind == "run" else self.wandb.artifacts[int(owner)]).files[urllib.parse.unquote(path)] = content
+            (self.wandb.runs[owner] if kind == "run" else self.wandb.artifacts[int(owner)]).files[
+                urllib.parse.unquote(path)
+            ] = content
         self._answer({})
 
     def do_POST(self) -> None:

@@ -3,7 +3,7 @@
 Importing the package registers the builder, so that `tfds.load("tumor_ds/official")` finds it.
 """
 
+from tumor_ds.collection.versions import LABELS
 from tumor_ds.tumor_ds_dataset_builder import Builder
-from tumor_ds.versions import LABELS
 
 __all__ = ["LABELS", "Builder"]

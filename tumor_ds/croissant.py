@@ -1,13 +1,15 @@
 """Croissant metadata of a built dataset, for whoever does not use TensorFlow: what it holds, where from, and its known faults.
 
-Goes in: a built dataset, and the zip that it was built from. Comes out, in the folder of the dataset: `records.csv`, a row a picture,
-and `croissant.json`, which describes it and joins it with the pictures in the zip. Both files may be moved together.
+Goes in: a built dataset, and the zip that it was built from. Comes out, in the folder of the dataset:
+`records.csv`, a row a picture, and `croissant.json`, which describes it and joins it with the pictures in the
+zip. Both files may be moved together.
 
-    dataset = mlcroissant.Dataset("croissant.json", mapping={"pictures.zip": path})  # needed; the zip that it was built from
-    for record in dataset.records("pictures"):
+    dataset = mlcroissant.Dataset("croissant.json", mapping={"pictures.zip": path})  # needed; the zip that it
+    was built from for record in dataset.records("pictures"):
         print(record["pictures/filename"], record["pictures/label"], record["pictures/image"])
 
-mlcroissant keeps what it unpacks, in `~/.cache/croissant`, by the zip's file name alone: after changing the zip, delete that.
+mlcroissant keeps what it unpacks, in `~/.cache/croissant`, by the zip's file name alone: after changing the
+zip, delete that.
 Source: Croissant 1.0, https://docs.mlcommons.org/croissant/docs/croissant-spec.html, and its RAI extension.
 """
 
@@ -26,10 +28,10 @@ import mlcroissant as mlc
 import tensorflow_datasets as tfds
 from etils import epath
 
-from tumor_ds.archive import SUFFIXES, open_collection
-from tumor_ds.pictures import DatasetError
+from tumor_ds.collection.archive import SUFFIXES, open_collection
+from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.versions import build_url
 from tumor_ds.tumor_ds_dataset_builder import FOLDER
-from tumor_ds.versions import build_url
 
 CROISSANT_FILE = "croissant.json"
 RECORDS_FILE = "records.csv"
@@ -46,16 +48,26 @@ DATES_PUBLISHED = {1: "2021-09-24", 2: "2026-02"}
 NO_PROMISE = "A figure from these pictures is no promise for other scanners, sequences or patients."
 NO_PATIENT = "A `group` is near enough to a patient to keep copies together; it is not a patient number."
 BIASES = [
-    "All tumours are contrast-enhanced, most notumor pictures are not: a model can read 'no contrast' as 'no tumour'.",
+    (
+        "All tumours are contrast-enhanced, most notumor pictures are not: a model can read 'no contrast' as"
+        " 'no tumour'."
+    ),
     "notumor pictures have other sizes and borders than the rest, which a model can read as well.",
 ]
 VERSION_LIMITS = {
-    1: "In four pituitary files figshare says meningioma (Te-piTr_0002, Tr-pi_0043, Tr-pi_0515, Tr-pi_0520); Kaggle's label is kept.",
-    2: "Among the pictures are augmented ones (`-aug-` in their name). Origin and biases are told of version 1; version 2 was not examined for them.",
+    1: (
+        "In four pituitary files figshare says meningioma (Te-piTr_0002, Tr-pi_0043, Tr-pi_0515, Tr-pi_0520);"
+        " Kaggle's label is kept."
+    ),
+    2: (
+        "Among the pictures are augmented ones (`-aug-` in their name). Origin and biases are told of version"
+        " 1; version 2 was not examined for them."
+    ),
 }
 ORIGIN = (
-    "Merged by its author on Kaggle from figshare 1512427 (Jun Cheng: contrast-enhanced T1 slices of 233 patients with glioma, meningioma "
-    "or pituitary tumour), SARTAJ and Br35H; the notumor slices are Br35H's."
+    "Merged by its author on Kaggle from figshare 1512427 (Jun Cheng: contrast-enhanced T1 slices of 233"
+    " patients with glioma, meningioma or pituitary tumour), SARTAJ and Br35H; the notumor slices are"
+    " Br35H's."
 )
 
 
@@ -73,7 +85,8 @@ class Record(NamedTuple):
 def write_croissant(builder: tfds.core.DatasetBuilder, source: Path | None) -> epath.Path:
     """Write `records.csv` and `croissant.json` into the folder of a built dataset, each whole or not at all.
 
-    Croissant asks for a checksum of every file, so it holds the pictures only where they come from a zip; else only their facts.
+    Croissant asks for a checksum of every file, so it holds the pictures only where they come from a zip;
+    else only their facts.
 
     Args:
         builder: `tumor_ds` of any config and version, built.
@@ -89,7 +102,13 @@ def write_croissant(builder: tfds.core.DatasetBuilder, source: Path | None) -> e
         raise DatasetError(f"Expected a built dataset in {builder.data_dir}, found none. Build it first.")
     records = _read_records(builder)
     table = _format_table(records)
-    described = _describe_file(RECORDS_FILE, "A row a picture, sorted by file name.", RECORDS_FILE, mlc.EncodingFormat.CSV, io.BytesIO(table))
+    described = _describe_file(
+        RECORDS_FILE,
+        "A row a picture, sorted by file name.",
+        RECORDS_FILE,
+        mlc.EncodingFormat.CSV,
+        io.BytesIO(table),
+    )
     pictures = _describe_zip(builder, source, records) if source is not None and source.is_file() else []
     metadata = mlc.Metadata(
         name=f"{builder.name}/{builder.builder_config.name}",
@@ -97,17 +116,31 @@ def write_croissant(builder: tfds.core.DatasetBuilder, source: Path | None) -> e
         version=str(builder.version),
         conforms_to=["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         distribution=[described, *pictures],
-        record_sets=[_list_labels(builder), _list_splits(builder), _join_pictures(builder, records, bool(pictures))],
-        data_use_cases=["Research on the classification of pictures, and on splits that leak.", "Not a medical device; not for diagnosis."],
+        record_sets=[
+            _list_labels(builder),
+            _list_splits(builder),
+            _join_pictures(builder, records, bool(pictures)),
+        ],
+        data_use_cases=[
+            "Research on the classification of pictures, and on splits that leak.",
+            "Not a medical device; not for diagnosis.",
+        ],
         data_annotation_protocol=["The label is the name of the class folder; nobody read the slices anew."],
-        data_preprocessing_protocol=[f"`group`: {_read_doc(builder, 'group')}.", f"TFDS holds a picture as: {_read_doc(builder, 'image')}."],
+        data_preprocessing_protocol=[
+            f"`group`: {_read_doc(builder, 'group')}.",
+            f"TFDS holds a picture as: {_read_doc(builder, 'image')}.",
+        ],
         **(_describe_own() if _is_own(builder) else _describe_kaggle(builder, records)),
     )
     document = metadata.to_json() | {"isLiveDataset": False}  # mlcroissant drops a False
     if not _is_own(builder):
-        document["datePublished"] = DATES_PUBLISHED[int(builder.version.major)]  # mlcroissant would add a day to a month
+        document["datePublished"] = DATES_PUBLISHED[
+            int(builder.version.major)
+        ]  # mlcroissant would add a day to a month
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    return _write_files(epath.Path(builder.data_dir), {RECORDS_FILE: table, CROISSANT_FILE: f"{text}\n".encode()})
+    return _write_files(
+        epath.Path(builder.data_dir), {RECORDS_FILE: table, CROISSANT_FILE: f"{text}\n".encode()}
+    )
 
 
 def _is_own(builder: tfds.core.DatasetBuilder) -> bool:
@@ -125,7 +158,11 @@ def _read_records(builder: tfds.core.DatasetBuilder) -> list[Record]:
     undecoded = {"image": tfds.decode.SkipDecoding()}
     at_random = builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD  # which tf.data does not read
     for split in builder.info.splits:
-        rows = builder.as_data_source(split, decoders=undecoded) if at_random else builder.as_dataset(split, decoders=undecoded, shuffle_files=False)
+        rows = (
+            builder.as_data_source(split, decoders=undecoded)
+            if at_random
+            else builder.as_dataset(split, decoders=undecoded, shuffle_files=False)
+        )
         for row in rows if at_random else tfds.as_numpy(rows):
             facts = int(row["group"]), int(row["patient_fold"]), bool(row["has_train_twin"])
             records.append(Record(row["filename"].decode(), split, names[row["label"]], *facts))
@@ -142,16 +179,26 @@ def _describe(builder: tfds.core.DatasetBuilder, records: Sequence[Record], has_
     labels = builder.info.features["label"].names
     splits = ", ".join(f"{name} {split.num_examples:,}" for name, split in builder.info.splits.items())
     if _is_own(builder):
-        what, origin, where = "pictures", "as given by their owner, in groups of near-duplicates", "with their owner"
+        what, origin, where = (
+            "pictures",
+            "as given by their owner, in groups of near-duplicates",
+            "with their owner",
+        )
     else:
         version = int(builder.version.major)
         what, where = "slices of brain MRI", f"in {build_url(version)}"
-        origin = f"version {version} of {builder.info.homepage}, with the near-duplicates that its own split hides"
+        origin = (
+            f"version {version} of {builder.info.homepage}, with the near-duplicates that its own split hides"
+        )
     text = (
         f"{len(records):,} {what} in {len(labels)} classes ({', '.join(labels)}): {origin}. "
         f"Config `{builder.builder_config.name}`: {builder.builder_config.description}. Splits: {splits}."
     )
-    return text if has_pictures else f"{text} The pictures are not among the files listed here; they lie {where}, by `filename`."
+    return (
+        text
+        if has_pictures
+        else f"{text} The pictures are not among the files listed here; they lie {where}, by `filename`."
+    )
 
 
 def _describe_kaggle(builder: tfds.core.DatasetBuilder, records: Sequence[Record]) -> dict[str, Any]:
@@ -163,22 +210,43 @@ def _describe_kaggle(builder: tfds.core.DatasetBuilder, records: Sequence[Record
     limits = [NO_PROMISE, folds, VERSION_LIMITS[int(builder.version.major)]]
     twins = [record.has_train_twin for record in records if record.split == "test"]
     if any(twins):
-        leak = f"{sum(twins):,} of {len(twins):,} test pictures are a training picture up to a flip or a turn (`has_train_twin`)."
+        leak = (
+            f"{sum(twins):,} of {len(twins):,} test pictures are a training picture up to a flip or a turn"
+            " (`has_train_twin`)."
+        )
         limits.insert(0, f"{leak} Publish a figure only together with that of the others.")
     return {
         "url": homepage,
         "cite_as": citation,
         "creators": [mlc.Person(name=f"{given} {family}") for family, given in authors],
-        "keywords": ["brain MRI", "brain tumour", "image classification", "near-duplicates", "group-aware split"],
+        "keywords": [
+            "brain MRI",
+            "brain tumour",
+            "image classification",
+            "near-duplicates",
+            "group-aware split",
+        ],
         "license": [
-            mlc.CreativeWork(name="Licence stated on Kaggle", description="Check it there before you redistribute pictures.", url=homepage),
-            mlc.CreativeWork(name="CC BY 4.0", description="Only figshare's slices.", url="https://creativecommons.org/licenses/by/4.0/"),
-            mlc.CreativeWork(name="Terms of SARTAJ and Br35H", description="The other slices, each as stated on Kaggle."),
+            mlc.CreativeWork(
+                name="Licence stated on Kaggle",
+                description="Check it there before you redistribute pictures.",
+                url=homepage,
+            ),
+            mlc.CreativeWork(
+                name="CC BY 4.0",
+                description="Only figshare's slices.",
+                url="https://creativecommons.org/licenses/by/4.0/",
+            ),
+            mlc.CreativeWork(
+                name="Terms of SARTAJ and Br35H", description="The other slices, each as stated on Kaggle."
+            ),
         ],
         "data_collection": ORIGIN,
         "data_biases": BIASES,
         "data_limitations": limits,
-        "personal_sensitive_information": ["Slices of patients, without name, age or sex; `group` and `patient_fold` are no patient numbers."],
+        "personal_sensitive_information": [
+            "Slices of patients, without name, age or sex; `group` and `patient_fold` are no patient numbers."
+        ],
     }
 
 
@@ -190,24 +258,36 @@ def _describe_own() -> dict[str, Any]:
         "keywords": ["image classification", "near-duplicates", "group-aware split"],
         "data_collection": "As given by the owner of the pictures.",
         "data_limitations": [NO_PROMISE, NO_PATIENT],
-        "personal_sensitive_information": ["File names stand here as given; look at them before you pass this on."],
+        "personal_sensitive_information": [
+            "File names stand here as given; look at them before you pass this on."
+        ],
     }
 
 
-def _describe_zip(builder: tfds.core.DatasetBuilder, source: Path, records: Sequence[Record]) -> list[mlc.FileObject | mlc.FileSet]:
+def _describe_zip(
+    builder: tfds.core.DatasetBuilder, source: Path, records: Sequence[Record]
+) -> list[mlc.FileObject | mlc.FileSet]:
     """The zip, and in it exactly the pictures of the dataset."""
     filenames = {record.filename for record in records}
     with open_collection(source) as collection:
         strangers = filenames.symmetric_difference(collection.paths)
     if strangers:
         raise DatasetError(
-            f"Expected the zip that {builder.data_dir} was built from; {min(strangers)} is in only one of it and {source} "
-            f"({len(strangers)} such). Name the other zip, or delete that folder and build again."
+            f"Expected the zip that {builder.data_dir} was built from; {min(strangers)} is in only one of it"
+            f" and {source} ({len(strangers)} such). Name the other zip, or delete that folder and build"
+            " again."
         )
-    # The checksum is this zip's: Kaggle's address must not stand beside it, because a zip may have been packed anew.
+    # The checksum is this zip's: Kaggle's address must not stand beside it, because a zip may have been
+    # packed anew.
     kaggle = "" if _is_own(builder) else f" Kaggle's: {build_url(int(builder.version.major))}"
     with source.open("rb") as file:
-        zipped = _describe_file(PICTURES_ZIP, f"The zip that the dataset was built from.{kaggle}", source.name, mlc.EncodingFormat.ZIP, file)
+        zipped = _describe_file(
+            PICTURES_ZIP,
+            f"The zip that the dataset was built from.{kaggle}",
+            source.name,
+            mlc.EncodingFormat.ZIP,
+            file,
+        )
     prefix = _find_prefix(source, records[0].filename)
     where = {(str(PurePosixPath(name).parent), PurePosixPath(name).suffix) for name in filenames}
     pictures = mlc.FileSet(
@@ -221,16 +301,28 @@ def _describe_zip(builder: tfds.core.DatasetBuilder, source: Path, records: Sequ
     return [zipped, pictures]
 
 
-def _describe_file(name: str, text: str, url: str, kind: str, file: io.BufferedReader | io.BytesIO) -> mlc.FileObject:
+def _describe_file(
+    name: str, text: str, url: str, kind: str, file: io.BufferedReader | io.BytesIO
+) -> mlc.FileObject:
     sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), f"{file.seek(0, io.SEEK_END)} B"
-    return mlc.FileObject(id=name, name=name, description=text, content_url=url, content_size=size, encoding_formats=[kind], sha256=sha256)
+    return mlc.FileObject(
+        id=name,
+        name=name,
+        description=text,
+        content_url=url,
+        content_size=size,
+        encoding_formats=[kind],
+        sha256=sha256,
+    )
 
 
 def _find_prefix(source: Path, filename: str) -> str:
     """The folders that all pictures of the zip share, `mine/`, or nothing; a copy below `__MACOSX/` has a longer one."""
     with zipfile.ZipFile(source) as zipped:
         names = (PurePosixPath(name).as_posix() for name in zipped.namelist())
-        return min((name.removesuffix(filename) for name in names if f"/{name}".endswith(f"/{filename}")), key=len)
+        return min(
+            (name.removesuffix(filename) for name in names if f"/{name}".endswith(f"/{filename}")), key=len
+        )
 
 
 def _list_labels(builder: tfds.core.DatasetBuilder) -> mlc.RecordSet:
@@ -245,48 +337,105 @@ def _list_splits(builder: tfds.core.DatasetBuilder) -> mlc.RecordSet:
     columns = {"name": (mlc.DataType.TEXT, "name in TFDS"), "url": (mlc.DataType.URL, "what it is for")}
     if not all(row["url"] for row in rows):
         del columns["url"]
-    return _list_values("splits", builder.builder_config.description, [ENUMERATION, mlc.DataType.SPLIT], columns, rows)
+    return _list_values(
+        "splits", builder.builder_config.description, [ENUMERATION, mlc.DataType.SPLIT], columns, rows
+    )
 
 
-def _list_values(name: str, description: str, kinds: list[Any], columns: dict[str, tuple[Any, str]], rows: Sequence[dict[str, Any]]) -> mlc.RecordSet:
-    fields = [mlc.Field(id=f"{name}/{column}", name=column, description=text, data_types=[kind]) for column, (kind, text) in columns.items()]
+def _list_values(
+    name: str,
+    description: str,
+    kinds: list[Any],
+    columns: dict[str, tuple[Any, str]],
+    rows: Sequence[dict[str, Any]],
+) -> mlc.RecordSet:
+    fields = [
+        mlc.Field(id=f"{name}/{column}", name=column, description=text, data_types=[kind])
+        for column, (kind, text) in columns.items()
+    ]
     data = [{f"{name}/{column}": row[column] for column in columns} for row in rows]
-    return mlc.RecordSet(id=name, name=name, description=description, data_types=kinds, key=[f"{name}/name"], fields=fields, data=data)
+    return mlc.RecordSet(
+        id=name,
+        name=name,
+        description=description,
+        data_types=kinds,
+        key=[f"{name}/name"],
+        fields=fields,
+        data=data,
+    )
 
 
-def _join_pictures(builder: tfds.core.DatasetBuilder, records: Sequence[Record], has_pictures: bool) -> mlc.RecordSet:
+def _join_pictures(
+    builder: tfds.core.DatasetBuilder, records: Sequence[Record], has_pictures: bool
+) -> mlc.RecordSet:
     """One record a picture.
 
-    mlcroissant 1.1 carries out the first join alone, and reads `content` from its left side; so the pictures stand first and left.
+    mlcroissant 1.1 carries out the first join alone, and reads `content` from its left side; so the pictures
+    stand first and left.
     """
     doc, types, config = (lambda name: _read_doc(builder, name)), mlc.DataType, builder.builder_config.name
     sources = [_read_column("filename")]
     # Not the column: pandas, which reads it for mlcroissant, takes a class `None` for missing and `01` for 1.
     label = _read_column("filename", mlc.Transform(regex=r"^(?:.*/)?([^/]+)/[^/]+$"))
     fields = [
-        _describe_field("split", types.TEXT, f"split of config `{config}`", _read_column("split"), mlc.Source(field="splits/name")),
-        _describe_field("label", types.TEXT, "class folder of the picture", label, mlc.Source(field="labels/name")),
+        _describe_field(
+            "split",
+            types.TEXT,
+            f"split of config `{config}`",
+            _read_column("split"),
+            mlc.Source(field="splits/name"),
+        ),
+        _describe_field(
+            "label", types.TEXT, "class folder of the picture", label, mlc.Source(field="labels/name")
+        ),
         _describe_field("group", types.INT64, doc("group"), _read_column("group")),
         _describe_field("patient_fold", types.INT64, doc("patient_fold"), _read_column("patient_fold")),
         _describe_field("has_train_twin", types.BOOL, doc("has_train_twin"), _read_column("has_train_twin")),
     ]
     if has_pictures:
-        below_prefix = mlc.Transform(regex=rf"^(?:.*/)?((?:[^/]+/){{{records[0].filename.count('/')}}}[^/]+)$")
-        fullpath, content = (mlc.Extract(file_property=extracted) for extracted in (mlc.FileProperty.fullpath, mlc.FileProperty.content))
+        below_prefix = mlc.Transform(
+            regex=rf"^(?:.*/)?((?:[^/]+/){{{records[0].filename.count('/')}}}[^/]+)$"
+        )
+        fullpath, content = (
+            mlc.Extract(file_property=extracted)
+            for extracted in (mlc.FileProperty.fullpath, mlc.FileProperty.content)
+        )
         sources.insert(0, mlc.Source(file_set=PICTURE_FILES, extract=fullpath, transforms=[below_prefix]))
         stored = f"as its file stores it, grey or RGB; in TFDS: {doc('image')}"
-        fields.insert(0, _describe_field("image", types.IMAGE_OBJECT, stored, mlc.Source(file_set=PICTURE_FILES, extract=content)))
+        fields.insert(
+            0,
+            _describe_field(
+                "image", types.IMAGE_OBJECT, stored, mlc.Source(file_set=PICTURE_FILES, extract=content)
+            ),
+        )
     fields.insert(0, _describe_field("filename", types.TEXT, doc("filename"), *sources))
-    return mlc.RecordSet(id="pictures", name="pictures", description="One record a picture.", key=["pictures/filename"], fields=fields)
+    return mlc.RecordSet(
+        id="pictures",
+        name="pictures",
+        description="One record a picture.",
+        key=["pictures/filename"],
+        fields=fields,
+    )
 
 
 def _read_column(column: str, *transforms: mlc.Transform) -> mlc.Source:
-    return mlc.Source(file_object=RECORDS_FILE, extract=mlc.Extract(column=column), transforms=list(transforms))
+    return mlc.Source(
+        file_object=RECORDS_FILE, extract=mlc.Extract(column=column), transforms=list(transforms)
+    )
 
 
-def _describe_field(name: str, data_type: Any, description: str, source: mlc.Source, references: mlc.Source | None = None) -> mlc.Field:
+def _describe_field(
+    name: str, data_type: Any, description: str, source: mlc.Source, references: mlc.Source | None = None
+) -> mlc.Field:
     references = references or mlc.Source()
-    return mlc.Field(id=f"pictures/{name}", name=name, description=description, data_types=[data_type], source=source, references=references)
+    return mlc.Field(
+        id=f"pictures/{name}",
+        name=name,
+        description=description,
+        data_types=[data_type],
+        source=source,
+        references=references,
+    )
 
 
 def _write_files(folder: epath.Path, contents: dict[str, bytes]) -> epath.Path:

@@ -1,7 +1,9 @@
 """TFDS builder of the Kaggle brain tumour MRI collection, with the facts that its own split hides, and of a user's own pictures.
 
-Goes in: Kaggle's zip, its unzipped folder, or nothing (then it is downloaded); or any folder of pictures in class folders. Comes
-out: records of grey pictures at native size with label, group, patient fold, and whether a test image is a copy of a training image.
+Goes in: Kaggle's zip, its unzipped folder, or nothing (then it is downloaded); or any folder of pictures in
+    class folders. Comes
+out: records of grey pictures at native size with label, group, patient fold, and whether a test image is a
+    copy of a training image.
 """
 
 import contextlib
@@ -12,10 +14,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tumor_ds import archive, splits, versions
-from tumor_ds.facts import ImageFacts, compute_facts, load_facts
-from tumor_ds.pictures import DatasetError, read_grey
-from tumor_ds.versions import LABELS
+from tumor_ds.collection import archive, versions
+from tumor_ds.collection.pictures import DatasetError, read_grey
+from tumor_ds.collection.versions import LABELS
+from tumor_ds.grouping import splits
+from tumor_ds.grouping.facts import ImageFacts, compute_facts, load_facts
 
 FOLDER = "folder"
 SPLITTERS = {
@@ -27,10 +30,11 @@ SPLITTERS = {
 HOMEPAGE = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset"
 # README.md and CITATIONS.bib are about version 1.
 VERSION_2_DESCRIPTION = (
-    "7,200 slices of brain MRI in four classes (glioma, meningioma, notumor, pituitary): version 2 of Kaggle's "
-    "`masoudnickparvar/brain-tumor-mri-dataset` (February 2026), among them augmented ones (`-aug-` in their name). The groups of "
-    "near-duplicates and the twins are computed from the pixels; which pictures are of one patient is unknown. "
-    "Published figures are about version 1, and no figure of this package is about version 2."
+    "7,200 slices of brain MRI in four classes (glioma, meningioma, notumor, pituitary): version 2 of"
+    " Kaggle's `masoudnickparvar/brain-tumor-mri-dataset` (February 2026), among them augmented ones (`-aug-`"
+    " in their name). The groups of near-duplicates and the twins are computed from the pixels; which"
+    " pictures are of one patient is unknown. Published figures are about version 1, and no figure of this"
+    " package is about version 2."
 )
 VERSION_2_CITATION = """@misc{nickparvar2026brain,
   title     = {Brain Tumor {MRI} Dataset},
@@ -41,8 +45,9 @@ VERSION_2_CITATION = """@misc{nickparvar2026brain,
   url       = {https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset},
 }"""
 FOLDER_DESCRIPTION = (
-    "Pictures of one's own in class folders, with the groups of near-duplicates that are computed from their pixels; split 70/10/20 in "
-    "whole groups. Where they come from and what may be done with them is as their owner says."
+    "Pictures of one's own in class folders, with the groups of near-duplicates that are computed from their"
+    " pixels; split 70/10/20 in whole groups. Where they come from and what may be done with them is as their"
+    " owner says."
 )
 
 
@@ -53,21 +58,37 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {
         "1.0.0": "Version 1 of the Kaggle collection (7,023 images), with groups, patient folds and twins.",
         "1.1.0": (
-            "Groups also join copies with another contrast (993 groups, before 1,089), which exchanges 39 images between train and validation of "
-            "`official`; configs `grouped`, `patient` and `folder`."
+            "Groups also join copies with another contrast (993 groups, before 1,089), which exchanges 39"
+            " images between train and validation of `official`; configs `grouped`, `patient` and `folder`."
         ),
-        "2.0.0": "Version 2 of the Kaggle collection (7,200 images), with groups and twins computed from the pictures.",
+        "2.0.0": (
+            "Version 2 of the Kaggle collection (7,200 images), with groups and twins computed from the"
+            " pictures."
+        ),
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        f"Download version 1 of the collection (no account needed) from {archive.DOWNLOAD_URL} and put it into the manual "
-        f"directory as {archive.ZIP_NAMES[0]}; or put its unzipped folders {' and '.join(archive.SPLIT_FOLDERS)} there. "
-        "For the config `folder`: a zip or folder of your own, CLASS/FILE or SPLIT/CLASS/FILE."
+        f"Download version 1 of the collection (no account needed) from {archive.DOWNLOAD_URL} and put it"
+        f" into the manual directory as {archive.ZIP_NAMES[0]}; or put its unzipped folders"
+        f" {' and '.join(archive.SPLIT_FOLDERS)} there. For the config `folder`: a zip or folder of your own,"
+        " CLASS/FILE or SPLIT/CLASS/FILE."
     )
     BUILDER_CONFIGS = [
-        tfds.core.BuilderConfig(name="official", description="Kaggle's Training and Testing folders", supported_versions=["2.0.0"]),
-        tfds.core.BuilderConfig(name="grouped", description="all images, whole groups, 70/10/20 of each class", supported_versions=["2.0.0"]),
-        tfds.core.BuilderConfig(name="patient", description="all images in five folds, whole groups, published patient folds where known"),
-        tfds.core.BuilderConfig(name=FOLDER, description="your own class folders, grouped by what they show, 70/10/20 of each class"),
+        tfds.core.BuilderConfig(
+            name="official", description="Kaggle's Training and Testing folders", supported_versions=["2.0.0"]
+        ),
+        tfds.core.BuilderConfig(
+            name="grouped",
+            description="all images, whole groups, 70/10/20 of each class",
+            supported_versions=["2.0.0"],
+        ),
+        tfds.core.BuilderConfig(
+            name="patient",
+            description="all images in five folds, whole groups, published patient folds where known",
+        ),
+        tfds.core.BuilderConfig(
+            name=FOLDER,
+            description="your own class folders, grouped by what they show, 70/10/20 of each class",
+        ),
     ]
     EXPECTED_COUNTS = versions.VERSION_1_COUNTS
     EXPECTED_TOTALS = versions.VERSION_2_COUNTS
@@ -77,21 +98,34 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         # The classes of a user's folder are known once it is read; TFDS stores them with the dataset.
         names = None if self.builder_config.name == FOLDER else LABELS
         features = {
-            "image": tfds.features.Image(shape=(None, None, 1), encoding_format="png", doc="grey slice, native size, lossless"),
+            "image": tfds.features.Image(
+                shape=(None, None, 1), encoding_format="png", doc="grey slice, native size, lossless"
+            ),
             "label": tfds.features.ClassLabel(names=names),
             "filename": tfds.features.Text(doc="path in the collection"),
-            "group": tfds.features.Scalar(dtype=np.int64, doc="near-duplicates and neighbouring slices share it"),
-            "patient_fold": tfds.features.Scalar(dtype=np.int64, doc="1..5: patient-disjoint folds of figshare 1512427; 0: unknown"),
-            "has_train_twin": tfds.features.Scalar(dtype=np.bool_, doc="test image that is a flipped or turned training image"),
+            "group": tfds.features.Scalar(
+                dtype=np.int64, doc="near-duplicates and neighbouring slices share it"
+            ),
+            "patient_fold": tfds.features.Scalar(
+                dtype=np.int64, doc="1..5: patient-disjoint folds of figshare 1512427; 0: unknown"
+            ),
+            "has_train_twin": tfds.features.Scalar(
+                dtype=np.bool_, doc="test image that is a flipped or turned training image"
+            ),
         }
-        about: dict[str, Any] = {"features": tfds.features.FeaturesDict(features), "supervised_keys": ("image", "label")}
+        about: dict[str, Any] = {
+            "features": tfds.features.FeaturesDict(features),
+            "supervised_keys": ("image", "label"),
+        }
         if self.builder_config.name == FOLDER:
             return tfds.core.DatasetInfo(builder=self, description=FOLDER_DESCRIPTION, **about)
         if int(self.version.major) == 1:
             return self.dataset_info_from_configs(homepage=HOMEPAGE, **about)
         _, figshare = self.get_metadata().citation.split("\n\n")
         citation = f"{VERSION_2_CITATION}\n\n{figshare}"
-        return tfds.core.DatasetInfo(builder=self, description=VERSION_2_DESCRIPTION, citation=citation, homepage=HOMEPAGE, **about)
+        return tfds.core.DatasetInfo(
+            builder=self, description=VERSION_2_DESCRIPTION, citation=citation, homepage=HOMEPAGE, **about
+        )
 
     def download_and_prepare(self, **arguments: Any) -> None:
         """Build as TFDS does; keeps in mind whether a manual directory was named, which `dl_manager` does not tell."""
@@ -108,7 +142,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 "tumor build folder --manual-dir DIR (with TFDS's own command --manual_dir DIR)."
             )
         if source is None:
-            from tumor_ds.kaggle import download_collection  # kagglehub sets up logging on import
+            from tumor_ds.collection.kaggle import download_collection  # kagglehub sets up logging on import
 
             source = download_collection(self.version.major)
             remedy = f"Delete {source} and run the same command again."
@@ -118,13 +152,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             self.info.features["label"].names = sorted({row.label for row in facts})
         else:
             remedy = remedy or versions.explain_download(self.version.major)
-        return {name: self._generate_examples(source, rows, remedy) for name, rows in SPLITTERS[config](facts).items()}
+        return {
+            name: self._generate_examples(source, rows, remedy)
+            for name, rows in SPLITTERS[config](facts).items()
+        }
 
     def _find_manual_source(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
         """The zip or folder that the user put into the manual directory; None where none was named and TFDS's own one has no collection."""
         try:
             manual_dir = Path(dl_manager.manual_dir)
-        except AssertionError as error:  # TFDS: the folder is missing or empty; the message names it and the instructions
+        except (
+            AssertionError
+        ) as error:  # TFDS: the folder is missing or empty; the message names it and the instructions
             if self.is_manual_dir_named:
                 raise DatasetError(str(error)) from error
             return None
@@ -146,10 +185,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         strangers = [path for path in collection.paths if path not in facts]
         if strangers:
             remedy = versions.explain_download(version)
-            raise DatasetError(f"{strangers[0]} is not a file of Kaggle's version 1 ({len(strangers)} such). {remedy}")
+            raise DatasetError(
+                f"{strangers[0]} is not a file of Kaggle's version 1 ({len(strangers)} such). {remedy}"
+            )
         return [facts[path] for path in collection.paths]
 
-    def _generate_examples(self, source: Path, rows: list[ImageFacts], remedy: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(
+        self, source: Path, rows: list[ImageFacts], remedy: str
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         with _add_remedy(remedy), archive.open_collection(source) as collection:
             for row in rows:
                 yield (

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/benchmark_augmentation.py --size 192 --batch 32
 
-Own layers run at their largest strength on every image (`intensity_rate` halves that by default). "By image" means that the graph
-loops over the pictures of a batch, as KerasCV's layers on its unvectorised base class do. CPU time of all threads is counted, so
-other work on the machine changes little; the table is printed.
+Own layers run at their largest strength on every image (`intensity_rate` halves that by default). "By image"
+means that the graph loops over the pictures of a batch, as KerasCV's layers on its unvectorised base class
+do. CPU time of all threads is counted, so other work on the machine changes little; the table is printed.
 """
 
 import argparse
@@ -19,11 +19,18 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
-from trainer.augmentation import VALUE_RANGE, augment_batch, build_augmenter
 from trainer.config import AugmentationConfig
-from trainer.geometry_layers import RandomAffine
-from trainer.intensity_layers import RandomBiasField, RandomBlur, RandomDegradation, RandomGamma, RandomNoise, RandomToneCurve
-from trainer.seeded_layers import SeededBrightness, SeededContrast, SeededCutMix, SeededMixUp
+from trainer.data.augmentation import VALUE_RANGE, augment_batch, build_augmenter
+from trainer.data.geometry_layers import RandomAffine
+from trainer.data.intensity_layers import (
+    RandomBiasField,
+    RandomBlur,
+    RandomDegradation,
+    RandomGamma,
+    RandomNoise,
+    RandomToneCurve,
+)
+from trainer.data.seeded_layers import SeededBrightness, SeededContrast, SeededCutMix, SeededMixUp
 
 Batch = dict[str, tf.Tensor]
 Augmentation = Callable[[Batch], Batch]
@@ -31,7 +38,9 @@ DEFAULT = AugmentationConfig()
 ALL_ON = AugmentationConfig(gamma=0.6, bias_field=0.6, blur=1.0, noise=0.5, tone_curve=0.8, degradation=0.7)
 
 
-def build_kerascv_chain(config: AugmentationConfig) -> list[keras_cv.layers.VectorizedBaseImageAugmentationLayer]:
+def build_kerascv_chain(
+    config: AugmentationConfig,
+) -> list[keras_cv.layers.VectorizedBaseImageAugmentationLayer]:
     """Six layers of KerasCV in a row with the ranges of the config."""
     layers, geometric = keras_cv.layers, {"fill_mode": "constant", "fill_value": 0.0}
     return [
@@ -48,24 +57,48 @@ def list_augmentations(size: int) -> dict[str, list[tuple[str, Augmentation]]]:
     """Name what is measured, by section of the table."""
     layers, chain = keras_cv.layers, build_kerascv_chain(DEFAULT)
     affine = RandomAffine(DEFAULT.flip, DEFAULT.rotation, DEFAULT.translation, DEFAULT.zoom, seed=1)
-    own = [affine, SeededBrightness(DEFAULT.brightness, seed=1), SeededContrast(VALUE_RANGE, DEFAULT.contrast, seed=1)]
-    own += [RandomGamma(ALL_ON.gamma, seed=1), RandomBiasField(ALL_ON.bias_field, seed=1), RandomBlur(ALL_ON.blur, seed=1)]
-    own += [RandomNoise(ALL_ON.noise, seed=1), RandomToneCurve(ALL_ON.tone_curve, seed=1), RandomDegradation(ALL_ON.degradation, seed=1)]
+    own = [
+        affine,
+        SeededBrightness(DEFAULT.brightness, seed=1),
+        SeededContrast(VALUE_RANGE, DEFAULT.contrast, seed=1),
+    ]
+    own += [
+        RandomGamma(ALL_ON.gamma, seed=1),
+        RandomBiasField(ALL_ON.bias_field, seed=1),
+        RandomBlur(ALL_ON.blur, seed=1),
+    ]
+    own += [
+        RandomNoise(ALL_ON.noise, seed=1),
+        RandomToneCurve(ALL_ON.tone_curve, seed=1),
+        RandomDegradation(ALL_ON.degradation, seed=1),
+    ]
     own += [SeededMixUp(0.2, seed=1), SeededCutMix(1.0, seed=1)]
-    unused = [layers.RandomCropAndResize((size, size), (0.8, 1.0), (0.9, 1.1)), layers.GridMask((0, 0.3)), layers.RandomGaussianBlur(7, (0, 1.0))]
+    unused = [
+        layers.RandomCropAndResize((size, size), (0.8, 1.0), (0.9, 1.1)),
+        layers.GridMask((0, 0.3)),
+        layers.RandomGaussianBlur(7, (0, 1.0)),
+    ]
     jpeg, randaugment = layers.RandomJpegQuality((30, 100)), layers.RandAugment(VALUE_RANGE)
     return {
         "chains": [
             ("default", functools.partial(_augment, build_augmenter(DEFAULT, seed=1))),
-            ("default and every intensity step", functools.partial(_augment, build_augmenter(ALL_ON, seed=1))),
+            (
+                "default and every intensity step",
+                functools.partial(_augment, build_augmenter(ALL_ON, seed=1)),
+            ),
             ("six KerasCV layers, ranges of the default", keras_cv.layers.Augmenter(chain)),
         ],
         "layers of the chain": [(type(layer).__name__, layer) for layer in own],
-        "KerasCV layers that one RandomAffine replaces": [(type(layer).__name__, layer) for layer in chain[:4]],
+        "KerasCV layers that one RandomAffine replaces": [
+            (type(layer).__name__, layer) for layer in chain[:4]
+        ],
         "KerasCV layers that are not used": [
             *((type(layer).__name__, layer) for layer in unused),
             ("RandomJpegQuality", lambda batch: jpeg({**batch, "images": batch["images"] / 255})),
-            ("RandAugment, three channels", lambda batch: randaugment({**batch, "images": tf.repeat(batch["images"], 3, axis=-1)})),
+            (
+                "RandAugment, three channels",
+                lambda batch: randaugment({**batch, "images": tf.repeat(batch["images"], 3, axis=-1)}),
+            ),
         ],
     }
 
@@ -82,13 +115,19 @@ def measure(augment: Augmentation, batch: Batch, seconds: float) -> tuple[float,
         return augment({"images": images, "labels": labels})["images"]
 
     graph = function.get_concrete_function(**batch).graph.as_graph_def()
-    operations = {node.op for nodes in (graph.node, *(part.node_def for part in graph.library.function)) for node in nodes}
+    operations = {
+        node.op
+        for nodes in (graph.node, *(part.node_def for part in graph.library.function))
+        for node in nodes
+    }
     function(**batch)
     images, started, cpu_started = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
         function(**batch)
         images += len(batch["labels"])
-    return images / (time.process_time() - cpu_started), not any("While" in operation for operation in operations)
+    return images / (time.process_time() - cpu_started), not any(
+        "While" in operation for operation in operations
+    )
 
 
 def build_batch(count: int, size: int) -> Batch:
@@ -106,7 +145,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each row")
     arguments = parser.parse_args()
     batch = build_batch(arguments.batch, arguments.size)
-    table = Table("augmentation", "batch", title=f"{arguments.size}x{arguments.size}x1, batch {arguments.batch}")
+    table = Table(
+        "augmentation", "batch", title=f"{arguments.size}x{arguments.size}x1, batch {arguments.batch}"
+    )
     table.add_column("images a CPU-second", justify="right")
     for section, augmentations in list_augmentations(arguments.size).items():
         table.add_section()

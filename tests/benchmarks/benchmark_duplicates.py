@@ -1,12 +1,13 @@
 """How finding near twins grows with the number of pictures, and how many planted twins it finds.
 
-Draws brain-like phantoms and altered copies of them (flipped or turned, resized, brightened or darkened, compressed as JPEG
-again), so the truth is known. Each size runs in a process of its own; drawing happens in others and is not counted.
+Draws brain-like phantoms and altered copies of them (flipped or turned, resized, brightened or darkened,
+compressed as JPEG again), so the truth is known. Each size runs in a process of its own; drawing happens in
+others and is not counted.
 
     python tests/benchmarks/benchmark_duplicates.py --sizes 7000 30000 100000
 
-Prints CPU time an image from JPEG bytes to groups, peak memory, recall of planted twins and false merges, and fails where a bound
-is broken.
+Prints CPU time an image from JPEG bytes to groups, peak memory, recall of planted twins and false merges, and
+fails where a bound is broken.
 """
 
 import argparse
@@ -22,8 +23,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from tumor_ds.duplicates import find_duplicates
-from tumor_ds.pictures import read_grey
+from tumor_ds.collection.pictures import read_grey
+from tumor_ds.grouping.duplicates import find_duplicates
 
 COPIES = 2  # of every other phantom
 MAX_GROWTH, MAX_MEGABYTES, MIN_RECALL, MAX_FALSE_MERGES = 2.0, 2000, 0.99, 0.001
@@ -32,8 +33,9 @@ MAX_GROWTH, MAX_MEGABYTES, MIN_RECALL, MAX_FALSE_MERGES = 2.0, 2000, 0.99, 0.001
 def draw_phantom(seed: int) -> np.ndarray:
     """Draw a head with skull, ventricles, lesions and tissue texture: uint8 (128, 128).
 
-    Shape, place and contrast vary so much that two phantoms differ about as two slices of the Kaggle collection do: the distance
-    of their search keys has median .40 (there .42) and lowest tenth .29 (there .29).
+    Shape, place and contrast vary so much that two phantoms differ about as two slices of the Kaggle
+    collection do: the distance of their search keys has median .40 (there .42) and lowest tenth .29 (there
+    .29).
     """
     random = np.random.default_rng(seed)
     y, x = np.mgrid[-1:1:128j, -1:1:128j]
@@ -48,13 +50,18 @@ def draw_phantom(seed: int) -> np.ndarray:
     picture = np.where(radius < 1, tissue, random.uniform(0, 12))
     picture += random.uniform(20, 120) * np.exp(-(((radius - 0.95) / random.uniform(0.02, 0.1)) ** 2))
     for side in (-1, 1):
-        distance = np.hypot((u - side * random.uniform(0.08, 0.2)) / random.uniform(0.05, 0.16), (v + 0.05) / random.uniform(0.15, 0.4))
+        distance = np.hypot(
+            (u - side * random.uniform(0.08, 0.2)) / random.uniform(0.05, 0.16),
+            (v + 0.05) / random.uniform(0.15, 0.4),
+        )
         picture += np.where(distance < 1, random.uniform(-0.9, 0.9) * tissue, 0)
     for _ in range(random.integers(1, 6)):
         where, size = random.uniform(-0.6, 0.6, 2), random.uniform(0.05, 0.3)
         picture += random.uniform(-50, 90) * np.exp(-((u - where[0]) ** 2 + (v - where[1]) ** 2) / size**2)
     for cells, strength in ((6, 10), (14, 14), (40, 14)):
-        noise = Image.fromarray(random.normal(0, strength, (cells, cells)).astype(np.float32)).resize((128, 128), Image.Resampling.BICUBIC)
+        noise = Image.fromarray(random.normal(0, strength, (cells, cells)).astype(np.float32)).resize(
+            (128, 128), Image.Resampling.BICUBIC
+        )
         picture += np.where(radius < 1, np.asarray(noise), 0)
     return np.clip(picture, 0, 255).astype(np.uint8)
 
@@ -65,7 +72,9 @@ def alter(picture: np.ndarray, seed: int) -> bytes:
     copy = np.rot90(picture.T if random.random() < 0.5 else picture, random.integers(4))
     copy = np.clip(copy * random.uniform(0.9, 1.1) + random.uniform(-5, 10), 0, 255).astype(np.uint8)
     side = int(random.integers(96, 225))
-    return _encode(Image.fromarray(copy).resize((side, side), Image.Resampling.BICUBIC), int(random.integers(30, 96)))
+    return _encode(
+        Image.fromarray(copy).resize((side, side), Image.Resampling.BICUBIC), int(random.integers(30, 96))
+    )
 
 
 def draw(number: int) -> bytes:
@@ -87,12 +96,18 @@ def measure(count: int) -> dict[str, float]:
     with multiprocessing.get_context("fork").Pool(2) as pool:
         started = time.process_time()
         files = _progress(pool.imap(draw, order, chunksize=64), count)
-        found = find_duplicates(read_grey("phantom.jpg", lambda _, content=content: content) for content in files)
+        found = find_duplicates(
+            read_grey("phantom.jpg", lambda _, content=content: content) for content in files
+        )
         seconds = time.process_time() - started
     families = np.array([family_of(number) for number in order])
     joined = set(zip(found.pairs.first.tolist(), found.pairs.second.tolist(), strict=True))
     position = np.argsort(order)
-    planted = [(number - number % (COPIES + 2), number) for number in range(count) if 0 < number % (COPIES + 2) <= COPIES]
+    planted = [
+        (number - number % (COPIES + 2), number)
+        for number in range(count)
+        if 0 < number % (COPIES + 2) <= COPIES
+    ]
     pairs = [(found.identical[position[one]], found.identical[position[two]]) for one, two in planted]
     hits = sum(one == two or (min(one, two), max(one, two)) in joined for one, two in pairs)
     first_family = np.full(found.groups.max() + 1, -1)

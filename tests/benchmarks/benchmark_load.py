@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.benchmark_load --clients 32 --seconds 60
 
-Starts the app as `tumor serve` does. Each client uploads an example slice and asks `/predict` for it over plain HTTP, again and again; the
-answers are compared with those of the artefact in this process. Before the time that counts so many requests are made that Gradio's own
-memory, of the last 2,000 sessions, is full: only then can a leak be told from it. Prints counts, latencies, and the memory of the server.
-Leaves with code 1 where an answer was wrong or an error was not "busy".
+Starts the app as `tumor serve` does. Each client uploads an example slice and asks `/predict` for it over
+plain HTTP, again and again; the answers are compared with those of the artefact in this process. Before the
+time that counts so many requests are made that Gradio's own
+memory, of the last 2,000 sessions, is full: only then can a leak be told from it. Prints counts, latencies,
+and the memory of the server. Leaves with code 1 where an answer was wrong or an error was not "busy".
 """
 
 import argparse
@@ -26,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from serving import from_pretrained
-from serving.app import EXAMPLES
+from serving.app.page import EXAMPLES
 from tests.app_process import start_app
 
 TIMEOUT_SECONDS = 60
@@ -101,9 +102,14 @@ def ask(url: str, path: Path) -> dict[str, object]:
         ValueError: it answered with an error event.
     """
     boundary = uuid.uuid4().hex
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="{path.name}"\r\nContent-Type: image/png\r\n\r\n'
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="files";'
+        f' filename="{path.name}"\r\nContent-Type: image/png\r\n\r\n'
+    )
     body = head.encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-    (stored,) = json.loads(post(f"{url}/gradio_api/upload", body, f"multipart/form-data; boundary={boundary}"))
+    (stored,) = json.loads(
+        post(f"{url}/gradio_api/upload", body, f"multipart/form-data; boundary={boundary}")
+    )
     call = json.dumps({"data": [{"path": stored, "meta": {"_type": "gradio.FileData"}}]}).encode()
     event = json.loads(post(f"{url}/gradio_api/call/predict", call, "application/json"))["event_id"]
     with urllib.request.urlopen(f"{url}/gradio_api/call/predict/{event}", timeout=TIMEOUT_SECONDS) as stream:
@@ -114,7 +120,9 @@ def ask(url: str, path: Path) -> dict[str, object]:
 
 
 def post(url: str, body: bytes, kind: str) -> bytes:
-    with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": kind}), timeout=TIMEOUT_SECONDS) as response:
+    with urllib.request.urlopen(
+        urllib.request.Request(url, body, {"Content-Type": kind}), timeout=TIMEOUT_SECONDS
+    ) as response:
         return response.read()
 
 
@@ -129,7 +137,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60)
     arguments = parser.parse_args()
-    command = [sys.executable, "-c", "from trainer.cli import app; app()", "serve"]
+    command = [sys.executable, "-c", "from trainer.cli.main import app; app()", "serve"]
     with start_app(command, {**os.environ, "HF_HUB_OFFLINE": "1"}, ROOT) as (url, process):
         warm_up = 0
         while warm_up < WARM_UP_REQUESTS:
@@ -140,9 +148,15 @@ def main() -> None:
         table.add_row(outcome, f"{count:,}")
     table.add_row("answers a second", f"{len(tally.seconds) / arguments.seconds:.1f}")
     if tally.seconds:
-        table.add_row("seconds, p50 and p99", " and ".join(f"{np.percentile(tally.seconds, share):.2f}" for share in (50, 99)))
+        table.add_row(
+            "seconds, p50 and p99",
+            " and ".join(f"{np.percentile(tally.seconds, share):.2f}" for share in (50, 99)),
+        )
     if tally.megabytes:
-        table.add_row("MB resident: first, most, last", f"{tally.megabytes[0]:.0f}, {max(tally.megabytes):.0f}, {tally.megabytes[-1]:.0f}")
+        table.add_row(
+            "MB resident: first, most, last",
+            f"{tally.megabytes[0]:.0f}, {max(tally.megabytes):.0f}, {tally.megabytes[-1]:.0f}",
+        )
     Console().print(table)
     sys.exit(0 if set(tally.outcomes) <= {"right", BUSY} else 1)
 

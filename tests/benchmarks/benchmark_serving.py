@@ -3,9 +3,11 @@
     python -m tests.benchmarks.benchmark_serving            # start, latency, threads
     python -m tests.benchmarks.benchmark_serving latency --rounds 200
 
-`latency`: batch 1, preprocessed pictures; in each round both answer the same picture, so that whatever else the machine does meets both.
-`threads`: images a second and latency of one interpreter with one or two threads and of two interpreters at once, alone and in batches,
-and the memory that batches cost. `start`: seconds from starting `tumor serve` to its first answer. Medians are printed, p99 beside them.
+`latency`: batch 1, preprocessed pictures; in each round both answer the same picture, so that whatever else
+    the machine does meets both.
+`threads`: images a second and latency of one interpreter with one or two threads and of two interpreters at
+once, alone and in batches, and the memory that batches cost. `start`: seconds from starting `tumor serve` to
+its first answer. Medians are printed, p99 beside them.
 """
 
 import argparse
@@ -21,8 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from serving import from_pretrained
-from serving.app import EXAMPLES
-from serving.artefact import BUNDLED, LITERT_FILE
+from serving.app.page import EXAMPLES
+from serving.model.artefact import BUNDLED, LITERT_FILE
 from serving.preprocess import decode_grey, fit_to_square
 from tests.app_process import start_app
 from tests.benchmarks.benchmark_load import ask, read_megabytes
@@ -48,11 +50,13 @@ def measure_start(rounds: int) -> None:
     seconds = []
     for _ in range(max(3, rounds // 20)):
         start = time.perf_counter()
-        command = [sys.executable, "-c", "from trainer.cli import app; app()", "serve"]
+        command = [sys.executable, "-c", "from trainer.cli.main import app; app()", "serve"]
         with start_app(command, {**os.environ, "HF_HUB_OFFLINE": "1"}, ROOT) as (url, _process):
             ask(url, EXAMPLES / "glioma.png")
             seconds.append(time.perf_counter() - start)
-    console.print(f"start to first answer: {np.median(seconds):.2f} s (slowest {max(seconds):.2f} s)", highlight=False)
+    console.print(
+        f"start to first answer: {np.median(seconds):.2f} s (slowest {max(seconds):.2f} s)", highlight=False
+    )
 
 
 def measure_latency(rounds: int) -> None:
@@ -60,32 +64,54 @@ def measure_latency(rounds: int) -> None:
     import keras
 
     from trainer.config import load_config
-    from trainer.models import build_model
+    from trainer.models.build import build_model
 
     classifier, config = from_pretrained(), load_config(ROOT / "configs" / "reference_vgg.toml")
     keras.config.set_dtype_policy(config.precision)
     side = config.data.image_size
-    reference = build_model(config.model, side, len(classifier.labels))  # its weights do not change how long it takes
+    reference = build_model(
+        config.model, side, len(classifier.labels)
+    )  # its weights do not change how long it takes
     greys = [decode_grey(path) for path in sorted(EXAMPLES.glob("*.png"))]
     served = [fit_to_square(grey, classifier.config.image_size)[None] for grey in greys]
     published = [fit_to_square(grey, side, "stretch")[None].astype(np.float32) for grey in greys]
     pairs = []
     for number in range(WARM_UP + rounds):
         at = number % len(greys)
-        pairs.append((time_it(lambda at=at: classifier.run(served[at])), time_it(lambda at=at: reference.predict(published[at], verbose=0))))
+        pairs.append(
+            (
+                time_it(lambda at=at: classifier.run(served[at])),
+                time_it(lambda at=at: reference.predict(published[at], verbose=0)),
+            )
+        )
     milliseconds = 1000 * np.array(pairs[WARM_UP:])
     table = Table("batch 1", "p50, ms", "p99, ms", title=f"{rounds} paired rounds")
-    for name, column in zip(("bundled model, LiteRT", "reference_vgg, Keras predict"), milliseconds.T, strict=True):
+    for name, column in zip(
+        ("bundled model, LiteRT", "reference_vgg, Keras predict"), milliseconds.T, strict=True
+    ):
         table.add_row(name, *(f"{np.percentile(column, share):.1f}" for share in (50, 99)))
     slow, fast = (np.percentile(milliseconds, 99, axis=0)[at] for at in (1, 0))
-    table.add_row("times as fast: median of the pairs, and of p99", f"{np.median(milliseconds[:, 1] / milliseconds[:, 0]):.1f}", f"{slow / fast:.1f}")
+    table.add_row(
+        "times as fast: median of the pairs, and of p99",
+        f"{np.median(milliseconds[:, 1] / milliseconds[:, 0]):.1f}",
+        f"{slow / fast:.1f}",
+    )
     console.print(table)
 
 
 def measure_threads(rounds: int) -> None:
     """What threads, interpreters and batches are worth."""
     size = from_pretrained().config.image_size
-    table = Table("threads", "interpreters", "batch", "images a second", "p50, ms", "p99, ms", "MB resident", title="LiteRT, median of the rounds")
+    table = Table(
+        "threads",
+        "interpreters",
+        "batch",
+        "images a second",
+        "p50, ms",
+        "p99, ms",
+        "MB resident",
+        title="LiteRT, median of the rounds",
+    )
     for threads, interpreters in ((1, 1), (2, 1), (1, 2)):
         runs = [_open_interpreter(threads) for _ in range(interpreters)]
         for batch in (1, 8, 32):
@@ -93,9 +119,17 @@ def measure_threads(rounds: int) -> None:
             repeats = max(3, rounds // batch)
             with ThreadPoolExecutor(interpreters) as pool:
                 start = time.perf_counter()
-                seconds = [second for found in pool.map(_time_runs, runs, [images] * interpreters, [repeats] * interpreters) for second in found]
+                seconds = [
+                    second
+                    for found in pool.map(_time_runs, runs, [images] * interpreters, [repeats] * interpreters)
+                    for second in found
+                ]
                 rate = batch * len(seconds) / (time.perf_counter() - start)
-            figures = (f"{rate:.0f}", *(f"{1000 * np.percentile(seconds, share):.1f}" for share in (50, 99)), f"{read_megabytes(os.getpid()):.0f}")
+            figures = (
+                f"{rate:.0f}",
+                *(f"{1000 * np.percentile(seconds, share):.1f}" for share in (50, 99)),
+                f"{read_megabytes(os.getpid()):.0f}",
+            )
             table.add_row(str(threads), str(interpreters), str(batch), *figures)
     console.print(table)
 

@@ -3,9 +3,11 @@
     python tests/benchmarks/benchmark_throughput.py                                        # all four lines
     python tests/benchmarks/benchmark_throughput.py --config default --precision float32   # one of them, in this process
 
-Every round measures the three one after another, so that other work on the machine hits all of them alike; ratios are taken within a round
-and their median is printed. The pictures are synthetic: neither part looks at what is in them. "CPU" is the time of all threads.
-The share of augmentation is the pipeline's CPU time as a share of both together; it includes gathering, casting and copying the batch.
+Every round measures the three one after another, so that other work on the machine hits all of them alike;
+ratios are taken within a round
+and their median is printed. The pictures are synthetic: neither part looks at what is in them. "CPU" is the
+time of all threads. The share of augmentation is the pipeline's CPU time as a share of both together; it
+includes gathering, casting and copying the batch.
 """
 
 import argparse
@@ -25,12 +27,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from trainer.batches import Batch, Shares, TrainingBatches
 from trainer.config import Config, load_config
-from trainer.input_pipeline import Split
-from trainer.learner import Learner
+from trainer.data.batches import Batch, Shares, TrainingBatches
+from trainer.data.input_pipeline import Split
+from trainer.training.learner import Learner
 
-CONFIGS = {"default": None, "reference_vgg": Path(__file__).resolve().parents[2] / "configs" / "reference_vgg.toml"}
+CONFIGS = {
+    "default": None,
+    "reference_vgg": Path(__file__).resolve().parents[2] / "configs" / "reference_vgg.toml",
+}
 PRECISIONS = ("float32", "mixed_bfloat16")
 CLASSES = 4
 IMAGES = 512
@@ -62,12 +67,19 @@ def main() -> None:
         for config in [arguments.config] if arguments.config else CONFIGS:
             for precision in [arguments.precision] if arguments.precision else PRECISIONS:
                 rest = ["--rounds", str(arguments.rounds), "--steps", str(arguments.steps)]
-                subprocess.run([sys.executable, __file__, "--config", config, "--precision", precision, *rest], check=True)
+                subprocess.run(
+                    [sys.executable, __file__, "--config", config, "--precision", precision, *rest],
+                    check=True,
+                )
         return
     path = CONFIGS[arguments.config]
     config = dataclasses.replace(load_config(path) if path else Config(), precision=arguments.precision)
     rounds = measure(config, arguments.rounds, arguments.steps)
-    print_rounds(f"{arguments.config}, {arguments.precision}, {config.data.image_size} px, batch {config.data.batch_size}", rounds)
+    print_rounds(
+        f"{arguments.config}, {arguments.precision}, {config.data.image_size} px, batch"
+        f" {config.data.batch_size}",
+        rounds,
+    )
 
 
 def measure(config: Config, rounds: int, steps: int) -> list[dict[str, Cost]]:
@@ -82,7 +94,12 @@ def measure(config: Config, rounds: int, steps: int) -> list[dict[str, Cost]]:
     keras.config.set_dtype_policy(config.precision)
     learner = Learner(config, tf.distribute.get_strategy(), CLASSES)
     batches = TrainingBatches(
-        draw_pictures(config.data.image_size), CLASSES, config.augmentation, config.seed, Shares(config.data.batch_size), np.ones(CLASSES)
+        draw_pictures(config.data.image_size),
+        CLASSES,
+        config.augmentation,
+        config.seed,
+        Shares(config.data.batch_size),
+        np.ones(CLASSES),
     )
     fixed = [batch for batch in batches.start(0).take(steps)]
 
@@ -133,15 +150,28 @@ def print_rounds(title: str, rounds: list[dict[str, Cost]]) -> None:
     """Print medians, and the two ratios with their range over the rounds."""
     table = Table("", "images/s", "images a CPU-second", title=title)
     for name in rounds[0]:
-        table.add_row(name, *(f"{1 / statistics.median(getattr(one[name], kind) for one in rounds):,.0f}" for kind in ("wall", "cpu")))
+        table.add_row(
+            name,
+            *(
+                f"{1 / statistics.median(getattr(one[name], kind) for one in rounds):,.0f}"
+                for kind in ("wall", "cpu")
+            ),
+        )
     console = Console()
     console.print(table)
     ratios = {
-        "pipeline delivers, as a multiple of what the step consumes": [one["step"].wall / one["pipeline"].wall for one in rounds],
-        "augmentation's share of the CPU time of an epoch, %": [100 * one["pipeline"].cpu / one["both"].cpu for one in rounds],
+        "pipeline delivers, as a multiple of what the step consumes": [
+            one["step"].wall / one["pipeline"].wall for one in rounds
+        ],
+        "augmentation's share of the CPU time of an epoch, %": [
+            100 * one["pipeline"].cpu / one["both"].cpu for one in rounds
+        ],
     }
     for name, values in ratios.items():
-        console.print(f"{name}: {statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})", highlight=False)
+        console.print(
+            f"{name}: {statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})",
+            highlight=False,
+        )
 
 
 if __name__ == "__main__":

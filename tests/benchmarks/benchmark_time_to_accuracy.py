@@ -1,12 +1,13 @@
 """How much CPU time a config needs until validation reaches the published accuracy.
 
-    python tests/benchmarks/benchmark_time_to_accuracy.py configs/reference_vgg.toml --data-dir DIR --out reference.json
-    python tests/benchmarks/benchmark_time_to_accuracy.py configs/default.toml --data-dir DIR --out default.json
+    python tests/benchmarks/benchmark_time_to_accuracy.py configs/reference_vgg.toml --data-dir DIR --out
+    reference.json python tests/benchmarks/benchmark_time_to_accuracy.py configs/default.toml --data-dir DIR
+    --out default.json
 
-Validation is drawn by image, as the published CNN had it: it leaks as the official test split does, so that it can tell when that split's
-98.17 % is reached without looking at it. The test split is scored once, after the last epoch, by `tumor train` itself.
-CPU time is that of the training process, all threads, from its start: reading data, tracing and validation count; other work on the machine
-changes it little. Linux only.
+Validation is drawn by image, as the published CNN had it: it leaks as the official test split does, so that
+it can tell when that split's 98.17 % is reached without looking at it. The test split is scored once, after
+the last epoch, by `tumor train` itself. CPU time is that of the training process, all threads, from its
+start: reading data, tracing and validation count; other work on the machine changes it little. Linux only.
 """
 
 import argparse
@@ -27,14 +28,28 @@ def main() -> None:
     """Train, watch, and write what was seen."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path)
-    parser.add_argument("--data-dir", type=Path, required=True, help="where `tumor build` put tumor_ds/official")
-    parser.add_argument("--out", type=Path, required=True, help="JSON with the figures; the run folder lies beside it")
+    parser.add_argument(
+        "--data-dir", type=Path, required=True, help="where `tumor build` put tumor_ds/official"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="JSON with the figures; the run folder lies beside it"
+    )
     parser.add_argument("--target", type=float, default=TARGET)
     arguments = parser.parse_args()
     run_dir = arguments.out.with_suffix("")
     if run_dir.exists():
-        parser.error(f"{run_dir} exists: a resumed run would hide the time before. Delete it or choose another --out.")
-    command = [sys.executable, "-c", "from trainer.cli import app; app()", "train", str(arguments.config), "--set", "data.validation=by_image"]
+        parser.error(
+            f"{run_dir} exists: a resumed run would hide the time before. Delete it or choose another --out."
+        )
+    command = [
+        sys.executable,
+        "-c",
+        "from trainer.cli.main import app; app()",
+        "train",
+        str(arguments.config),
+        "--set",
+        "data.validation=by_image",
+    ]
     command += ["--data-dir", str(arguments.data_dir), "--run-dir", str(run_dir)]
     process = subprocess.Popen(command)
     epochs = watch(process, run_dir / "history.csv")
@@ -63,7 +78,13 @@ def watch(process: subprocess.Popen, history: Path) -> list[dict[str, float]]:
         spent = read_cpu_minutes(process.pid) or spent
         rows = list(csv.DictReader(history.read_text().splitlines())) if history.exists() else []
         for row in rows[len(epochs) :]:
-            epochs.append({"epoch": int(row["epoch"]) + 1, "val_accuracy": float(row["val_accuracy"]), "cpu_minutes": spent})
+            epochs.append(
+                {
+                    "epoch": int(row["epoch"]) + 1,
+                    "val_accuracy": float(row["val_accuracy"]),
+                    "cpu_minutes": spent,
+                }
+            )
         time.sleep(POLL_SECONDS)
     return epochs
 

@@ -35,5 +35,7 @@ def running_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp
     """The app, started as a user starts it."""
     folder = tmp_path_factory.mktemp("app")
     environment = {**os.environ, "TMPDIR": str(folder), "HF_HUB_OFFLINE": "1"}
-    with start_app([sys.executable, "-c", "from trainer.cli import app; app()", "serve"], environment) as (url, process):
+    with start_app(
+        [sys.executable, "-c", "from trainer.cli.main import app; app()", "serve"], environment
+    ) as (url, process):
         yield RunningApp(url, process, folder)

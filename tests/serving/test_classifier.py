@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from serving import ArtefactError, Classifier, ImageError, from_pretrained
-from serving.app import EXAMPLES
-from serving.artefact import BUNDLED, compute_sha256
-from serving.guard import Verdict
+from serving.app.page import EXAMPLES
+from serving.model.artefact import BUNDLED, compute_sha256
+from serving.model.guard import Verdict
 from serving.preprocess import decode
 
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
@@ -43,9 +43,16 @@ def test_bundled_model_reads_the_examples(classifier, label):
 
 
 def test_sets_grow_with_the_coverage(tmp_path):
-    calibration = json.loads((BUNDLED / "config.json").read_text())["calibration"] | {"prediction_set_thresholds": {"0.95": 0.4, "0.99": 0.001}}
-    prediction = from_pretrained(change_artefact(tmp_path / "artefact", calibration=calibration)).predict(EXAMPLES / "meningioma.png")
-    likely = sorted((label for label, prob in prediction.probabilities.items() if prob >= 0.001), key=lambda label: -prediction.probabilities[label])
+    calibration = json.loads((BUNDLED / "config.json").read_text())["calibration"] | {
+        "prediction_set_thresholds": {"0.95": 0.4, "0.99": 0.001}
+    }
+    prediction = from_pretrained(change_artefact(tmp_path / "artefact", calibration=calibration)).predict(
+        EXAMPLES / "meningioma.png"
+    )
+    likely = sorted(
+        (label for label, prob in prediction.probabilities.items() if prob >= 0.001),
+        key=lambda label: -prediction.probabilities[label],
+    )
     assert prediction.prediction_set == prediction.prediction_sets[0.95] == ("meningioma",)
     assert prediction.prediction_sets[0.99] == tuple(likely)
     assert len(likely) > 1
@@ -58,7 +65,14 @@ def test_every_kind_of_source_gives_the_same_answer(classifier):
     path = EXAMPLES / "glioma.png"
     image = Image.open(path)
     expected = classifier.predict(path).probabilities
-    for source in (str(path), path.read_bytes(), image, np.asarray(image), np.asarray(image.convert("RGB")), decode(path)):
+    for source in (
+        str(path),
+        path.read_bytes(),
+        image,
+        np.asarray(image),
+        np.asarray(image.convert("RGB")),
+        decode(path),
+    ):
         assert classifier.predict(source).probabilities == expected
 
 
@@ -67,7 +81,9 @@ def test_batch_equals_one_by_one(classifier):
     for together, path in zip(classifier.predict_batch(paths), paths, strict=True):
         alone = classifier.predict(path)
         assert together.label == alone.label
-        assert list(together.probabilities.values()) == pytest.approx(list(alone.probabilities.values()), abs=1e-5)
+        assert list(together.probabilities.values()) == pytest.approx(
+            list(alone.probabilities.values()), abs=1e-5
+        )
 
 
 def test_empty_batch(classifier):
@@ -104,10 +120,15 @@ def test_colour_and_emptiness_are_refused_whatever_the_model_says(classifier):
 def test_slice_unlike_training_is_scored_with_wider_sets(tmp_path):
     config = json.loads((BUNDLED / "config.json").read_text())
     narrow, wide = {"0.95": 0.5, "0.99": 0.4}, {"0.95": 0.0, "0.99": 0.0}
-    calibration = config["calibration"] | {"prediction_set_thresholds": narrow, "unlike_prediction_set_thresholds": wide}
+    calibration = config["calibration"] | {
+        "prediction_set_thresholds": narrow,
+        "unlike_prediction_set_thresholds": wide,
+    }
     for threshold, verdict, size in ((1.0, Verdict.like_training, 1), (0.0, Verdict.unlike_training, 4)):
         changes = {"calibration": calibration, "guard": config["guard"] | {"unlike_threshold": threshold}}
-        prediction = from_pretrained(change_artefact(tmp_path / verdict, **changes)).predict(EXAMPLES / "glioma.png")
+        prediction = from_pretrained(change_artefact(tmp_path / verdict, **changes)).predict(
+            EXAMPLES / "glioma.png"
+        )
         assert prediction.verdict is verdict
         assert prediction.in_domain
         assert prediction.label == "glioma"
@@ -164,11 +185,19 @@ def test_bundle_is_small_enough_to_ship():
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("folder", "low", "high"), [("not_brain_mri", 0.95, 1.0), ("other_hospital", 0.0, 0.1)])
-def test_guard_refuses_what_is_no_brain_mri_and_no_other_hospital(classifier, real_data_dir, folder, low, high):
+@pytest.mark.parametrize(
+    ("folder", "low", "high"), [("not_brain_mri", 0.95, 1.0), ("other_hospital", 0.0, 0.1)]
+)
+def test_guard_refuses_what_is_no_brain_mri_and_no_other_hospital(
+    classifier, real_data_dir, folder, low, high
+):
     if not (real_data_dir / folder).is_dir():
         pytest.skip(f"no pictures in {real_data_dir / folder}")
-    paths = [path for path in sorted((real_data_dir / folder).rglob("*")) if path.is_file() and path.suffix != ".txt"]
+    paths = [
+        path
+        for path in sorted((real_data_dir / folder).rglob("*"))
+        if path.is_file() and path.suffix != ".txt"
+    ]
     refused = [prediction.verdict is Verdict.not_brain_mri for prediction in classifier.predict_batch(paths)]
     assert low <= np.mean(refused) <= high
 
@@ -178,6 +207,8 @@ def test_real_test_slices_of_every_class(classifier, real_data_dir):
     with zipfile.ZipFile(real_data_dir / "brain-tumor-mri-dataset.zip") as archive:
         names = [name for name in sorted(archive.namelist()) if name.startswith("Testing/")][::16]
         predictions = classifier.predict_batch([archive.read(name) for name in names])
-    correct = [prediction.label == name.split("/")[1] for prediction, name in zip(predictions, names, strict=True)]
+    correct = [
+        prediction.label == name.split("/")[1] for prediction, name in zip(predictions, names, strict=True)
+    ]
     assert np.mean(correct) > 0.9
     assert sum(prediction.verdict is Verdict.not_brain_mri for prediction in predictions) <= 2

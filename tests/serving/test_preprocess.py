@@ -31,7 +31,9 @@ def test_rgb_becomes_bt601_luma():
 
 def test_share_of_coloured_pixels_is_noted(ramp):
     rgb = np.dstack([ramp, ramp, ramp])
-    assert decode(encode(Image.fromarray(rgb))).coloured == decode(encode(Image.fromarray(ramp))).coloured == 0
+    assert (
+        decode(encode(Image.fromarray(rgb))).coloured == decode(encode(Image.fromarray(ramp))).coloured == 0
+    )
     rgb[:5, :, 0], rgb[:5, :, 2] = 200, 60
     assert decode(encode(Image.fromarray(rgb))).coloured == 0.25
     greyish = np.dstack([ramp, np.minimum(ramp, 235) + 20, ramp]).astype(np.uint8)
@@ -65,7 +67,10 @@ def test_cmyk_jpeg_equals_its_rgb(ramp):
     assert np.abs(decoded.astype(int) - ramp).max() <= 3
 
 
-@pytest.mark.parametrize(("orientation", "turned"), [(1, lambda a: a), (3, lambda a: a[::-1, ::-1]), (6, lambda a: np.rot90(a, -1)), (8, np.rot90)])
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [(1, lambda a: a), (3, lambda a: a[::-1, ::-1]), (6, lambda a: np.rot90(a, -1)), (8, np.rot90)],
+)
 def test_exif_orientation_is_applied(ramp, orientation, turned):
     exif = Image.Exif()
     exif[274] = orientation
@@ -95,7 +100,15 @@ def test_float_array_with_nan_and_infinity():
 def test_path_bytes_image_and_array_agree(tmp_path, ramp, kind):
     path = tmp_path / f"slice.{kind.lower()}"
     path.write_bytes(encode(Image.fromarray(ramp), kind))
-    for source in (path, str(path), path.read_bytes(), Image.fromarray(ramp), ramp, ramp[..., None], np.dstack([ramp] * 3)):
+    for source in (
+        path,
+        str(path),
+        path.read_bytes(),
+        Image.fromarray(ramp),
+        ramp,
+        ramp[..., None],
+        np.dstack([ramp] * 3),
+    ):
         np.testing.assert_array_equal(decode_grey(source), ramp)
 
 
@@ -139,8 +152,16 @@ def test_preprocess_shape_and_type(ramp):
     [
         (b"", "empty"),
         (b"this is no picture", "not a picture"),
-        (encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)), "JPEG")[:700], "damaged"),
-        (encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)))[:2000], "damaged"),
+        (
+            encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)), "JPEG")[
+                :700
+            ],
+            "damaged",
+        ),
+        (
+            encode(Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)))[:2000],
+            "damaged",
+        ),
     ],
 )
 def test_bad_content_is_refused(content, message):
@@ -179,7 +200,10 @@ def test_byte_limit(monkeypatch, ramp):
         decode_grey(encode(Image.fromarray(ramp)))
 
 
-@pytest.mark.parametrize("array", [np.zeros((3,), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8), np.array([["a"]])])
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((3,), np.uint8), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8), np.array([["a"]])],
+)
 def test_array_of_wrong_shape_is_refused(array):
     with pytest.raises(ImageError, match="Expected an array"):
         decode_grey(array)

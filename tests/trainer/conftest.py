@@ -20,9 +20,11 @@ def tiny_overrides() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(dummy_dataset_dir: Path, tiny_overrides: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(
+    dummy_dataset_dir: Path, tiny_overrides: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Run folder of a two-epoch `tumor train` on the dummy data."""
-    from trainer.cli import app
+    from trainer.cli.main import app
 
     folder = tmp_path_factory.mktemp("runs")
     config = folder / "tiny.toml"
@@ -31,7 +33,15 @@ def tiny_run(dummy_dataset_dir: Path, tiny_overrides: list[str], tmp_path_factor
         patch.delenv("WANDB_API_KEY", raising=False)
         patch.delenv("WANDB_MODE", raising=False)
         patch.setenv("HOME", str(folder))
-        arguments = ["train", str(config), *tiny_overrides, "--run-dir", str(folder / "tiny"), "--data-dir", str(dummy_dataset_dir)]
+        arguments = [
+            "train",
+            str(config),
+            *tiny_overrides,
+            "--run-dir",
+            str(folder / "tiny"),
+            "--data-dir",
+            str(dummy_dataset_dir),
+        ]
         result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     (folder / "tiny" / "output.txt").write_text(result.output)

@@ -49,5 +49,9 @@ def check_number(value, text):
 
 def follow(content, pointer):
     for step in pointer.removeprefix("/").split("/"):
-        content = content[int(step)] if isinstance(content, list) else content[step.replace("~1", "/").replace("~0", "~")]
+        content = (
+            content[int(step)]
+            if isinstance(content, list)
+            else content[step.replace("~1", "/").replace("~0", "~")]
+        )
     return content

@@ -69,7 +69,12 @@ def test_a_config_extends_another_section_by_section(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("'run.toml'", "extends itself"), ("'gone.toml'", "Cannot read the config"), ("3", "extends: expected str")]
+    ("name", "message"),
+    [
+        ("'run.toml'", "extends itself"),
+        ("'gone.toml'", "Cannot read the config"),
+        ("3", "extends: expected str"),
+    ],
 )
 def test_a_config_that_extends_nothing_is_refused(tmp_path, name, message):
     (tmp_path / "run.toml").write_text(f"extends = {name}\n")
@@ -79,7 +84,10 @@ def test_a_config_that_extends_nothing_is_refused(tmp_path, name, message):
 
 @pytest.mark.parametrize("variant", ["batchnorm", "inception", "large_kernels", "separable"])
 def test_variants_of_the_published_cnn_differ_in_the_architecture_alone(variant):
-    published, varied = (load_config(CONFIGS[0].parent / name) for name in ("reference_vgg.toml", f"reference_vgg_{variant}.toml"))
+    published, varied = (
+        load_config(CONFIGS[0].parent / name)
+        for name in ("reference_vgg.toml", f"reference_vgg_{variant}.toml")
+    )
     assert varied.model.architecture == f"reference_vgg_{variant}"
     assert dataclasses.replace(varied, model=published.model) == published
 

@@ -17,8 +17,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tumor_ds import LABELS, Builder, archive, facts
-from tumor_ds.pictures import DatasetError, read_grey
+from tumor_ds import LABELS, Builder
+from tumor_ds.collection import archive
+from tumor_ds.collection.pictures import DatasetError, read_grey
+from tumor_ds.grouping import facts
 
 BuildDataset = Callable[..., Path]
 SameDataset = Callable[[Path, Path], None]
@@ -38,7 +40,9 @@ class TumorDsTest(tfds.testing.DatasetBuilderTestCase):
 
     def setUp(self):
         super().setUp()
-        counts = {(split, label): count for split, count in (("Training", 10), ("Testing", 2)) for label in LABELS}
+        counts = {
+            (split, label): count for split, count in (("Training", 10), ("Testing", 2)) for label in LABELS
+        }
         patcher = mock.patch.object(Builder, "EXPECTED_COUNTS", counts)
         patcher.start()
         self.addCleanup(patcher.stop)
@@ -46,7 +50,9 @@ class TumorDsTest(tfds.testing.DatasetBuilderTestCase):
 
 def read_records(data_dir: Path, split: str) -> list[dict]:
     """All records of a split, in the order on disk."""
-    return list(tfds.as_numpy(tfds.load("tumor_ds/official", data_dir=data_dir, split=split, shuffle_files=False)))
+    return list(
+        tfds.as_numpy(tfds.load("tumor_ds/official", data_dir=data_dir, split=split, shuffle_files=False))
+    )
 
 
 def read_all(data_dir: Path) -> list[dict]:
@@ -54,7 +60,10 @@ def read_all(data_dir: Path) -> list[dict]:
 
 
 def read_tfrecords(data_dir: Path) -> dict[str, bytes]:
-    return {path.relative_to(data_dir).as_posix(): path.read_bytes() for path in sorted(data_dir.rglob("*.tfrecord*"))}
+    return {
+        path.relative_to(data_dir).as_posix(): path.read_bytes()
+        for path in sorted(data_dir.rglob("*.tfrecord*"))
+    }
 
 
 def write_zip(folder: Path, target: Path, compression: int = zipfile.ZIP_DEFLATED) -> None:
@@ -138,11 +147,15 @@ def test_loads_by_name(dummy_dataset_dir: Path):
 
 def test_every_file_is_stored_once_in_its_split(dummy_dataset_dir: Path, dummy_data_dir: Path):
     stored = [record["filename"].decode() for record in read_all(dummy_dataset_dir)]
-    assert sorted(stored) == sorted(path.relative_to(dummy_data_dir).as_posix() for path in dummy_data_dir.rglob("*.jpg"))
+    assert sorted(stored) == sorted(
+        path.relative_to(dummy_data_dir).as_posix() for path in dummy_data_dir.rglob("*.jpg")
+    )
     for split, folder in (("train", "Training"), ("validation", "Training"), ("test", "Testing")):
         records = read_records(dummy_dataset_dir, split)
         assert {record["filename"].decode().split("/")[0] for record in records} == {folder}
-        assert Counter(record["label"] for record in records) == dict.fromkeys(range(4), SPLIT_SIZES[split] // 4)
+        assert Counter(record["label"] for record in records) == dict.fromkeys(
+            range(4), SPLIT_SIZES[split] // 4
+        )
 
 
 def test_labels_groups_folds_and_twins_are_those_of_groups_csv(dummy_dataset_dir: Path):
@@ -154,8 +167,12 @@ def test_labels_groups_folds_and_twins_are_those_of_groups_csv(dummy_dataset_dir
         assert record["group"] == int(rows[path]["group"])
         assert record["patient_fold"] == int(rows[path]["patient_fold"] or 0)
         assert record["has_train_twin"] == bool(rows[path]["train_twin"])
-    assert Counter(record["has_train_twin"] for path, record in records.items() if path.startswith("Testing/")) == {True: 4, False: 4}
-    assert not any(record["has_train_twin"] for path, record in records.items() if path.startswith("Training/"))
+    assert Counter(
+        record["has_train_twin"] for path, record in records.items() if path.startswith("Testing/")
+    ) == {True: 4, False: 4}
+    assert not any(
+        record["has_train_twin"] for path, record in records.items() if path.startswith("Training/")
+    )
     assert len({record["patient_fold"] for record in records.values()}) > 2  # known folds and 0
 
 
@@ -173,11 +190,19 @@ def test_a_group_of_several_files_stays_whole(collection: Path, build_dataset: B
     present = {path.relative_to(collection).as_posix() for path in collection.rglob("*.jpg")}
     in_glioma = [path for path in present if path.startswith("Training/glioma/")]
     groups = {known[path].group for path in in_glioma}
-    siblings = sorted(path for path, row in known.items() if path.startswith("Training/glioma/") and row.group in groups and path not in present)
+    siblings = sorted(
+        path
+        for path, row in known.items()
+        if path.startswith("Training/glioma/") and row.group in groups and path not in present
+    )
     assert len(siblings) > 10
     for path in siblings:
         shutil.copy(collection / A_FILE, collection / path)
-    counts = {(split, label): len(list((collection / split / label).iterdir())) for split in archive.SPLIT_FOLDERS for label in LABELS}
+    counts = {
+        (split, label): len(list((collection / split / label).iterdir()))
+        for split in archive.SPLIT_FOLDERS
+        for label in LABELS
+    }
     data_dir = build_dataset(collection, tmp_path / "built", counts)
     train = {record["group"] for record in read_records(data_dir, "train")}
     validation = [record["group"] for record in read_records(data_dir, "validation")]
@@ -201,7 +226,11 @@ def test_pictures_are_grey_at_native_size_and_lossless(dummy_dataset_dir: Path, 
 
 
 def test_zip_and_folder_give_the_same_dataset(
-    dummy_dataset_dir: Path, dummy_data_dir: Path, build_dataset: BuildDataset, assert_same_dataset: SameDataset, tmp_path: Path
+    dummy_dataset_dir: Path,
+    dummy_data_dir: Path,
+    build_dataset: BuildDataset,
+    assert_same_dataset: SameDataset,
+    tmp_path: Path,
 ):
     for name in archive.ZIP_NAMES:
         manual_dir = tmp_path / name.removesuffix(".zip")
@@ -211,11 +240,17 @@ def test_zip_and_folder_give_the_same_dataset(
 
 
 def test_building_twice_gives_the_same_dataset(
-    dummy_dataset_dir: Path, dummy_data_dir: Path, build_dataset: BuildDataset, assert_same_dataset: SameDataset, tmp_path: Path
+    dummy_dataset_dir: Path,
+    dummy_data_dir: Path,
+    build_dataset: BuildDataset,
+    assert_same_dataset: SameDataset,
+    tmp_path: Path,
 ):
     again = build_dataset(dummy_data_dir, tmp_path / "again")
     assert_same_dataset(dummy_dataset_dir, again)
-    assert read_tfrecords(again) == read_tfrecords(dummy_dataset_dir)  # within one process even the bytes; see digest_examples
+    assert read_tfrecords(again) == read_tfrecords(
+        dummy_dataset_dir
+    )  # within one process even the bytes; see digest_examples
 
 
 def test_another_process_builds_the_same_dataset(
@@ -235,15 +270,33 @@ builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual
 """
     seed = "1" if os.environ.get("PYTHONHASHSEED") == "0" else "0"
     environment = os.environ | {"PYTHONHASHSEED": seed, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert_same_dataset(dummy_dataset_dir, tmp_path)
 
 
 def test_what_desktops_leave_behind_is_ignored(
-    collection: Path, dummy_dataset_dir: Path, build_dataset: BuildDataset, assert_same_dataset: SameDataset, tmp_path: Path
+    collection: Path,
+    dummy_dataset_dir: Path,
+    build_dataset: BuildDataset,
+    assert_same_dataset: SameDataset,
+    tmp_path: Path,
 ):
-    clutter = (".DS_Store", "Training/.DS_Store", "Training/glioma/.DS_Store", "Testing/glioma/Thumbs.db", f"__MACOSX/{A_FILE}")
+    clutter = (
+        ".DS_Store",
+        "Training/.DS_Store",
+        "Training/glioma/.DS_Store",
+        "Testing/glioma/Thumbs.db",
+        f"__MACOSX/{A_FILE}",
+    )
     for name in clutter:
         (collection / name).parent.mkdir(parents=True, exist_ok=True)
         (collection / name).write_bytes(b"no picture")
@@ -286,7 +339,9 @@ def test_kaggles_own_counts_are_the_default(dummy_data_dir: Path, tmp_path: Path
         ("Testing/Te-gl_0010.jpg", "different depths"),
     ],
 )
-def test_an_unknown_folder_is_refused(collection: Path, assert_refused: Callable[..., str], name: str, complaint: str):
+def test_an_unknown_folder_is_refused(
+    collection: Path, assert_refused: Callable[..., str], name: str, complaint: str
+):
     (collection / name).parent.mkdir(exist_ok=True)
     shutil.copy(collection / A_FILE, collection / name)
     assert complaint in assert_refused(collection, name)
@@ -294,7 +349,9 @@ def test_an_unknown_folder_is_refused(collection: Path, assert_refused: Callable
 
 @pytest.mark.parametrize("name", [A_FILE, LAST_SPLIT_FILE])
 @pytest.mark.parametrize("share_kept", [0.0, 0.8])
-def test_a_truncated_image_is_refused(collection: Path, assert_refused: Callable[..., str], name: str, share_kept: float):
+def test_a_truncated_image_is_refused(
+    collection: Path, assert_refused: Callable[..., str], name: str, share_kept: float
+):
     content = (collection / name).read_bytes()
     (collection / name).write_bytes(content[: int(share_kept * len(content))])
     assert "Cannot decode" in assert_refused(collection, name)
@@ -326,7 +383,9 @@ def test_half_a_collection_is_refused(collection: Path, assert_refused: Callable
 
 
 @pytest.mark.parametrize("share_kept", [0.0, 0.5, 0.99])
-def test_a_truncated_zip_is_refused(dummy_data_dir: Path, assert_refused: Callable[..., str], tmp_path: Path, share_kept: float):
+def test_a_truncated_zip_is_refused(
+    dummy_data_dir: Path, assert_refused: Callable[..., str], tmp_path: Path, share_kept: float
+):
     manual_dir = tmp_path / "zipped"
     manual_dir.mkdir()
     target = manual_dir / archive.ZIP_NAMES[0]
@@ -365,7 +424,9 @@ def test_a_refused_build_leaves_an_earlier_one_alone(
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("CMYK", 4)])
 def test_read_grey_gives_one_channel(mode: str, channels: int):
     pixels = np.random.default_rng(0).integers(0, 256, (7, 5, channels), dtype=np.uint8)
-    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels, mode=None if mode != "CMYK" else mode)
+    image = Image.fromarray(
+        pixels[..., 0] if channels == 1 else pixels, mode=None if mode != "CMYK" else mode
+    )
     buffer = io.BytesIO()
     image.save(buffer, "JPEG")
     grey = read_grey("picture.jpg", lambda _: buffer.getvalue())

@@ -14,9 +14,11 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tumor_ds import LABELS, Builder, kaggle, splits
-from tumor_ds.facts import load_facts
-from tumor_ds.pictures import DatasetError
+from tumor_ds import LABELS, Builder
+from tumor_ds.collection import kaggle
+from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.grouping import splits
+from tumor_ds.grouping.facts import load_facts
 
 BuildDataset = Callable[..., Path]
 
@@ -25,7 +27,10 @@ def read_records(data_dir: Path, name: str) -> dict[str, list[dict]]:
     """All records of a dataset by split, each with its file name as text."""
     datasets = tfds.load(name, data_dir=data_dir, shuffle_files=False)
     found = {split: list(tfds.as_numpy(dataset)) for split, dataset in datasets.items()}
-    return {split: [record | {"filename": record["filename"].decode()} for record in records] for split, records in found.items()}
+    return {
+        split: [record | {"filename": record["filename"].decode()} for record in records]
+        for split, records in found.items()
+    }
 
 
 def draw(seed: int, side: int = 40) -> Image.Image:
@@ -46,20 +51,29 @@ def own_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(10):
             original = draw(first + number)
             save(original, root / "train" / label / f"{number}.png")
-            copy = original.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if number % 2 else original.resize((64, 64))
+            copy = (
+                original.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+                if number % 2
+                else original.resize((64, 64))
+            )
             save(copy, root / "test" / label / f"{number}.JPG")
     return root
 
 
 @pytest.fixture(scope="module")
-def own_dataset_dir(own_pictures: Path, build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_dataset_dir(
+    own_pictures: Path, build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     return build_dataset(own_pictures, tmp_path_factory.mktemp("own_dataset"), config="folder")
 
 
 # Protocols
 
 
-@pytest.mark.parametrize(("config", "names"), [("grouped", ["test", "train", "validation"]), ("patient", sorted(splits.PATIENT_SHARES))])
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [("grouped", ["test", "train", "validation"]), ("patient", sorted(splits.PATIENT_SHARES))],
+)
 def test_protocols_use_every_picture_and_keep_groups_whole(
     dummy_data_dir: Path, build_dataset: BuildDataset, tmp_path: Path, config: str, names: list[str]
 ):
@@ -72,7 +86,9 @@ def test_protocols_use_every_picture_and_keep_groups_whole(
     assert all(row["group"] == facts[row["filename"]].group for rows in records.values() for row in rows)
     assert not any(row["has_train_twin"] for rows in records.values() for row in rows)
     if config == "patient":
-        assert all(row["patient_fold"] in (0, int(name[-1])) for name, rows in records.items() for row in rows)
+        assert all(
+            row["patient_fold"] in (0, int(name[-1])) for name, rows in records.items() for row in rows
+        )
 
 
 def test_version_2_is_built_as_itself_with_computed_groups(build_dataset: BuildDataset, tmp_path: Path):
@@ -80,8 +96,14 @@ def test_version_2_is_built_as_itself_with_computed_groups(build_dataset: BuildD
     collection = tmp_path / "collection"
     for number, label in enumerate(LABELS):
         for index in range(10):
-            save(draw(100 * number + index), collection / "Training" / label / f"Tr-aug-{label[:2]}_{index:04}.jpg")
-        save(draw(100 * number).transpose(Image.Transpose.ROTATE_90), collection / "Testing" / label / f"Te-{label[:2]}_0000.jpg")
+            save(
+                draw(100 * number + index),
+                collection / "Training" / label / f"Tr-aug-{label[:2]}_{index:04}.jpg",
+            )
+        save(
+            draw(100 * number).transpose(Image.Transpose.ROTATE_90),
+            collection / "Testing" / label / f"Te-{label[:2]}_0000.jpg",
+        )
         save(draw(100 * number + 50), collection / "Testing" / label / f"Te-{label[:2]}_0001.jpg")
     with mock.patch.object(Builder, "EXPECTED_TOTALS", {"Training": 40, "Testing": 8}):
         data_dir = build_dataset(collection, tmp_path / "built", version="2.*.*")
@@ -121,7 +143,9 @@ def test_own_classes_are_known_when_the_dataset_is_loaded_again(own_dataset_dir:
     assert label.int2str(record["label"]) == record["filename"].split("/")[1]
 
 
-def test_own_zip_without_splits(own_pictures: Path, own_dataset_dir: Path, build_dataset: BuildDataset, tmp_path: Path):
+def test_own_zip_without_splits(
+    own_pictures: Path, own_dataset_dir: Path, build_dataset: BuildDataset, tmp_path: Path
+):
     """The pictures of `train` alone, zipped below two folders: CLASS/FILE."""
     manual_dir = tmp_path / "manual"
     manual_dir.mkdir()
@@ -130,7 +154,9 @@ def test_own_zip_without_splits(own_pictures: Path, own_dataset_dir: Path, build
             archive.write(path, f"a/b/{path.parent.name}/{path.name}")
     records = read_records(build_dataset(manual_dir, tmp_path / "built", config="folder"), "tumor_ds/folder")
     assert {split: len(rows) for split, rows in records.items()} == {"train": 14, "validation": 2, "test": 4}
-    assert {row["filename"] for rows in records.values() for row in rows} == {f"{label}/{n}.png" for label in ("ill", "well") for n in range(10)}
+    assert {row["filename"] for rows in records.values() for row in rows} == {
+        f"{label}/{n}.png" for label in ("ill", "well") for n in range(10)
+    }
 
 
 def test_own_pictures_must_be_named(build_dataset: BuildDataset, tmp_path: Path):
@@ -138,7 +164,9 @@ def test_own_pictures_must_be_named(build_dataset: BuildDataset, tmp_path: Path)
         build_dataset(None, tmp_path, config="folder")
 
 
-def test_own_pictures_are_not_taken_from_the_directory_of_all_datasets(build_dataset: BuildDataset, own_pictures: Path, tmp_path: Path):
+def test_own_pictures_are_not_taken_from_the_directory_of_all_datasets(
+    build_dataset: BuildDataset, own_pictures: Path, tmp_path: Path
+):
     shutil.copytree(own_pictures, tmp_path / "downloads" / "manual")
     with pytest.raises(DatasetError, match="name their zip or folder"):
         build_dataset(None, tmp_path, config="folder")
@@ -208,20 +236,26 @@ def downloads(dummy_data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[int
     return asked
 
 
-def test_without_a_manual_directory_the_collection_is_downloaded(build_dataset: BuildDataset, downloads: list[int], tmp_path: Path):
+def test_without_a_manual_directory_the_collection_is_downloaded(
+    build_dataset: BuildDataset, downloads: list[int], tmp_path: Path
+):
     records = read_records(build_dataset(None, tmp_path), "tumor_ds/official")
     assert downloads == [1]
     assert sum(map(len, records.values())) == 48
 
 
-def test_a_named_manual_directory_that_is_empty_is_no_reason_to_download(build_dataset: BuildDataset, downloads: list[int], tmp_path: Path):
+def test_a_named_manual_directory_that_is_empty_is_no_reason_to_download(
+    build_dataset: BuildDataset, downloads: list[int], tmp_path: Path
+):
     (tmp_path / "manual").mkdir()
     with pytest.raises(DatasetError, match="does not exist or is empty"):
         build_dataset(tmp_path / "manual", tmp_path / "built")
     assert downloads == []
 
 
-def test_files_of_other_datasets_in_the_shared_directory_are_left_alone(build_dataset: BuildDataset, downloads: list[int], tmp_path: Path):
+def test_files_of_other_datasets_in_the_shared_directory_are_left_alone(
+    build_dataset: BuildDataset, downloads: list[int], tmp_path: Path
+):
     manual_dir = tmp_path / "downloads" / "manual"
     save(draw(0), manual_dir / "other" / "ill" / "0.png")
     for name in ("imagenet.zip", "other.zip"):
@@ -249,7 +283,11 @@ def test_kaggles_files_are_taken_from_the_shared_directory(
 
 @pytest.mark.parametrize("content", [None, b"no picture"])
 def test_wrong_files_in_the_cache_are_told_with_the_folder_to_delete(
-    dummy_data_dir: Path, build_dataset: BuildDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+    dummy_data_dir: Path,
+    build_dataset: BuildDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None,
 ):
     """The client takes its cache for complete for ever: a missing file, and one that cannot be decoded."""
     cache = Path(shutil.copytree(dummy_data_dir, tmp_path / "cache"))
@@ -267,7 +305,9 @@ def test_wrong_files_in_the_cache_are_told_with_the_folder_to_delete(
 
 
 def test_each_version_and_config_describes_itself(own_dataset_dir: Path, tmp_path: Path):
-    first, second = (Builder(config="official", version=version, data_dir=tmp_path).info for version in ("1.1.0", "2.0.0"))
+    first, second = (
+        Builder(config="official", version=version, data_dir=tmp_path).info for version in ("1.1.0", "2.0.0")
+    )
     assert (first.description.startswith("7,023 slices"), "2645886" in first.citation) == (True, True)
     assert "version 2 of Kaggle's" in second.description
     assert "7,023" not in second.description
@@ -282,7 +322,9 @@ def test_each_version_and_config_describes_itself(own_dataset_dir: Path, tmp_pat
 
 
 @pytest.fixture(scope="module")
-def array_record_dir(dummy_data_dir: Path, build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def array_record_dir(
+    dummy_data_dir: Path, build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     return build_dataset(dummy_data_dir, tmp_path_factory.mktemp("array_record"), file_format="array_record")
 
 
@@ -296,11 +338,19 @@ def test_array_record_holds_the_same(array_record_dir: Path, dummy_dataset_dir: 
         for one, other in zip(source, records, strict=True):
             np.testing.assert_array_equal(one["image"], other["image"])
             assert one["filename"].decode() == other["filename"]
-            assert all(one[name] == other[name] for name in ("label", "group", "patient_fold", "has_train_twin"))
+            assert all(
+                one[name] == other[name] for name in ("label", "group", "patient_fold", "has_train_twin")
+            )
 
 
 def test_as_supervised(dummy_dataset_dir: Path):
-    image, label = next(iter(tfds.as_numpy(tfds.load("tumor_ds/official", data_dir=dummy_dataset_dir, split="test", as_supervised=True))))
+    image, label = next(
+        iter(
+            tfds.as_numpy(
+                tfds.load("tumor_ds/official", data_dir=dummy_dataset_dir, split="test", as_supervised=True)
+            )
+        )
+    )
     assert image.dtype == np.uint8
     assert image.shape[-1] == 1
     assert 0 <= label < 4
@@ -308,7 +358,12 @@ def test_as_supervised(dummy_dataset_dir: Path):
 
 def test_slices_add_up_to_the_split(dummy_dataset_dir: Path):
     def names(split: str) -> list[str]:
-        return [record["filename"].decode() for record in tfds.as_numpy(tfds.load("tumor_ds/official", data_dir=dummy_dataset_dir, split=split))]
+        return [
+            record["filename"].decode()
+            for record in tfds.as_numpy(
+                tfds.load("tumor_ds/official", data_dir=dummy_dataset_dir, split=split)
+            )
+        ]
 
     assert len(names("train[:25%]")) == 9
     assert names("train[:25%]") + names("train[25%:]") == names("train")
@@ -327,7 +382,15 @@ def test_as_dataframe(dummy_dataset_dir: Path):
 def test_batching_with_a_fixed_size(dummy_dataset_dir: Path):
     """Pictures differ in size, so users resize; everything else batches as it is."""
     dataset = tfds.load("tumor_ds/official", data_dir=dummy_dataset_dir, split="train")
-    batch = next(iter(tfds.as_numpy(dataset.map(lambda record: {name: record[name] for name in record if name != "image"}).batch(36))))
+    batch = next(
+        iter(
+            tfds.as_numpy(
+                dataset.map(lambda record: {name: record[name] for name in record if name != "image"}).batch(
+                    36
+                )
+            )
+        )
+    )
     assert {name: values.shape for name, values in batch.items()} == dict.fromkeys(batch, (36,))
 
 

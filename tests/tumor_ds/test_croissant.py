@@ -21,9 +21,9 @@ from mlcroissant._src.operation_graph.operations import extract
 from PIL import Image
 
 from tumor_ds import Builder, croissant
-from tumor_ds.archive import ZIP_NAMES
-from tumor_ds.pictures import DatasetError
-from tumor_ds.versions import build_url
+from tumor_ds.collection.archive import ZIP_NAMES
+from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.versions import build_url
 
 FACTS = ("split", "label", "group", "patient_fold", "has_train_twin")
 SPLITS = ("train", "validation", "test")
@@ -47,7 +47,10 @@ class Built:
         found, label = {}, self.builder.info.features["label"]
         for split in self.builder.info.splits:
             for record in tfds.as_numpy(self.builder.as_dataset(split=split)):
-                found[record["filename"].decode()] = record | {"split": split, "label": label.int2str(record["label"])}
+                found[record["filename"].decode()] = record | {
+                    "split": split,
+                    "label": label.int2str(record["label"]),
+                }
         return found
 
     @functools.cached_property
@@ -98,7 +101,12 @@ def write_own_zip(dummy_data_dir: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module", params=["official", "grouped", "patient", "version 2", "folder"])
-def built(request: pytest.FixtureRequest, dummy_data_dir: Path, dummy_counts: Mapping, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(
+    request: pytest.FixtureRequest,
+    dummy_data_dir: Path,
+    dummy_counts: Mapping,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Built:
     """Each config built from a zip of the dummy pictures."""
     folder, name = tmp_path_factory.mktemp("built"), request.param
     if name == "folder":
@@ -111,7 +119,10 @@ def built(request: pytest.FixtureRequest, dummy_data_dir: Path, dummy_counts: Ma
     if name != "version 2":
         with mock.patch.object(Builder, "EXPECTED_COUNTS", dummy_counts):
             return build(name, source, folder / "data")
-    totals = {split: sum(count for (of, _), count in dummy_counts.items() if of == split) for split in ("Training", "Testing")}
+    totals = {
+        split: sum(count for (of, _), count in dummy_counts.items() if of == split)
+        for split in ("Training", "Testing")
+    }
     with mock.patch.object(Builder, "EXPECTED_TOTALS", totals):
         return build("official", source, folder / "data", "2.0.0")
 
@@ -134,8 +145,14 @@ def load(path: Path, zipped: Path | None = None) -> mlc.Dataset:
 
 def read_croissant(dataset: mlc.Dataset) -> list[dict]:
     """The records as mlcroissant gives them, with text for bytes and short names."""
-    records = [{name.removeprefix("pictures/"): value for name, value in record.items()} for record in dataset.records("pictures")]
-    return [{name: value.decode() if isinstance(value, bytes) else value for name, value in record.items()} for record in records]
+    records = [
+        {name.removeprefix("pictures/"): value for name, value in record.items()}
+        for record in dataset.records("pictures")
+    ]
+    return [
+        {name: value.decode() if isinstance(value, bytes) else value for name, value in record.items()}
+        for record in records
+    ]
 
 
 def test_mlcroissant_reads_what_tfds_stores(built: Built):
@@ -158,7 +175,9 @@ def test_labels_and_splits_are_listed(built: Built):
     assert labels == dict(enumerate(built.builder.info.features["label"].names))
     splits = list(dataset.records("splits"))
     assert [split["splits/name"] for split in splits] == list(built.builder.info.splits)
-    assert all(("splits/url" in split) == (split["splits/name"] in SPLITS) for split in splits)  # Croissant has no address for a fold
+    assert all(
+        ("splits/url" in split) == (split["splits/name"] in SPLITS) for split in splits
+    )  # Croissant has no address for a fold
     listed = {record_set.id: record_set for record_set in dataset.metadata.record_sets}
     assert [str(kind) for kind in listed["labels"].data_types] == ["https://schema.org/Enumeration"]
     assert mlc.DataType.SPLIT in listed["splits"].data_types
@@ -172,8 +191,12 @@ def test_records_csv_counts_as_tfds_does(built: Built):
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["filename", *FACTS]
     assert [row["filename"] for row in rows] == sorted(built.records)
-    assert Counter(row["split"] for row in rows) == {name: split.num_examples for name, split in built.builder.info.splits.items()}
-    assert {row["filename"]: row["label"] for row in rows} == {name: record["label"] for name, record in built.records.items()}
+    assert Counter(row["split"] for row in rows) == {
+        name: split.num_examples for name, split in built.builder.info.splits.items()
+    }
+    assert {row["filename"]: row["label"] for row in rows} == {
+        name: record["label"] for name, record in built.records.items()
+    }
 
 
 def test_files_are_named_with_their_checksums(built: Built):
@@ -184,7 +207,9 @@ def test_files_are_named_with_their_checksums(built: Built):
     assert zipped.content_size == f"{built.source.stat().st_size} B"
     assert zipped.content_url == built.source.name  # not Kaggle's: the checksum is that of this zip
     assert (build_url(int(built.builder.version.major)) in zipped.description) == (not built.is_own)
-    assert pictures.encoding_formats == (["image/jpeg", "image/png", "image/tiff"] if built.is_own else ["image/jpeg"])
+    assert pictures.encoding_formats == (
+        ["image/jpeg", "image/png", "image/tiff"] if built.is_own else ["image/jpeg"]
+    )
 
 
 def test_metadata(built: Built):
@@ -194,7 +219,10 @@ def test_metadata(built: Built):
     assert document["isLiveDataset"] is False
     assert document["conformsTo"][0] == "http://mlcommons.org/croissant/1.0"
     assert document["rai:dataUseCases"][1] == "Not a medical device; not for diagnosis."
-    assert ", ".join(f"{name} {split.num_examples}" for name, split in built.builder.info.splits.items()) in document["description"]
+    assert (
+        ", ".join(f"{name} {split.num_examples}" for name, split in built.builder.info.splits.items())
+        in document["description"]
+    )
     if built.is_own:
         assert "kaggle" not in built.path.read_text().lower()
         assert document["license"] == "As given by the owner of the pictures."
@@ -217,7 +245,9 @@ def test_without_a_zip_the_facts_stand_alone(built: Built, tmp_path: Path):
     assert dataset.metadata.ctx.issues.errors == set()
     assert [file.id for file in dataset.metadata.distribution] == ["records.csv"]
     facts = {record.pop("filename"): record for record in read_croissant(dataset)}
-    assert facts == {filename: {name: record[name] for name in FACTS} for filename, record in built.records.items()}
+    assert facts == {
+        filename: {name: record[name] for name in FACTS} for filename, record in built.records.items()
+    }
     croissant.write_croissant(built.builder, built.source)
     assert {name: built.path.with_name(name).read_bytes() for name in before} == before
 
@@ -265,7 +295,9 @@ def test_a_dataset_that_is_not_built_is_refused(tmp_path: Path):
 def test_tfds_reads_the_features(official: Builder):
     """It cannot build from it: mlcroissant 1.1 filters by split only where the split is part of a file's path."""
     path = croissant.write_croissant(official, None)
-    builder = tfds.dataset_builders.CroissantBuilder(jsonld=path, file_format="array_record", data_dir=path.parent)
+    builder = tfds.dataset_builders.CroissantBuilder(
+        jsonld=path, file_format="array_record", data_dir=path.parent
+    )
     assert str(builder.version) == "1.1.0"
     assert set(builder.info.features) == {"filename", *FACTS}
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tests.make_groups import join_rows
-from tumor_ds.archive import find_source, open_collection
-from tumor_ds.duplicates import Duplicates, find_duplicates, match_twins
-from tumor_ds.facts import GROUPS_CSV
-from tumor_ds.pictures import read_grey
+from tumor_ds.collection.archive import find_source, open_collection
+from tumor_ds.collection.pictures import read_grey
+from tumor_ds.grouping.duplicates import Duplicates, find_duplicates, match_twins
+from tumor_ds.grouping.facts import GROUPS_CSV
 
 pytestmark = pytest.mark.real_data
 
@@ -40,18 +40,31 @@ def records(real_dataset_dir: Path) -> dict[str, list[dict]]:
         for record in tfds.as_numpy(dataset):
             image = record.pop("image")
             found[split].append(
-                record | {"shape": image.shape, "dtype": image.dtype, "has_contrast": image.min() < image.max(), "pixels": image.tobytes()}
+                record
+                | {
+                    "shape": image.shape,
+                    "dtype": image.dtype,
+                    "has_contrast": image.min() < image.max(),
+                    "pixels": image.tobytes(),
+                }
             )
     return found
 
 
 def test_sizes_of_the_splits(records):
-    assert {split: len(rows) for split, rows in records.items()} == {"train": 5141, "validation": 571, "test": 1311}
+    assert {split: len(rows) for split, rows in records.items()} == {
+        "train": 5141,
+        "validation": 571,
+        "test": 1311,
+    }
     assert len(records["train"]) + len(records["validation"]) == 5712
 
 
 def test_counts_by_label_and_split(records):
-    counts = {split: {LABELS[label]: count for label, count in Counter(row["label"] for row in rows).items()} for split, rows in records.items()}
+    counts = {
+        split: {LABELS[label]: count for label, count in Counter(row["label"] for row in rows).items()}
+        for split, rows in records.items()
+    }
     assert counts == {
         "train": {"glioma": 1189, "meningioma": 1206, "notumor": 1435, "pituitary": 1311},
         "validation": {"glioma": 132, "meningioma": 133, "notumor": 160, "pituitary": 146},
@@ -146,21 +159,38 @@ def test_pixel_identical_test_images(found: Duplicates, rows: list[dict[str, str
     assert count_labels(rows, identical) == {"meningioma": 106, "notumor": 105, "pituitary": 5}
 
 
-def test_test_images_with_a_near_twin_are_those_of_groups_csv(found: Duplicates, rows: list[dict[str, str]], in_testing: np.ndarray):
+def test_test_images_with_a_near_twin_are_those_of_groups_csv(
+    found: Duplicates, rows: list[dict[str, str]], in_testing: np.ndarray
+):
     twins = match_twins(found, in_testing, ~in_testing)
-    assert count_labels(rows, twins.partner >= 0) == {"glioma": 81, "meningioma": 289, "notumor": 403, "pituitary": 219}
+    assert count_labels(rows, twins.partner >= 0) == {
+        "glioma": 81,
+        "meningioma": 289,
+        "notumor": 403,
+        "pituitary": 219,
+    }
     assert [bool(row["train_twin"]) for row in rows] == (twins.partner >= 0).tolist()
 
 
 def test_every_pair_of_groups_csv_is_found_with_its_transform(found: Duplicates, rows: list[dict[str, str]]):
     place = {row["path"]: index for index, row in enumerate(rows)}
     pairs = found.pairs
-    transforms = dict(zip(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True), pairs.transform.tolist(), strict=True))
+    transforms = dict(
+        zip(
+            zip(pairs.first.tolist(), pairs.second.tolist(), strict=True),
+            pairs.transform.tolist(),
+            strict=True,
+        )
+    )
     with_twin = [row for row in rows if row["train_twin"]]
     assert len(with_twin) == 992
     for row in with_twin:
-        first, second = sorted((found.identical[place[row["path"]]], found.identical[place[row["train_twin"]]]))
-        assert (0 if first == second else transforms[first, second]) == int(row["twin_transform"]), row["path"]
+        first, second = sorted(
+            (found.identical[place[row["path"]]], found.identical[place[row["train_twin"]]])
+        )
+        assert (0 if first == second else transforms[first, second]) == int(row["twin_transform"]), row[
+            "path"
+        ]
 
 
 def test_no_computed_group_mixes_patients_of_two_folds(found: Duplicates, rows: list[dict[str, str]]):
@@ -180,7 +210,8 @@ def test_no_twins_in_two_groups_of_groups_csv(real_data_dir: Path, rows: list[di
 # The command line of TFDS
 
 
-# Runs a console script and writes CPU seconds and peak resident kilobytes. `ru_maxrss` would count the parent before the exec.
+# Runs a console script and writes CPU seconds and peak resident kilobytes. `ru_maxrss` would count the parent
+# before the exec.
 MEASURE = """
 import pathlib, re, runpy, sys, time
 out, *sys.argv = sys.argv[1:]
@@ -192,12 +223,32 @@ finally:
 """
 
 
-def test_the_tfds_command_line_builds_the_same_dataset(real_data_dir: Path, real_dataset_dir: Path, digest_examples: DigestExamples, tmp_path: Path):
+def test_the_tfds_command_line_builds_the_same_dataset(
+    real_data_dir: Path, real_dataset_dir: Path, digest_examples: DigestExamples, tmp_path: Path
+):
     tfds = Path(sys.executable).with_name("tfds")
-    build = [str(tfds), "build", "tumor_ds", "--config", "official", "--manual_dir", str(real_data_dir.resolve()), "--data_dir", str(tmp_path)]
+    build = [
+        str(tfds),
+        "build",
+        "tumor_ds",
+        "--config",
+        "official",
+        "--manual_dir",
+        str(real_data_dir.resolve()),
+        "--data_dir",
+        str(tmp_path),
+    ]
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "cost"), *build]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT_SECONDS, check=False)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_SECONDS,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     cpu_seconds, kilobytes = map(float, (tmp_path / "cost").read_text().split())
     assert cpu_seconds < 60

@@ -1,0 +1,1 @@
+"""`tumor predict` and `tumor serve`."""

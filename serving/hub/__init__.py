@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: fetch a model, publish one, and a Space beside it."""

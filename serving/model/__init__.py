@@ -1,0 +1,1 @@
+"""The artefact and what runs it: arrays in, arrays out."""

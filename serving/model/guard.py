@@ -1,0 +1,276 @@
+"""The input guard: is this a brain MRI slice, and is it like those the model was trained on?
+
+Goes in: the embedding of a picture, the picture as the model sees it, and how much of it had a colour. Comes
+    out: a verdict and a reason.
+
+Three measures of how strange a picture is, each 1 where one in fifty varied brain slices (see
+`trainer.fitting.guard`) is as strange:
+    1. content: a linear classifier on the embedding, fitted on brain slices against drawn outliers.
+    2. shape: a small network on edges and brightness by region, fitted on the same; it knows nothing of the
+       model.
+    3. distance: how far the embedding lies from what the training embeddings span.
+What exceeds 0 is added up like the sides of a box, and refused where it is too long. A classifier finds what
+resembles the outliers it has seen, a distance also what resembles nothing; neither is enough alone. A slice
+is unlike the training slices by its distance alone.
+"""
+
+import base64
+import enum
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+# From this share of coloured pixels on a picture is no MRI: MRI is grey, but a viewer may have drawn a
+# coloured line or letter on it.
+COLOURED_LIMIT = 0.05
+# Grey levels between the 1st and the 99th percentile below which there is nothing to see.
+BLANK_LEVELS = 4
+SHAPE_SIDE, SHAPE_CELLS, SHAPE_ANGLES = 96, 8, 8
+SHAPE_FEATURES = SHAPE_CELLS**2 * (SHAPE_ANGLES + 2)
+_DTYPES = ("<f2", "<f4")
+
+
+class Verdict(enum.StrEnum):
+    """What the guard says of a picture."""
+
+    like_training = enum.auto()
+    """A brain MRI slice like those the model was trained on: scored."""
+    unlike_training = enum.auto()
+    """A brain MRI slice unlike them: scored, with a warning and wider prediction sets."""
+    not_brain_mri = enum.auto()
+    """No brain MRI slice: refused."""
+
+
+COLOURED = "It is a colour picture, and MRI slices are grey."
+BLANK = "It is empty: nearly all of it has one grey level."
+# In the order of the measures.
+REFUSALS = (
+    "What it shows does not look like a slice of a brain MRI.",
+    "Its outline and texture are not those of a head in MRI.",
+    "It resembles nothing that the model was trained on.",
+)
+UNLIKE = (
+    "It differs from the pictures that the model was trained on, so the answer is less certain than it looks."
+)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The fitted numbers.
+
+    Attributes:
+        content_weights: float32 (d,), of the embedding.
+        content_bias: added to their product.
+        hidden_weights: float32 (SHAPE_FEATURES, h), first layer of the shape network.
+        hidden_bias: float32 (h,).
+        shape_weights: float32 (h,), its last layer.
+        shape_bias: added to their product.
+        directions: float32 (k, d), orthonormal rows: principal directions of the training embeddings.
+        centres: float32 (3,), of the measures on varied brain slices.
+        spreads: float32 (3,), above 0: what one in fifty of them exceeds the centre by.
+        unlike_threshold: distance, [0, 1], above which a slice is unlike the training slices.
+        refusal_threshold: strangeness, above 0, above which a picture is no brain MRI.
+    """
+
+    content_weights: np.ndarray
+    content_bias: float
+    hidden_weights: np.ndarray
+    hidden_bias: np.ndarray
+    shape_weights: np.ndarray
+    shape_bias: float
+    directions: np.ndarray
+    centres: np.ndarray
+    spreads: np.ndarray
+    unlike_threshold: float
+    refusal_threshold: float
+
+
+def compute_distances(embeddings: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Share of the embedding that the principal directions of the training embeddings cannot express.
+
+    Source: the residual of ViM, Wang et al. 2022 (arXiv:2203.10807), section 4.1, divided by the length of
+    the embedding, so that it is the sine of the angle to the subspace of the training data and needs no unit.
+
+    Args:
+        embeddings: float32 (n, d).
+        directions: float32 (k, d), orthonormal rows.
+
+    Returns:
+        float32 (n,), [0, 1]: 0 where the training data explain the picture wholly, 1 where not at all.
+    """
+    lengths = np.linalg.norm(embeddings, axis=1)
+    residuals = np.linalg.norm(embeddings - (embeddings @ directions.T) @ directions, axis=1)
+    return np.where(lengths > 0, residuals / np.maximum(lengths, 1e-12), 1.0).clip(0.0, 1.0)
+
+
+def compute_shape_features(images: np.ndarray) -> np.ndarray:
+    """Edges by direction, and mean and deviation of brightness, in 8 x 8 regions.
+
+    Source: histograms of oriented gradients, Dalal and Triggs 2005 (doi:10.1109/CVPR.2005.177), normalised
+    over the whole picture.
+
+    Args:
+        images: uint8 (n, size, size, 1), [0, 255].
+
+    Returns:
+        float32 (n, SHAPE_FEATURES).
+    """
+    small = [
+        Image.fromarray(image[..., 0]).resize((SHAPE_SIDE,) * 2, Image.Resampling.BOX) for image in images
+    ]
+    grey = np.stack([np.asarray(picture, np.float32) for picture in small])
+    grey /= np.maximum(np.percentile(grey, 99, axis=(1, 2), keepdims=True), 8)
+    vertical, horizontal = np.gradient(grey, axis=(1, 2))
+    strengths = np.hypot(horizontal, vertical)
+    angles = (
+        np.floor(np.arctan2(vertical, horizontal) % np.pi / np.pi * SHAPE_ANGLES).astype(int) % SHAPE_ANGLES
+    )
+    edges = np.stack(
+        [_split(strengths * (angles == angle)).sum((2, 4)) for angle in range(SHAPE_ANGLES)], axis=-1
+    )
+    edges /= np.sqrt((edges**2).sum((1, 2, 3), keepdims=True) + 1e-6)
+    regions = _split(grey)
+    features = [edges, regions.mean((2, 4)), regions.std((2, 4))]
+    return np.hstack([feature.reshape(len(images), -1) for feature in features]).astype(np.float32)
+
+
+def compute_measures(guard: Guard, embeddings: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """The three measures, before they are centred and scaled.
+
+    Args:
+        guard: the fitted numbers; the last four fields are not used.
+        embeddings: float32 (n, d).
+        images: uint8 (n, size, size, 1), [0, 255].
+
+    Returns:
+        float32 (n, 3): content and shape as log-odds of being an outlier, distance in [0, 1].
+    """
+    hidden = np.maximum(compute_shape_features(images) @ guard.hidden_weights + guard.hidden_bias, 0)
+    content = embeddings @ guard.content_weights + guard.content_bias
+    return np.stack(
+        [
+            content,
+            hidden @ guard.shape_weights + guard.shape_bias,
+            compute_distances(embeddings, guard.directions),
+        ],
+        axis=1,
+    )
+
+
+def compute_strangeness(guard: Guard, measures: np.ndarray) -> np.ndarray:
+    """Centre and scale measures float32 (n, 3); those below 0 count as 0, and the length float32 (n,) of the three is the strangeness."""
+    return np.linalg.norm(np.maximum((measures - guard.centres) / guard.spreads, 0), axis=1)
+
+
+def judge(
+    guard: Guard, embeddings: np.ndarray, images: np.ndarray, coloured: np.ndarray
+) -> list[tuple[Verdict, str, float]]:
+    """Say of each picture whether it may be scored.
+
+    Args:
+        guard: the fitted numbers.
+        embeddings: float32 (n, d).
+        images: uint8 (n, size, size, 1), [0, 255].
+        coloured: float (n,), [0, 1], share of pixels that had a colour.
+
+    Returns: Verdict, the reason (empty where it is like the training slices), and the strangeness as a share
+        of the refusal threshold.
+    """
+    measures = compute_measures(guard, embeddings, images)
+    strongest = ((measures - guard.centres) / guard.spreads).argmax(axis=1)
+    low, high = np.percentile(images, (1, 99), axis=(1, 2, 3))
+    answers = []
+    for row, strangeness in enumerate(compute_strangeness(guard, measures)):
+        verdict, reason = Verdict.not_brain_mri, REFUSALS[strongest[row]]
+        if coloured[row] >= COLOURED_LIMIT:
+            reason = COLOURED
+        elif high[row] - low[row] < BLANK_LEVELS:
+            reason = BLANK
+        elif strangeness <= guard.refusal_threshold:
+            unlike = measures[row, 2] > guard.unlike_threshold
+            verdict, reason = (Verdict.unlike_training, UNLIKE) if unlike else (Verdict.like_training, "")
+        answers.append((verdict, reason, float(strangeness / guard.refusal_threshold)))
+    return answers
+
+
+def encode_guard(guard: Guard) -> dict[str, Any]:
+    """The `guard` section of `config.json`: arrays as base64, matrices in half precision; inverse of `parse_guard`."""
+    return {
+        name: _encode(value) if isinstance(value, np.ndarray) else float(value)
+        for name, value in vars(guard).items()
+    }
+
+
+def parse_guard(stored: dict[str, Any]) -> Guard:
+    """Read and check the `guard` section of `config.json`.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: a field is of another kind.
+        ValueError: a field has another shape, or a value that cannot be.
+    """
+    values: dict[str, Any] = {}
+    for name, kind in Guard.__annotations__.items():
+        values[name] = (
+            _decode(stored[name], name) if kind is np.ndarray else _parse_number(stored[name], name)
+        )
+    guard = Guard(**values)
+    dimensions, hidden = guard.content_weights.shape[0], guard.hidden_bias.shape[0]
+    shapes = {
+        "content_weights": (dimensions,),
+        "hidden_weights": (SHAPE_FEATURES, hidden),
+        "hidden_bias": (hidden,),
+        "shape_weights": (hidden,),
+        "directions": (len(guard.directions), dimensions),
+        "centres": (3,),
+        "spreads": (3,),
+    }
+    for name, expected in shapes.items():
+        if values[name].shape != expected:
+            raise ValueError(f"guard.{name} should have shape {expected}, got {values[name].shape}")
+    if not np.allclose(guard.directions @ guard.directions.T, np.eye(len(guard.directions)), atol=0.01):
+        raise ValueError("guard.directions should be orthonormal rows")
+    if (
+        not (guard.spreads > 0).all()
+        or not 0 <= guard.unlike_threshold <= 1
+        or not guard.refusal_threshold > 0
+    ):
+        raise ValueError(
+            "guard.spreads and refusal_threshold should be above 0, and unlike_threshold from 0 to 1"
+        )
+    return guard
+
+
+def _split(maps: np.ndarray) -> np.ndarray:
+    """Regions of maps (n, SHAPE_SIDE, SHAPE_SIDE): (n, cells, pixels, cells, pixels)."""
+    return maps.reshape(
+        len(maps), SHAPE_CELLS, SHAPE_SIDE // SHAPE_CELLS, SHAPE_CELLS, SHAPE_SIDE // SHAPE_CELLS
+    )
+
+
+def _encode(array: np.ndarray) -> dict[str, Any]:
+    dtype = _DTYPES[array.ndim == 1]
+    return {
+        "shape": list(array.shape),
+        "dtype": dtype,
+        "base64": base64.b64encode(array.astype(dtype).tobytes()).decode(),
+    }
+
+
+def _decode(stored: dict[str, Any], name: str) -> np.ndarray:
+    if stored["dtype"] not in _DTYPES:
+        raise ValueError(f"guard.{name} should be of dtype {' or '.join(_DTYPES)}, got {stored['dtype']!r}")
+    content = np.frombuffer(base64.b64decode(stored["base64"], validate=True), stored["dtype"])
+    array = content.reshape(stored["shape"]).astype(np.float32)
+    if array.ndim == 0 or not array.size or not np.isfinite(array).all():
+        raise ValueError(f"guard.{name} should hold finite numbers, got shape {array.shape}")
+    return array
+
+
+def _parse_number(value: Any, name: str) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"guard.{name} should be a number, got {value!r}")
+    return float(value)

@@ -1,0 +1,153 @@
+"""Keras: runs `model.keras` with the outputs of `model.tflite`; the only module of `serving` that imports TensorFlow.
+
+Goes in: `model.keras`, which may come from anywhere. Comes out: logits, class activation maps and the
+embedding. The file may hold Keras's own layers and weights and nothing else: no pickle, no code, no assets.
+"""
+
+import threading
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from serving.model.artefact import ArtefactError
+from serving.model.runtime import MAX_BATCH, Outputs
+
+FLATTEN_LAYER = "flatten"
+EMBEDDING_LAYER = "embedding"
+LOGITS_LAYER = "logits"
+ARCHIVE_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+
+
+class KerasModel:
+    """One Keras model; calls from several threads wait for each other.
+
+    Attributes:
+        image_size: side of the input, pixels.
+    """
+
+    def __init__(self, path: Path):
+        """Load the model in Keras's safe mode.
+
+        Args:
+            path: `model.keras`.
+
+        Raises:
+            ArtefactError: it is damaged, holds more than a model, or would run code.
+        """
+        model = load_safely(path)
+        self.image_size = int(model.input_shape[1])
+        self._model = build_serving_model(model)
+        self._lock = threading.Lock()
+
+    def run(self, images: np.ndarray) -> Outputs:
+        """Score images.
+
+        Args:
+            images: uint8 (n, size, size, 1), [0, 255], n at least 1.
+        """
+        with self._lock:
+            outputs = self._model.predict(images.astype(np.float32), batch_size=MAX_BATCH, verbose=0)
+        return Outputs(*(np.asarray(outputs[name]) for name in ("logits", "cams", "embedding")))
+
+
+def load_safely(path: Path) -> keras.Model:
+    """Load a `.keras` file of unknown origin; nothing in it is run.
+
+    Raises:
+        ArtefactError: it is damaged, holds more than a model, or would run code.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            strangers = set(archive.namelist()) - ARCHIVE_MEMBERS
+    except (OSError, zipfile.BadZipFile) as error:
+        # Keras would call it not found.
+        raise ArtefactError(
+            f"{path.name} is damaged or cut short ({error}). Download or export it again."
+        ) from error
+    if strangers:
+        raise ArtefactError(
+            f"{path.name} holds {', '.join(sorted(strangers))} beside a model. It was not loaded; do not"
+            " use it."
+        )
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # of a file from anywhere: Keras raises whatever its parts do
+        reason = str(error).strip().partition("\n")[0]
+        raise ArtefactError(
+            f"{path.name} was refused or cannot be read by Keras: {reason} It was not loaded; do not use it."
+        ) from error
+    if not isinstance(model, keras.Model) or len(model.inputs) != 1:
+        raise ArtefactError(
+            f"{path.name} should hold one Keras model with one input; it holds a {type(model).__name__}."
+            " Export it again."
+        )
+    return model
+
+
+def build_serving_model(model: keras.Model) -> keras.Model:
+    """Give the classifier two more outputs, computed with the weights that it holds now; behind pooled features, average over mirroring.
+
+    The maps are exact: their spatial mean plus a term that belongs to no position is the logit. Behind pooled
+    features that term is the last layer's bias, behind a dense layer also what that layer's biases add.
+
+    Returns:
+        Model with outputs {"logits": (n, classes), "cams": (n, h, w, classes), "embedding": (n, d)}.
+    """
+    embedding = model.get_layer(EMBEDDING_LAYER)
+    compute_outputs = (
+        _compute_dense_outputs if isinstance(embedding, keras.layers.Dense) else _compute_pooled_outputs
+    )
+    return keras.Model(model.input, compute_outputs(model))
+
+
+def _compute_pooled_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """What the model says of a picture and of its mirror image, averaged, so that both get the same answer.
+
+    Feature maps are averaged, that of the mirror image mirrored back. Pooling and the last layer are linear,
+    so the logits are the mean
+    of the two logits. Class activation maps: the last layer applied at every position before pooling (Zhou et
+        al. 2016, arXiv:1512.04150).
+    """
+    last = model.get_layer(LOGITS_LAYER)
+    backbone = keras.Model(model.input, model.get_layer(EMBEDDING_LAYER).input)
+    both = backbone(keras.ops.concatenate([model.input, keras.ops.flip(model.input, axis=2)], axis=0))
+    seen, mirrored = keras.ops.split(both, 2, axis=0)
+    features = (seen + keras.ops.flip(mirrored, axis=2)) / 2
+    embedding = keras.ops.mean(features, axis=(1, 2))
+    cams = keras.ops.matmul(features, last.kernel)
+    return {
+        "logits": keras.ops.matmul(embedding, last.kernel) + last.bias,
+        "cams": cams,
+        "embedding": embedding,
+    }
+
+
+def _compute_dense_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """What each position adds to each logit through flatten, dense, ReLU and dense.
+
+    For a given input a ReLU multiplies by 0 or 1, so the head is linear in its features, and the sum over
+    positions p and channels i,
+    x[p, i] W1[p, i, j], can be split by position: y[p, j]. Hidden unit j is relu(b1[j] + sum of y[p, j] over
+    p), and position p adds the sum over the active j of y[p, j] W2[j, c] to logit c. That is gradient times
+    input, and exact. The hidden units are summed up from y, so the kernel, nearly all of the network, is
+    stored and multiplied once.
+    """
+    hidden, last = model.get_layer(EMBEDDING_LAYER), model.get_layer(LOGITS_LAYER)
+    features = model.get_layer(FLATTEN_LAYER).input
+    _, height, width, channels = features.shape
+    positions = height * width
+    by_position = keras.ops.transpose(keras.ops.reshape(features, (-1, positions, channels)), (1, 0, 2))
+    shares = keras.ops.matmul(
+        by_position, keras.ops.reshape(hidden.kernel, (positions, channels, hidden.units))
+    )
+    embedding = keras.ops.relu(keras.ops.sum(shares, axis=0) + hidden.bias)
+    active = keras.ops.cast(embedding > 0, "float32")
+    cams = keras.ops.transpose(keras.ops.matmul(shares * active, last.kernel * positions), (1, 0, 2))
+    logits = keras.ops.matmul(embedding, last.kernel) + last.bias
+    return {
+        "logits": logits,
+        "cams": keras.ops.reshape(cams, (-1, height, width, last.units)),
+        "embedding": embedding,
+    }

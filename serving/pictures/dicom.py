@@ -1,0 +1,347 @@
+"""DICOM: from files of a scanner to oriented grey slices.
+
+Goes in: `serving.files.entries.Entry` objects that hold DICOM. Comes out: the slices of one series, in
+    anatomical order. Patient identifiers
+are neither kept nor shown: of the header only technical fields are read, and no message of the parser, which
+may quote the header, gets into an error or a log.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOXELS, Entry
+from serving.pictures.anatomy import find_plane
+from serving.pictures.codestreams import check_frame
+from serving.pictures.dicom_pixels import find_value, import_pydicom, make_slice
+from serving.preprocess import ImageError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# An MRI has up to 1024 x 1024 pixels a slice.
+MAX_FRAME_PIXELS = 2048 * 2048
+# Before the pixels: an enhanced MR has some 2 kB a frame, and some hundred elements. The parser takes
+# microseconds for each element.
+_MAX_HEADER_BYTES = 2 * 1024 * 1024
+_MAX_ELEMENTS = 10_000
+# Groups of the pixels, and of what may follow them.
+_PIXELS, _AFTER_PIXELS = 0x7FE00000, 0x7FE10000
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+# MR, and what screen captures and converted files call themselves: of those the guard judges by their looks.
+_MODALITIES = ("MR", "OT", "SC", "")
+# PS3.3 C.7.3.1.1.1, the common ones; any other text in this field is not repeated.
+_OTHER_MODALITIES = (
+    "CR",
+    "CT",
+    "DX",
+    "ECG",
+    "ES",
+    "GM",
+    "IO",
+    "MG",
+    "NM",
+    "OP",
+    "PT",
+    "RF",
+    "SM",
+    "US",
+    "XA",
+    "XC",
+)
+# Images of the same place (echoes, diffusion directions, points in time) have the same position along the
+# normal to this, mm.
+_SAME_PLACE = 1e-2
+# PS3.3 C.8.3.1.1.1: the defined terms; anything else in these fields is not shown.
+_SEQUENCES = {
+    "SE": "spin echo",
+    "IR": "inversion recovery",
+    "GR": "gradient echo",
+    "EP": "echo planar",
+    "RM": "research mode",
+}
+_TIMES = {"EchoTime": "echo time", "RepetitionTime": "repetition time", "InversionTime": "inversion time"}
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One picture of a DICOM file, as far as its header tells."""
+
+    entry: Entry
+    number: int
+    series: tuple[Any, ...]
+    plane: str | None
+    position: float | None
+    instance: int
+
+
+@dataclass(frozen=True)
+class DicomSlices:
+    """One series: see the attributes of `serving.pictures.volumes.Volume`."""
+
+    slices: tuple[np.ndarray, ...]
+    plane: str | None
+    positions: tuple[float, ...] | None
+    facts: dict[str, str]
+    skipped: tuple[str, ...]
+
+
+def is_dicom(head: bytes) -> bool:
+    """Tell DICOM by its first bytes: the prefix `DICM`, or, in old files without it, a first element of group 8."""
+    if head[128:132] == b"DICM":
+        return True
+    is_group_8 = head[:2] == b"\x08\x00" and head[3:4] == b"\x00"
+    has_type = head[4:6].isalpha() and head[4:6].isupper()
+    return is_group_8 and (has_type or head[6:8] == b"\x00\x00")  # else a length, of less than 64 kB
+
+
+def read_dicom(entries: Sequence[Entry]) -> DicomSlices:
+    """Read the series with the most slices; slices of other series and what cannot be read are listed as skipped.
+
+    Raises:
+        ImageError: no file holds a slice of MRI, or there is too much.
+    """
+    frames: list[_Frame] = []
+    skipped: list[str] = []
+    for entry in entries:
+        try:
+            frames += _list_frames(entry)
+        except ImageError as error:
+            if len(entries) == 1:
+                raise
+            skipped.append(str(error))
+    if not frames:
+        raise ImageError(f"None of {len(entries)} DICOM files can be scored. {skipped[0]}")
+    series = Counter(frame.series for frame in frames)
+    chosen, _ = series.most_common(1)[0]
+    if len(series) > 1:
+        others = sum(series.values()) - series[chosen]
+        skipped.append(
+            f"{others:,} slices of {len(series) - 1} other series or directions: the one with the most"
+            f" slices, {series[chosen]:,}, was taken"
+        )
+    ordered, repeats = _order([frame for frame in frames if frame.series == chosen])
+    if repeats:
+        skipped.append(
+            f"{repeats:,} further pictures of the same places (echoes, directions or points in time): the"
+            " first of each was taken"
+        )
+    return _decode(ordered, skipped, len(entries) == 1)
+
+
+def _order(frames: list[_Frame]) -> tuple[list[_Frame], int]:
+    """Sort along the normal, or by number where places are not known; drop further pictures of the same place, and count them."""
+    places = [frame.position for frame in frames if frame.position is not None]
+    if len(places) < len(frames):
+        return sorted(frames, key=lambda frame: (frame.instance, frame.entry.name, frame.number)), 0
+    kept: dict[int, _Frame] = {}
+    for frame, place in sorted(
+        zip(frames, places, strict=True), key=lambda pair: (pair[1], pair[0].instance, pair[0].number)
+    ):
+        kept.setdefault(round(place / _SAME_PLACE), frame)
+    return list(kept.values()), len(frames) - len(kept)
+
+
+def _list_frames(entry: Entry) -> list[_Frame]:
+    """Read the header of one file."""
+    with entry.open() as stream:
+        start = io.BytesIO(stream.read(_MAX_HEADER_BYTES))
+    header = _parse(start, entry, with_pixels=False)
+    if start.tell() >= _MAX_HEADER_BYTES:
+        raise ImageError(
+            f"{entry.name} has a header of more than {_MAX_HEADER_BYTES:,} bytes. Export it again."
+        )
+    try:
+        _check_kind(header, entry.name)
+        count = int(header.get("NumberOfFrames") or 1)
+        rows, columns = int(header.Rows), int(header.Columns)
+        if not 0 < rows * columns <= MAX_FRAME_PIXELS or not 0 < count <= MAX_SLICES:
+            raise ImageError(
+                f"{entry.name} has {count:,} pictures of {columns} x {rows} pixels; at most {MAX_SLICES:,} of"
+                f" {MAX_FRAME_PIXELS:,} are accepted. Export it again."
+            )
+        return [_locate(header, entry, number, (rows, columns)) for number in range(count)]
+    except ImageError:
+        raise
+    # Values are converted when they are asked for, and the parser's message may quote them: so none of its
+    # text.
+    except _list_damage():
+        raise ImageError(f"{entry.name} has a damaged DICOM header. Export it again.") from None
+
+
+def _list_damage() -> tuple[type[Exception], ...]:
+    """What damaged DICOM makes pydicom and its decoders raise; pydicom has two errors that are derived from no other."""
+    errors = import_pydicom().errors
+    return (*DAMAGE, errors.BytesLengthException, errors.InvalidDicomError)
+
+
+def _check_kind(header: "Dataset", name: str) -> None:
+    """Refuse what holds no picture, or one that is no MRI."""
+    if "Rows" not in header or "Columns" not in header:
+        kind = import_pydicom().uid.UID(str(header.get("SOPClassUID", "")))
+        described = f"an object of the kind {kind.name}" if kind and kind.name != kind else "a DICOM object"
+        raise ImageError(f"{name} holds no picture: it is {described}. Send the files that hold the slices.")
+    modality = str(header.get("Modality") or "")
+    if modality not in _MODALITIES:
+        stated = modality if modality in _OTHER_MODALITIES else "another modality"
+        raise ImageError(f"{name} is no MRI: its header says {stated}. Send slices of modality MR.")
+
+
+def _locate(header: "Dataset", entry: Entry, number: int, shape: tuple[int, int]) -> _Frame:
+    """Say to which series a frame belongs, and where it lies along the normal."""
+    axes = find_value(header, number, "PlaneOrientationSequence", "ImageOrientationPatient")
+    place = find_value(header, number, "PlanePositionSequence", "ImagePositionPatient")
+    plane, position, directions = None, None, None
+    if axes is not None and len(axes) == 6:
+        right, down = np.array(axes[:3], float), np.array(axes[3:], float)
+        normal = np.cross(right, down)
+        if np.isfinite(normal).all() and np.linalg.norm(normal) > 0.5:
+            plane, directions = find_plane(normal), tuple(np.round([*right, *down], 2).tolist())
+            normal *= np.sign(normal[np.argmax(np.abs(normal))])
+            if place is not None and len(place) == 3:
+                position = float(np.dot(np.array(place, float), normal / np.linalg.norm(normal)))
+    is_localiser = "LOCALIZER" in [str(part).upper() for part in header.get("ImageType") or ()]
+    series = (str(header.get("SeriesInstanceUID", "")), is_localiser, directions, shape)
+    return _Frame(entry, number, series, plane, position, int(header.get("InstanceNumber") or 0))
+
+
+def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> DicomSlices:
+    """Decode frames, file by file."""
+    rows, columns = frames[0].series[-1]
+    if len(frames) > MAX_SLICES or len(frames) * rows * columns > MAX_VOXELS:
+        raise ImageError(
+            f"The series has {len(frames):,} slices of {columns} x {rows}; at most {MAX_SLICES:,} slices and"
+            f" {MAX_VOXELS:,} pixels are accepted."
+        )
+    by_file: dict[int, list[_Frame]] = {}
+    for frame in frames:
+        by_file.setdefault(id(frame.entry), []).append(frame)
+    slices: dict[_Frame, np.ndarray] = {}
+    facts: dict[str, str] = {}
+    for wanted in by_file.values():
+        try:
+            described, decoded = _decode_file(wanted)
+            slices |= decoded
+            facts = facts or described
+        except ImageError as error:
+            if is_alone:
+                raise
+            skipped.append(str(error))
+    kept = [frame for frame in frames if frame in slices]
+    if not kept:
+        raise ImageError(f"No slice of the series can be read. {skipped[-1]}")
+    positions = (
+        None
+        if kept[0].position is None
+        else tuple(frame.position for frame in kept if frame.position is not None)
+    )
+    return DicomSlices(
+        tuple(slices[frame] for frame in kept), kept[0].plane, positions, facts, tuple(skipped)
+    )
+
+
+def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.ndarray]]:
+    """Facts and slices of one file."""
+    entry = frames[0].entry
+    with entry.open() as stream:
+        dataset = _parse(stream, entry, with_pixels=True)
+    if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise ImageError(f"{entry.name} holds no pixels, only their header. Export it again.")
+    try:
+        _check_frames(dataset, frames)
+        pixels = import_pydicom().pixels.iter_pixels(dataset, indices=[frame.number for frame in frames])
+        return _describe(dataset, frames[0]), {
+            frame: make_slice(dataset, frame.number, frame.plane, array)
+            for frame, array in zip(frames, pixels, strict=True)
+        }
+    except ImageError as error:
+        raise ImageError(f"{entry.name}: {error}") from None
+    except RuntimeError as error:
+        if "missing dependencies" not in str(error):
+            raise ImageError(
+                f"{entry.name} has pixels that cannot be decompressed. Export it uncompressed."
+            ) from None
+        raise ImageError(
+            f"{entry.name} is compressed; reading it needs the extra `medical`: pip install '.[medical]'"
+        ) from None
+    except _list_damage():  # decoders' messages may quote the header, too
+        raise ImageError(
+            f"{entry.name} has damaged pixels or a damaged header, or is cut short. Export it again."
+        ) from None
+
+
+def _check_frames(dataset: "Dataset", frames: list[_Frame]) -> None:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated:
+        return
+    count = int(dataset.get("NumberOfFrames") or 1)
+    size = (dataset.BitsAllocated + 7) // 8 * dataset.SamplesPerPixel
+    for frame in frames:
+        stored = import_pydicom().encaps.get_frame(dataset.PixelData, frame.number, number_of_frames=count)
+        check_frame(stored, str(syntax), dataset.Rows, dataset.Columns, size)
+
+
+def _describe(dataset: "Dataset", frame: _Frame) -> dict[str, str]:
+    """Technical facts; of texts only those that are terms of the standard, since people write names into any field."""
+    facts = {"modality": str(dataset.get("Modality") or "not stated")}
+    terms = [_SEQUENCES[term] for term in _as_list(dataset.get("ScanningSequence")) if term in _SEQUENCES]
+    if terms:
+        facts["sequence"] = ", ".join(terms)
+    measures = "PixelMeasuresSequence"
+    numbers = {name: ([dataset.get(keyword)], "ms") for keyword, name in _TIMES.items()}
+    numbers["field strength"] = [dataset.get("MagneticFieldStrength")], "T"
+    numbers["pixel spacing"] = find_value(dataset, frame.number, measures, "PixelSpacing") or [None], "mm"
+    numbers["slice thickness"] = [find_value(dataset, frame.number, measures, "SliceThickness")], "mm"
+    facts |= {
+        name: f"{stated} {unit}"
+        for name, (values, unit) in numbers.items()
+        if (stated := _format_numbers(values))
+    }
+    facts["matrix"] = f"{dataset.Columns} x {dataset.Rows}"
+    facts["contrast agent"] = "stated" if dataset.get("ContrastBolusAgent") else "not stated"
+    facts["transfer syntax"] = dataset.file_meta.TransferSyntaxUID.name
+    return facts
+
+
+def _format_numbers(values: Sequence[Any]) -> str:
+    """Empty where one of them is no number, whatever else a person has typed there."""
+    try:
+        return " x ".join(f"{float(value):.4g}" for value in values)
+    except (TypeError, ValueError):
+        return ""
+
+
+def _as_list(value: Any) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def _parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
+    """Parse a file up to its pixels, with or without them; not beyond, where nothing is needed and much may lie."""
+    pydicom = import_pydicom()
+    reader = pydicom.filereader
+    try:
+        stream.seek(132 if entry.head[128:132] == b"DICM" else 0)
+        meta = reader.read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+        if meta.get("TransferSyntaxUID") == _DEFLATED:
+            raise ImageError(
+                f"{entry.name} is deflated DICOM, which is not read. Export it with another transfer syntax."
+            )
+        stream.seek(0)
+        end, left = _AFTER_PIXELS if with_pixels else _PIXELS, iter(range(_MAX_ELEMENTS))
+        dataset = reader.read_partial(
+            stream, lambda tag, _vr, _length: tag >= end or next(left, None) is None, force=True
+        )
+        if "TransferSyntaxUID" not in dataset.file_meta:
+            is_implicit = dataset.original_encoding[0]
+            dataset.file_meta.TransferSyntaxUID = (
+                pydicom.uid.ImplicitVRLittleEndian if is_implicit else pydicom.uid.ExplicitVRLittleEndian
+            )
+        return dataset
+    except ImageError:
+        raise
+    except _list_damage():  # as may the parser's
+        raise ImageError(f"{entry.name} is damaged: it cannot be read as DICOM. Export it again.") from None

@@ -1,0 +1,215 @@
+"""NIfTI: from a `.nii` or `.nii.gz` file to oriented grey slices of one plane.
+
+Goes in: a `serving.files.entries.Entry` that holds NIfTI, and the plane wanted. Comes out: slices in
+anatomical order, each windowed by its own percentiles as a 16-bit picture is. No text of the header is shown:
+people write names into it.
+"""
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
+from serving.pictures.anatomy import PLANES, compute_square_shape, orient_slice, square_pixels
+from serving.preprocess import ImageError, apply_window, decode_grey, find_window
+
+if TYPE_CHECKING:
+    from nibabel import Nifti1Header
+
+GZIP_MAGIC = b"\x1f\x8b"
+_HEADER_BYTES = {1: 348, 2: 540}
+# NIfTI's world has x to the right and y to the front; DICOM's, which `serving.pictures.anatomy` speaks, to
+# the left and to the back.
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class NiftiSlices:
+    """One plane of a volume: see the attributes of `serving.pictures.volumes.Volume`."""
+
+    slices: tuple[np.ndarray, ...]
+    plane: str
+    positions: tuple[float, ...]
+    facts: dict[str, str]
+
+
+def is_nifti(head: bytes) -> bool:
+    """Tell NIfTI, plain or compressed, by its first bytes."""
+    return _find_version(unpack_head(head)) is not None
+
+
+def unpack_head(head: bytes) -> bytes:
+    """The first bytes of what a gzip holds, from its own first bytes; other bytes stay as they are."""
+    if not head.startswith(GZIP_MAGIC):
+        return head
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 1024)
+    except zlib.error:
+        return b""
+
+
+def _find_version(head: bytes) -> int | None:
+    if head[344:348] in (b"n+1\0", b"ni1\0"):
+        return 1
+    return 2 if head[4:8] in (b"n+2\0", b"ni2\0") else None
+
+
+def read_nifti(entry: Entry, plane: str | None) -> NiftiSlices:
+    """Cut a volume into slices.
+
+    Args:
+        entry: the file.
+        plane: one of `serving.pictures.anatomy.PLANES`; None: the one it was taken in, across which pixels
+            lie farthest apart, and axial where they lie equally far.
+
+    Raises:
+        ImageError: the file is damaged, too large, or holds no picture.
+    """
+    header, content = _read(entry)
+    data, facts = _shape_data(header, content, entry.name)
+    affine = _RAS_TO_LPS @ header.get_best_affine()[:3]
+    axes = _find_axes(affine)
+    if axes is None:
+        raise ImageError(f"{entry.name} has a damaged header: its axes point nowhere. Export it again.")
+    spacing = np.linalg.norm(affine[:, :3], axis=0)
+    across = _find_cut(plane, axes, spacing)
+    rows, columns = (axis for axis in range(3) if axis != across)
+    height, width = compute_square_shape(
+        (data.shape[rows], data.shape[columns]), spacing[rows], spacing[columns]
+    )
+    if data.shape[across] * height * width > MAX_VOXELS:
+        raise ImageError(
+            f"{entry.name} has too many pixels to be cut so: at most {MAX_VOXELS:,} are accepted. Choose"
+            " another plane."
+        )
+    normal = affine[:, across] / spacing[across]
+    normal *= np.sign(normal[axes[across]])
+    centre = (
+        affine[:, 3]
+        + affine[:, rows] * (data.shape[rows] - 1) / 2
+        + affine[:, columns] * (data.shape[columns] - 1) / 2
+    )
+    positions = [
+        float((centre + affine[:, across] * number) @ normal) for number in range(data.shape[across])
+    ]
+    slope, intercept = header.get_slope_inter()
+    slices = []
+    for number in np.argsort(positions):
+        values = np.moveaxis(data, across, 0)[number]
+        grey = square_pixels(
+            _to_grey(values, slope or 1.0, intercept or 0.0), spacing[rows], spacing[columns]
+        )
+        turned = orient_slice(grey, affine[:, columns], affine[:, rows], PLANES[axes[across]])
+        slices.append(np.ascontiguousarray(turned))
+    facts["pixel spacing"] = " x ".join(f"{side:.3g}" for side in spacing) + " mm"
+    return NiftiSlices(tuple(slices), PLANES[axes[across]], tuple(sorted(positions)), facts)
+
+
+def _read(entry: Entry) -> tuple["Nifti1Header", bytes]:
+    """Header, and everything up to the end of the data: what a gzip holds beyond is never unpacked."""
+    try:
+        import nibabel
+    except ImportError as error:
+        raise ImageError("Reading NIfTI needs the extra `medical`: pip install '.[medical]'") from error
+    head = unpack_head(entry.head)
+    version = _find_version(head)
+    try:
+        make = nibabel.Nifti1Header if version == 1 else nibabel.Nifti2Header
+        header = make(head[: _HEADER_BYTES[version or 1]], check=False)
+        shape, dtype = header.get_data_shape(), header.get_data_dtype()
+        header.get_slope_inter()
+        start = int(header.get_data_offset())
+        if start < _HEADER_BYTES[version or 1]:
+            raise ValueError(f"the data start at {start}")
+        end = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    except (*DAMAGE, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
+        raise ImageError(f"{entry.name} has a damaged NIfTI header. Export it again.") from error
+    if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
+        raise ImageError(
+            f"{entry.name} is the header of a pair .hdr and .img. Convert the pair to one .nii file."
+        )
+    if not 0 < end <= MAX_VOLUME_BYTES:
+        raise ImageError(
+            f"{entry.name} unpacks to {end:,} bytes; at most {MAX_VOLUME_BYTES:,} are accepted. Send one"
+            " volume."
+        )
+    try:
+        with entry.open() as stream:
+            packed: IO[bytes] = gzip.GzipFile(fileobj=stream) if entry.head.startswith(GZIP_MAGIC) else stream  # type: ignore[assignment]
+            content = packed.read(end)
+            packed.read(1)  # where the data end with the file, this compares the check sum
+    except (OSError, EOFError, zlib.error) as error:
+        raise ImageError(f"{entry.name} is damaged or cut short. Export it again.") from error
+    if len(content) < end:
+        raise ImageError(
+            f"{entry.name} is cut short: its header says {end:,} bytes, it holds {len(content):,}. Export it"
+            " again."
+        )
+    return header, content
+
+
+def _shape_data(header: "Nifti1Header", content: bytes, name: str) -> tuple[np.ndarray, dict[str, str]]:
+    """The first volume as a view (x, y, z) of the content, and what there is to say of it."""
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    if len(shape) < 2 or min(shape) < 1 or not (dtype.kind in "uifc" or dtype.names):
+        raise ImageError(
+            f"{name} holds no picture: its data are {dtype} {tuple(shape)}. Expected numbers of two or three"
+            " dimensions."
+        )
+    shape = (*shape, 1) if len(shape) == 2 else tuple(shape)
+    if max(shape[:3]) > MAX_SLICES or np.prod(shape[:3], dtype=object) > MAX_VOXELS:
+        raise ImageError(
+            f"{name} has {' x '.join(map(str, shape[:3]))} voxels; at most {MAX_VOXELS:,}, and {MAX_SLICES:,}"
+            " a side, are accepted."
+        )
+    count = int(np.prod(shape[:3]))
+    data = np.frombuffer(content, dtype, count, int(header.get_data_offset())).reshape(shape[:3], order="F")
+    facts = {
+        "matrix": " x ".join(map(str, shape[:3])),
+        "stored as": "colour" if dtype.names else dtype.newbyteorder("=").name,
+    }
+    volumes = int(np.prod(shape[3:], dtype=object))
+    if volumes > 1:
+        facts["volumes"] = f"the first of {volumes:,}"
+    if header["qform_code"] == 0 and header["sform_code"] == 0:
+        facts["orientation"] = (
+            "not stated in the file; its first axis is taken to run to the left, as the format's first"
+            " version did"
+        )
+    return data, facts
+
+
+def _find_axes(affine: np.ndarray) -> list[int] | None:
+    """By axis of the data, the patient axis that it is closest to; each is taken once, so that oblique volumes have one of each plane.
+
+    None where the axes do not span the space: two of them may point the same way, however long they are.
+    """
+    from nibabel.orientations import io_orientation
+
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:, :3])) < 1e-6:
+        return None
+    axes = io_orientation(np.vstack([affine, [0.0, 0.0, 0.0, 1.0]]))[:, 0]
+    return [int(axis) for axis in axes] if np.isfinite(axes).all() else None
+
+
+def _find_cut(plane: str | None, axes: list[int], spacing: np.ndarray) -> int:
+    """The axis of the data to cut across."""
+    if plane is not None:
+        return axes.index(PLANES.index(plane))
+    # Scanners take slices that are thicker than their pixels are wide; a tenth more may be rounding.
+    thickest = int(np.argmax(spacing))
+    return thickest if spacing[thickest] > 1.1 * np.median(spacing) else axes.index(PLANES.index("axial"))
+
+
+def _to_grey(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """One slice as uint8: colour becomes luma, complex numbers their magnitude."""
+    if values.dtype.names:
+        return decode_grey(np.stack([values[name] for name in values.dtype.names[:3]], axis=-1))
+    if values.dtype.kind == "c":
+        values = np.abs(values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    return apply_window(scaled, *find_window(scaled))

@@ -1,0 +1,218 @@
+import csv
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from serving import from_pretrained
+from serving.app.page import EXAMPLES
+from tests.bad_volumes import PATIENT, make_dicom, make_nifti, save_dicom
+from trainer.cli.main import app
+
+GLIOMA = str(EXAMPLES / "glioma.png")
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_json_equals_the_classifier():
+    result = run("predict", GLIOMA, "--json")
+    assert result.exit_code == 0, result.output
+    [row] = json.loads(result.stdout)
+    prediction = from_pretrained().predict(GLIOMA)
+    assert row["label"] == "glioma"
+    assert row["probabilities"] == pytest.approx(prediction.probabilities)
+    assert row["prediction_set"] == list(prediction.prediction_set)
+
+
+def test_csv_has_a_row_a_picture(tmp_path):
+    bad, out = tmp_path / "bad.png", tmp_path / "out.csv"
+    bad.write_text("no picture")
+    result = run("predict", GLIOMA, str(bad), "--csv", str(out))
+    assert result.exit_code == 2
+    with out.open(newline="") as file:
+        good, failed = csv.DictReader(file)
+    assert good["label"] == "glioma"
+    assert float(good["prob_glioma"]) > 0.5
+    assert "not a picture" in failed["error"]
+    assert failed["label"] == ""
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def test_table_names_every_picture():
+    result = run("predict", GLIOMA, str(EXAMPLES / "notumor.png"))
+    assert result.exit_code == 0
+    assert "glioma" in result.stdout
+    assert "not a medical" in result.stdout
+
+
+def test_one_bad_picture_does_not_stop_the_rest(tmp_path):
+    result = run("predict", str(tmp_path / "nothing.png"), GLIOMA, "--json")
+    rows = json.loads(result.stdout)
+    assert result.exit_code == 2
+    assert "cannot be read" in rows[0]["error"]
+    assert rows[1]["label"] == "glioma"
+
+
+def test_model_that_does_not_exist():
+    result = run("predict", GLIOMA, "--model", "/no/such/model")
+    assert result.exit_code == 1
+    assert "neither" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_csv_into_a_missing_folder_is_refused_before_work(tmp_path):
+    result = run("predict", GLIOMA, "--csv", str(tmp_path / "missing" / "out.csv"))
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+@pytest.fixture
+def series(tmp_path):
+    """A folder with three DICOM slices, a picture, and a hidden file."""
+    folder = tmp_path / "study" / "series"
+    folder.mkdir(parents=True)
+    grey = np.asarray(Image.open(GLIOMA).convert("L")).astype(np.uint16)
+    for number in range(3):
+        dataset = make_dicom(
+            grey, ImageOrientationPatient=[1, 0, 0, 0, 1, 0], ImagePositionPatient=[0, 0, number * 5]
+        )
+        (folder / f"IM{number}").write_bytes(save_dicom(dataset))
+    shutil.copy(EXAMPLES / "notumor.png", folder.parent / "notumor.png")
+    (folder / ".hidden").write_text("nothing")
+    return folder
+
+
+def test_folder_holds_pictures_and_a_series(series, tmp_path):
+    out = tmp_path / "out.csv"
+    result = run("predict", str(series.parent), "--json", "--csv", str(out))
+    assert result.exit_code == 0, result.output
+    picture, volume = json.loads(result.stdout)
+    assert picture["label"] == "notumor"
+    assert volume["file"] == str(series)
+    assert (volume["format"], volume["plane"], volume["skipped"]) == ("DICOM", "axial", [])
+    assert [(one["slice"], one["position_mm"], one["label"]) for one in volume["slices"]] == [
+        (number, number * 5, "glioma") for number in range(3)
+    ]
+    assert volume["summary"]["counts"]["glioma"] == 3
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["slice"], row["label"]) for row in rows] == [
+        ("", "notumor"),
+        ("0", "glioma"),
+        ("1", "glioma"),
+        ("2", "glioma"),
+    ]
+    assert PATIENT not in result.output + out.read_text()
+
+
+def test_table_sums_a_volume_up(series):
+    result = run("predict", str(series))
+    assert result.exit_code == 0
+    assert "DICOM, axial, 3 slices" in result.stdout
+    assert "glioma 3" in result.stdout
+
+
+def test_one_slice_of_dicom_is_answered_as_a_picture(series):
+    [row] = json.loads(run("predict", str(series / "IM0"), "--json").stdout)
+    assert row["label"] == "glioma"
+    assert row["format"] == "DICOM"
+    assert "slices" not in row
+
+
+def test_quoted_patterns(series):
+    result = run("predict", f"{series.parent}/**/*.png", f"{series.parent}/*.gif", "--json")
+    found, nothing = json.loads(result.stdout)
+    assert found["label"] == "notumor"
+    assert "matches no file" in nothing["error"]
+    assert result.exit_code == 2
+
+
+def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
+    shutil.copy(GLIOMA, tmp_path / "a[1].png")
+    [row] = json.loads(run("predict", str(tmp_path / "a[1].png"), "--json").stdout)
+    assert row["label"] == "glioma"
+
+
+@pytest.mark.parametrize("content", ["picture", "zip"])
+def test_standard_input(series, content):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in series.glob("IM*"):
+            packed.write(path, path.name)
+    sent = Path(GLIOMA).read_bytes() if content == "picture" else archive.getvalue()
+    result = CliRunner().invoke(app, ["predict", "-", "--json"], input=sent)
+    [row] = json.loads(result.stdout)
+    assert row["file"] == "stdin"
+    assert [one["label"] for one in row.get("slices", [row])] == ["glioma"] * (
+        1 if content == "picture" else 3
+    )
+
+
+def test_heatmaps_of_scored_pictures(series, tmp_path):
+    noise = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (99, 99), np.uint8)).save(noise)
+    folder = tmp_path / "maps"
+    rows = json.loads(
+        run("predict", GLIOMA, GLIOMA, str(noise), str(series), "--heatmaps", str(folder), "--json").stdout
+    )
+    named = [rows[0]["heatmap"], rows[1]["heatmap"], *(one["heatmap"] for one in rows[3]["slices"])]
+    assert "heatmap" not in rows[2]
+    assert sorted(named) == sorted(str(path) for path in folder.iterdir())
+    assert len(set(named)) == 5
+    assert Image.open(named[0]).size == (448, 448)
+
+
+def test_output_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = run("predict", GLIOMA, "--heatmaps", str(tmp_path / "file"))
+    assert result.exit_code == 1
+    assert "cannot be written" in result.stderr
+
+
+def test_plane_of_nifti(tmp_path):
+    (tmp_path / "a.nii").write_bytes(make_nifti(np.ones((6, 7, 8), np.uint8)))
+    [row] = json.loads(run("predict", str(tmp_path / "a.nii"), "--plane", "sagittal", "--json").stdout)
+    assert (row["plane"], len(row["slices"])) == ("sagittal", 6)
+    assert run("predict", str(tmp_path / "a.nii"), "--plane", "oblique").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb\x1b[31m.png", "[bold].png", "-.png", "é" * 120 + ".png", os.fsdecode(b"\xff.png")]
+)
+def test_weird_file_names(tmp_path, name):
+    path, out = tmp_path / name, tmp_path / "out.csv"
+    shutil.copy(GLIOMA, path)
+    [row] = json.loads(run("predict", str(path), "--json", "--csv", str(out)).stdout)
+    assert (row["file"], row["label"]) == (str(path), "glioma")
+    table = run("predict", str(path)).stdout
+    assert "\x1b" not in table
+    assert "glioma" in table
+    path.write_text("no picture")
+    assert run("predict", str(path)).exit_code == 2
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "empty").mkdir()
+    names = ("pipe", "loop", "nowhere", "empty", "x" * 300)
+    result = run("predict", *(str(tmp_path / name) for name in names), "--json")
+    errors = [row["error"] for row in json.loads(result.stdout)]
+    assert result.exit_code == 2
+    for error, expected in zip(
+        errors,
+        ("no regular file", "cannot be read", "cannot be read", "holds no file", "cannot be read"),
+        strict=True,
+    ):
+        assert expected in error
+        assert str(tmp_path) not in error

@@ -1,0 +1,219 @@
+"""The batches: every image, the same for the same seed, epoch and step, whoever makes them."""
+
+import keras_cv
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.config import AugmentationConfig
+from trainer.data import batches as batches_module
+from trainer.data.batches import (
+    Shares,
+    TrainingBatches,
+    build_validation,
+    choose_for_statistics,
+    compute_class_weights,
+    plan_epoch,
+)
+from trainer.data.input_pipeline import Split
+
+NOTHING = AugmentationConfig(
+    flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0, intensity_rate=0
+)
+EVERYTHING = AugmentationConfig(
+    gamma=0.5, bias_field=0.3, blur=1.0, noise=0.05, tone_curve=0.5, degradation=0.5
+)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    """21 images of 32 px; the first pixel of each is its number."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (21, 32, 32, 1), dtype=np.uint8)
+    images[:, 0, 0, 0] = np.arange(21)
+    true = np.arange(21) % 3
+    return Split(
+        images, true, np.arange(21), np.zeros(21, bool), tuple(f"{number}.jpg" for number in range(21))
+    )
+
+
+def make(
+    split: Split, config: AugmentationConfig = NOTHING, shares: Shares | None = None, seed: int = 1
+) -> TrainingBatches:
+    return TrainingBatches(split, 3, config, seed, shares or Shares(4), np.array([1, 2, 3], np.float32))
+
+
+def gather(dataset: tf.data.Dataset) -> list[tuple[np.ndarray, ...]]:
+    return list(dataset.as_numpy_iterator())
+
+
+def numbers(elements) -> list[list[int]]:
+    return [element[0][:, 0, 0, 0].astype(int).tolist() for element in elements]
+
+
+def test_every_image_is_in_every_epoch_and_all_steps_have_one_shape(split):
+    for epoch in range(3):
+        elements = gather(make(split).start(epoch))
+        assert [element[0].shape for element in elements] == [(4, 32, 32, 1)] * 6
+        assert {number for batch in numbers(elements) for number in batch} == set(range(21))
+
+
+def test_epochs_and_seeds_have_their_own_order(split):
+    orders = [numbers(gather(make(split, seed=seed).start(epoch))) for seed in (1, 2) for epoch in (0, 1)]
+    assert len({str(order) for order in orders}) == 4
+    assert orders[0] == numbers(gather(make(split, seed=1).start(0)))
+
+
+def test_a_small_split_fills_its_batch():
+    assert plan_epoch(3, 8, seed=0, epoch=0).shape == (1, 8)
+
+
+def test_labels_and_weights_belong_to_the_images(split):
+    for images, labels, weights in gather(make(split).start(0)):
+        true = split.true[images[:, 0, 0, 0].astype(int)]
+        np.testing.assert_array_equal(labels, np.eye(3)[true])
+        np.testing.assert_array_equal(weights, true + 1)
+
+
+@pytest.mark.parametrize("step", [0, 1, 3, 5, 6])
+def test_starting_at_a_step_gives_what_the_whole_epoch_gives_there(split, step):
+    """With all augmentations on: order and random numbers depend on nothing that happened before."""
+    whole = gather(make(split, EVERYTHING).start(2))
+    rest = gather(make(split, EVERYTHING).start(2, step))
+    assert len(rest) == 6 - step
+    for one, other in zip(whole[step:], rest, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+
+
+def test_the_number_of_streams_changes_nothing(split, monkeypatch):
+    found = []
+    for streams in (1, 3, 8):
+        monkeypatch.setattr(batches_module, "STREAMS", streams)
+        found.append(gather(make(split, EVERYTHING).start(1)))
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one[0], two[0])
+
+
+def test_steps_and_epochs_are_varied_differently(split):
+    constant = Split(
+        np.repeat(split.images[:1], 21, axis=0),
+        split.true,
+        split.groups,
+        split.has_train_twin,
+        split.filenames,
+    )
+    batches = make(constant, EVERYTHING)
+    pictures = [
+        image.tobytes()
+        for epoch in (0, 1)
+        for images, _, _ in gather(batches.start(epoch))
+        for image in images
+    ]
+    assert len(set(pictures)) > 0.9 * len(pictures)
+
+
+def test_no_draw_of_an_epoch_comes_again_in_another(split):
+    """Brightness alone: what is added to a constant picture is the draw itself."""
+    grey = Split(
+        np.full((21, 32, 32, 1), 128, np.uint8),
+        split.true,
+        split.groups,
+        split.has_train_twin,
+        split.filenames,
+    )
+    only = AugmentationConfig(
+        flip="none", rotation=0, zoom=0, translation=0, brightness=0.3, contrast=0, gamma=0
+    )
+    batches = make(grey, only)
+    draws = [
+        float(image[0, 0, 0])
+        for epoch in range(4)
+        for images, _, _ in gather(batches.start(epoch))
+        for image in images
+    ]
+    assert len(set(draws)) == len(draws) == 4 * 24
+
+
+def test_replicas_share_the_global_batch(split):
+    """Two processes with one replica each, and one with two, make the parts of what one replica would see."""
+    whole = numbers(gather(make(split).start(0)))
+    halves = [numbers(gather(make(split, shares=Shares(4, 2, first, 1)).start(0))) for first in (0, 1)]
+    assert [one + two for one, two in zip(*halves, strict=True)] == whole
+    both = numbers(gather(make(split, shares=Shares(4, 2, 0, 2)).start(0)))
+    assert [one + two for one, two in zip(both[::2], both[1::2], strict=True)] == whole
+
+
+def test_replicas_are_varied_alike_wherever_they_run(split):
+    apart = [gather(make(split, EVERYTHING, Shares(4, 2, first, 1)).start(0)) for first in (0, 1)]
+    together = gather(make(split, EVERYTHING, Shares(4, 2, 0, 2)).start(0))
+    for step in range(6):
+        for replica in (0, 1):
+            np.testing.assert_array_equal(apart[replica][step][0], together[2 * step + replica][0])
+
+
+def test_every_layer_can_be_reseeded(split):
+    """A layer that drew from elsewhere would break the replay in silence."""
+    config = AugmentationConfig(
+        gamma=0.5, bias_field=0.3, blur=1.0, noise=0.05, tone_curve=0.5, degradation=0.5, mixup=0.2
+    )
+    augmenter = batches_module.build_augmenter(config, 1)
+    assert len(augmenter.layers) >= 8
+    for layer in augmenter.layers:
+        assert isinstance(
+            layer,
+            keras_cv.layers.BaseImageAugmentationLayer | keras_cv.layers.VectorizedBaseImageAugmentationLayer,
+        ) or hasattr(layer, "_random_generator")
+        assert isinstance(layer._random_generator, tf.random.Generator)
+
+
+@pytest.mark.parametrize("shares", [Shares(4), Shares(4, 2, 0, 2)])
+@pytest.mark.parametrize("count", [1, 4, 5, 21])
+def test_validation_counts_every_image_once(split, shares, count):
+    part = Split(
+        split.images[:count],
+        split.true[:count],
+        split.groups[:count],
+        split.has_train_twin[:count],
+        split.filenames[:count],
+    )
+    seen = [
+        int(image[0, 0, 0])
+        for images, _, weights in gather(build_validation(part, 3, shares))
+        for image, weight in zip(images, weights, strict=True)
+        if weight
+    ]
+    assert seen == list(range(count))
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(8, 8), (10, 8), (1024, 20), (2, 4)])
+def test_images_for_statistics_come_in_whole_batches_and_once_where_there_are_enough(split, wanted, expected):
+    chosen = choose_for_statistics(split, wanted, 4)
+    assert len(chosen.filenames) == len(set(chosen.filenames)) == expected
+    rows = [int(name.removesuffix(".jpg")) for name in chosen.filenames]
+    np.testing.assert_array_equal(chosen.images, split.images[rows])
+    np.testing.assert_array_equal(chosen.true, split.true[rows])
+    assert len(choose_for_statistics(split, 8, 32).filenames) == 32  # fewer images than a batch: some twice
+
+
+def test_class_weights_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    true = np.array([0] * 5 + [1] * 3 + [2])
+    np.testing.assert_allclose(
+        compute_class_weights(true, 3, "balanced"),
+        compute_class_weight("balanced", classes=np.arange(3), y=true),
+        rtol=1e-6,
+    )
+    np.testing.assert_array_equal(compute_class_weights(true, 3, "none"), [1, 1, 1])
+
+
+def test_no_batch_waits_for_the_interpreter(split):
+    """Its lock is held by whoever drops a pipeline half-way, as on SIGTERM, and waits for the pipeline's threads: a deadlock, now and then."""
+    for dataset in (make(split).start(0), build_validation(split, 3, Shares(4))):
+        ignoring = tf.data.experimental.ExternalStatePolicy.IGNORE.value
+        graph = tf.raw_ops.DatasetToGraphV2(
+            input_dataset=dataset._variant_tensor, external_state_policy=ignoring
+        ).numpy()
+        assert b"RangeDataset" in graph
+        assert b"PyFunc" not in graph

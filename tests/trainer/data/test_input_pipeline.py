@@ -1,0 +1,130 @@
+import errno
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.preprocess import FITS, decode_grey, fit_to_square
+from trainer.config import DataConfig
+from trainer.data.input_pipeline import (
+    CacheError,
+    DatasetMissingError,
+    compute_fingerprint,
+    iterate_examples,
+    load_builder,
+    load_learning_split,
+    load_split,
+)
+from tumor_ds.collection.pictures import read_grey
+
+
+@pytest.fixture(scope="module")
+def builder(dummy_dataset_dir):
+    return load_builder("tumor_ds/official", dummy_dataset_dir)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_a_split_holds_every_image_once_sorted_by_name(builder, fit):
+    split = load_split(builder, "train", 64, fit)
+    examples = sorted(iterate_examples(builder, "train"), key=lambda example: example.filename)
+    assert len(split.filenames) == 36
+    assert list(split.filenames) == [example.filename for example in examples]
+    np.testing.assert_array_equal(
+        split.images, [fit_to_square(example.image[..., 0], 64, fit) for example in examples]
+    )
+    np.testing.assert_array_equal(split.true, [example.label for example in examples])
+    np.testing.assert_array_equal(split.groups, [example.group for example in examples])
+    assert not split.has_train_twin.any()
+
+
+def test_validation_by_group_is_the_split_of_the_dataset(builder):
+    split = load_learning_split(builder, "validation", DataConfig(), 64)
+    assert split.filenames == load_split(builder, "validation", 64).filenames
+
+
+def test_validation_by_image_is_15_percent_of_both_splits(builder):
+    data = DataConfig(validation="by_image")
+    train, validation = (load_learning_split(builder, name, data, 64) for name in ("train", "validation"))
+    both = load_split(builder, "train+validation", 64)
+    assert len(validation.filenames) == 6  # 15 % of 40
+    assert sorted(train.filenames + validation.filenames) == list(both.filenames)
+    rows = [both.filenames.index(name) for name in validation.filenames]
+    np.testing.assert_array_equal(validation.images, both.images[rows])
+    np.testing.assert_array_equal(validation.true, both.true[rows])
+    again = load_learning_split(builder, "validation", data, 64)
+    assert again.filenames == validation.filenames
+
+
+def test_a_cached_file_holds_what_memory_holds_and_is_made_once(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = DataConfig(cache="file")
+    split = load_learning_split(builder, "train", data, 64)
+    np.testing.assert_array_equal(split.images, load_split(builder, "train", 64).images)
+    assert isinstance(split.images, np.memmap)
+    assert not split.images.flags.writeable
+    [file] = (tmp_path / "brain-tumor-mri").iterdir()
+    before = file.stat().st_mtime_ns
+    load_learning_split(builder, "train", data, 64)
+    assert file.stat().st_mtime_ns == before
+    load_learning_split(builder, "train", DataConfig(cache="file", fit="stretch"), 64)
+    load_learning_split(builder, "train", data, 96)
+    assert len(list((tmp_path / "brain-tumor-mri").iterdir())) == 3
+
+
+def test_a_cached_file_cut_short_is_made_anew(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load_learning_split(builder, "validation", DataConfig(cache="file"), 64)
+    [file] = (tmp_path / "brain-tumor-mri").iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    again = load_learning_split(builder, "validation", DataConfig(cache="file"), 64)
+    np.testing.assert_array_equal(again.images, load_split(builder, "validation", 64).images)
+
+
+def test_a_full_disk_leaves_no_half_written_cache(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("trainer.data.input_pipeline.fit_to_square", fail)
+    with pytest.raises(CacheError, match=r"No space left on device\. Set XDG_CACHE_HOME"):
+        load_learning_split(builder, "validation", DataConfig(cache="file"), 64)
+    assert not list((tmp_path / "brain-tumor-mri").iterdir())
+
+
+@pytest.mark.parametrize(("mode", "orientation"), [("L", 1), ("L", 6), ("RGB", 3), ("CMYK", 1)])
+def test_builder_and_serving_decode_alike(mode, orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 40), np.uint8)
+    exif = Image.Exif()
+    exif[274] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", exif=exif)
+    built = read_grey("any.jpg", lambda name: file.getvalue())
+    np.testing.assert_array_equal(built[..., 0], decode_grey(file.getvalue()))
+    assert built.shape == ((40, 24, 1) if orientation == 6 else (24, 40, 1))
+
+
+def test_fingerprint_does_not_depend_on_the_folder(builder, build_dataset, dummy_data_dir, tmp_path):
+    again = load_builder("tumor_ds/official", build_dataset(dummy_data_dir, tmp_path))
+    assert compute_fingerprint(again) == compute_fingerprint(builder)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "command"),
+    [
+        ("official", "tumor build official"),
+        ("grouped:2.0.0", "tumor build grouped --kaggle-version 2"),
+        ("folder", "tumor build folder --manual-dir DIR"),
+    ],
+)
+def test_a_missing_dataset_is_told_with_the_command_that_builds_it(tmp_path, dataset, command):
+    with pytest.raises(DatasetMissingError) as caught:
+        load_builder(f"tumor_ds/{dataset}", tmp_path)
+    assert str(caught.value).endswith(f"Build it first: {command} --data-dir {tmp_path}")
+
+
+def test_a_dataset_that_tf_data_cannot_read_is_refused(build_dataset, dummy_data_dir, tmp_path):
+    build_dataset(dummy_data_dir, tmp_path, file_format="array_record")
+    with pytest.raises(DatasetMissingError, match=r"stored as array_record.*tumor build official"):
+        load_builder("tumor_ds/official", tmp_path)

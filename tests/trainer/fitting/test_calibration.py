@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+from serving.model.artefact import BUNDLED, LITERT_FILE, load_config
+from serving.model.calibration import compute_probabilities
+from serving.model.runtime import LiteRTModel
+from tests.trainer.make_predictions import simulate_predictions
+from trainer.config import build_config
+from trainer.data.input_pipeline import load_builder, load_learning_split
+from trainer.fitting.calibration import (
+    draw_one_per_group,
+    fit_any_tumour_thresholds,
+    fit_calibration,
+    fit_prediction_set_threshold,
+    fit_prediction_set_thresholds,
+    fit_temperature,
+)
+
+
+def sample_labels(probs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    return (probs.cumsum(axis=1) > generator.random((len(probs), 1))).argmax(axis=1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_temperature_is_recovered(temperature):
+    generator = np.random.default_rng(0)
+    logits = generator.normal(scale=3, size=(20_000, 4)).astype(np.float32)
+    true = sample_labels(compute_probabilities(logits, temperature), generator)
+    assert fit_temperature(logits, true) == pytest.approx(temperature, rel=0.05)
+
+
+def test_threshold_by_hand():
+    # Probabilities of the true label .1, .2, ... .9; coverage .5 of n = 9: the fifth smallest score, 1 - .5.
+    p_true = np.linspace(0.1, 0.9, 9)
+    probs = np.column_stack([p_true, 1 - p_true])
+    assert fit_prediction_set_threshold(probs, np.zeros(9, int), coverage=0.5) == 0.5
+
+
+@pytest.mark.parametrize(("count", "coverage"), [(19, 0.95), (99, 0.99)])
+def test_so_many_groups_are_needed(count, coverage):
+    """With just enough the least probability of all is the threshold; with one less nothing is ruled out."""
+    p_true = np.linspace(0.1, 0.9, count)
+    probs = np.column_stack([p_true, 1 - p_true])
+    assert fit_prediction_set_threshold(probs, np.zeros(count, int), coverage) == 0.1
+    assert fit_prediction_set_threshold(probs[1:], np.zeros(count - 1, int), coverage) == 0.0
+
+
+def test_one_image_a_group_each_as_likely():
+    groups = np.array([7, 7, 7, 3, 3, 9])
+    generator = np.random.default_rng(0)
+    drawn = np.array([draw_one_per_group(groups, generator) for _ in range(3000)])
+    assert drawn.shape == (3000, 3)
+    assert {tuple(np.sort(groups[rows])) for rows in drawn} == {(3, 7, 9)}
+    np.testing.assert_allclose(
+        np.bincount(drawn.ravel()) / 3000, [1 / 3, 1 / 3, 1 / 3, 1 / 2, 1 / 2, 1], atol=0.03
+    )
+
+
+def test_images_of_large_groups_do_not_count_more():
+    """199 groups of one image with p(true) .8 and one of 900 with .1: all images would give .1, one a group gives .8."""
+    groups = np.concatenate([np.arange(199), np.full(900, 199)])
+    p_true = np.where(groups < 199, 0.8, 0.1)
+    thresholds = fit_prediction_set_thresholds(
+        np.column_stack([p_true, 1 - p_true]), np.zeros(len(groups), int), groups
+    )
+    assert thresholds == {0.95: 0.8, 0.99: 0.8}
+    assert fit_prediction_set_threshold(
+        np.column_stack([p_true, 1 - p_true]), np.zeros(len(groups), int), 0.95
+    ) == pytest.approx(0.1)
+
+
+def test_alarm_thresholds_by_hand():
+    # 200 tumours with p(tumour) .005, .01, ... 1: 190 of them are at or above .055, 198 above .01, 199 above
+    # .005.
+    tumour = np.arange(1, 201) / 200
+    probs = np.column_stack([tumour, 1 - tumour])
+    true = np.zeros(200, int)
+    found = fit_any_tumour_thresholds(
+        np.concatenate([probs, probs]), np.concatenate([true, true + 1]), ("glioma", "notumor")
+    )
+    assert found == {0.95: pytest.approx(0.055), 0.99: pytest.approx(0.015), 0.995: pytest.approx(0.01)}
+    for sensitivity, threshold in found.items():
+        assert (1 - probs[:, 1] >= threshold).mean() == pytest.approx(sensitivity)
+
+
+def test_no_alarm_where_it_makes_no_sense():
+    probs = np.full((2, 2), 0.5)
+    assert fit_any_tumour_thresholds(probs, np.array([0, 1]), ("a", "b")) == {}
+    assert fit_any_tumour_thresholds(probs, np.array([1, 1]), ("glioma", "notumor")) == {}
+
+
+def test_all_numbers_are_of_the_calibrated_probabilities():
+    simulated = simulate_predictions(temperature=2.0)
+    fitted = fit_calibration(
+        simulated.logits, simulated.true, simulated.groups, simulated.labels, "validation"
+    )
+    probs = compute_probabilities(simulated.logits, fit_temperature(simulated.logits, simulated.true))
+    assert fitted == {
+        "temperature": fit_temperature(simulated.logits, simulated.true),
+        "prediction_set_thresholds": fit_prediction_set_thresholds(probs, simulated.true, simulated.groups),
+        "any_tumour_thresholds": fit_any_tumour_thresholds(probs, simulated.true, simulated.labels),
+        "fitted_on": {"split": "validation", "count": 400, "groups": 134},
+    }
+
+
+@pytest.mark.real_data
+def test_what_the_bundled_model_says_of_validation(real_dataset_dir):
+    config = load_config(BUNDLED)
+    data = build_config(config.raw["training"]).data
+    validation = load_learning_split(
+        load_builder(data.dataset, real_dataset_dir), "validation", data, data.image_size
+    )
+    right = LiteRTModel(BUNDLED / LITERT_FILE).run(validation.images).logits.argmax(axis=1) == validation.true
+    assert config.raw["validation"] == {"count": len(right), "accuracy": pytest.approx(right.mean())}

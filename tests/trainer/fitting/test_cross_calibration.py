@@ -1,0 +1,148 @@
+"""Calibration by pictures that no model had learnt: what may be fitted on what, and for whom."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from serving.model.artefact import BUNDLED, load_config
+from serving.model.calibration import compute_probabilities
+from tests.trainer.make_predictions import LABELS, simulate_predictions
+from trainer.config import Config, DataConfig, OptimizationConfig, TrackingConfig
+from trainer.evaluation.predictions import Predictions, PredictionsError, pool_predictions, save_predictions
+from trainer.fitting.calibration import fit_calibration, fit_temperature
+from trainer.fitting.cross_calibration import calibrate_folds, describe_calibration, load_unseen
+from trainer.training.run_folder import RunError
+
+
+def make_fold(number: int, sureness: float) -> Predictions:
+    """Answers about other pictures than those of the other folds, with logits that are too sure by a factor."""
+    part = simulate_predictions(seed=number)
+    logits = part.logits * np.float32(sureness)
+    return dataclasses.replace(
+        part,
+        protocol="patient",
+        filenames=tuple(f"fold{number}/{name}" for name in part.filenames),
+        groups=part.groups + 1000 * number,
+        has_train_twin=np.zeros_like(part.has_train_twin),
+        logits=logits,
+        probs=compute_probabilities(logits, 1.0),
+    )
+
+
+@pytest.fixture
+def parts():
+    return [
+        (make_fold(number, sureness), load_config(BUNDLED))
+        for number, sureness in ((1, 1.0), (2, 1.0), (3, 4.0))
+    ]
+
+
+def test_each_fold_has_the_numbers_of_the_others(parts):
+    for place, (before, (after, config)) in enumerate(zip(parts, calibrate_folds(parts), strict=True)):
+        others = pool_predictions(
+            [predictions for other, (predictions, _) in enumerate(parts) if other != place]
+        )
+        fitted = fit_calibration(others.logits, others.true, others.groups, LABELS, "folds")
+        assert config.temperature == fitted["temperature"] == fit_temperature(others.logits, others.true)
+        assert config.prediction_set_thresholds == fitted["prediction_set_thresholds"]
+        assert config.any_tumour_thresholds == fitted["any_tumour_thresholds"]
+        assert config.raw["calibration"]["fitted_on"] == {"split": "folds", "count": 800, "groups": 268}
+        np.testing.assert_array_equal(
+            after.probs, compute_probabilities(before[0].logits, config.temperature)
+        )
+        assert (after.filenames, after.groups.tolist()) == (before[0].filenames, before[0].groups.tolist())
+
+
+def test_a_folds_own_pictures_do_not_tell_its_temperature(parts):
+    """The third is four times too sure; those beside it are not, so it stays so, and the first two are held to be surer than they are."""
+    first, second, third = (config.temperature for _, config in calibrate_folds(parts))
+    assert third < first
+    assert first == pytest.approx(second, rel=0.2)
+    changed = [*parts[:2], (make_fold(3, 1.0), parts[2][1])]
+    assert calibrate_folds(changed)[2][1].temperature == third
+
+
+def test_what_is_told_beside_the_figures(parts):
+    told = json.loads(json.dumps(describe_calibration(Config(seed=3), calibrate_folds(parts))))
+    assert told["recipe"] == json.loads(json.dumps(dataclasses.asdict(Config(seed=3))))
+    assert [section["temperature"] for section in told["calibration"]] == [
+        config.temperature for _, config in calibrate_folds(parts)
+    ]
+    assert set(told["calibration"][0]) == {
+        "temperature",
+        "prediction_set_thresholds",
+        "any_tumour_thresholds",
+        "fitted_on",
+    }
+
+
+@pytest.fixture
+def folder(tmp_path, parts):
+    """Folder of folds, as `tumor train --folds` leaves it."""
+    recipe = Config(data=DataConfig(dataset="tumor_ds/patient"))
+    calibrated = calibrate_folds(parts)
+    save_predictions(
+        pool_predictions([predictions for predictions, _ in calibrated]), tmp_path / "predictions.csv"
+    )
+    (tmp_path / "over_folds.json").write_text(json.dumps(describe_calibration(recipe, calibrated)))
+    return tmp_path
+
+
+def test_pictures_that_the_model_is_tested_on_are_left_out(folder):
+    tested = {f"fold2/Testing/{row:05}.jpg" for row in range(0, 400, 2)}
+    unseen = load_unseen(folder, Config(), LABELS, tested)
+    assert len(unseen.filenames) == 1000
+    assert not tested & set(unseen.filenames)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(seed=7, precision="mixed_bfloat16"),
+        Config(data=DataConfig(cache="file")),
+        Config(tracking=TrackingConfig(log_every=7)),
+    ],
+)
+def test_chance_and_what_changes_no_weight_may_differ(folder, config):
+    assert len(load_unseen(folder, config, LABELS, ()).filenames) == 1200
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (Config(data=DataConfig(image_size=96)), "data.image_size is 192 there and 96 here"),
+        (Config(optimization=OptimizationConfig(epochs=3)), "optimization.epochs is 12 there and 3 here"),
+    ],
+)
+def test_folds_of_another_recipe_are_refused(folder, config, message):
+    with pytest.raises(RunError, match=message):
+        load_unseen(folder, config, LABELS, ())
+
+
+def test_folds_of_other_pictures_are_refused(folder):
+    with pytest.raises(RunError, match=r"does not know Testing/0\.jpg"):
+        load_unseen(folder, Config(), LABELS, ["Testing/0.jpg"])
+    with pytest.raises(PredictionsError, match="labels"):
+        load_unseen(folder, Config(), ("cat", "dog"), ())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_text("{}"),
+        lambda path: path.write_text('{"recipe": 3}'),
+    ],
+)
+def test_a_folder_without_a_recipe_is_refused(folder, damage):
+    damage(folder / "over_folds.json")
+    with pytest.raises(RunError, match="Expected the folder of a finished `tumor train CONFIG --folds`"):
+        load_unseen(folder, Config(), LABELS, ())
+
+
+def test_a_folder_without_predictions_is_refused(folder):
+    (folder / "predictions.csv").unlink()
+    with pytest.raises(RunError, match=r"holds no predictions\.csv"):
+        load_unseen(folder, Config(), LABELS, ())

@@ -1,0 +1,379 @@
+"""How a W&B run is opened, fed and closed; whole trainings with one stand in `test_wandb_runs.py`."""
+
+import os
+import socket
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import wandb
+from etils import epath
+
+from tests.wandb_log import read_run
+from tests.wandb_server import WandbServer
+from trainer.config import Config
+from trainer.tracking import wandb_run as tracking
+from trainer.tracking.lineage import build_sample_table
+from trainer.tracking.samples import Sample
+from trainer.training.learner import Scores
+
+KEY = "0" * 40
+
+
+class FakeRun:
+    """Takes what is logged; `log` can be told to hang or to fail."""
+
+    def __init__(self, mode, url):
+        self.disabled, self.offline = mode == "disabled", mode == "offline"
+        self.settings = SimpleNamespace(sync_dir="/runs/official/wandb/run-1", base_url=url)
+        self.url = f"{url}/tester/run"
+        self.rows, self.axes, self.exit_code, self.faults, self.hold = [], {}, None, [], threading.Event()
+        self.hold.set()
+
+    def define_metric(self, name, step_metric=None):
+        self.axes[name] = step_metric
+
+    def log(self, values, step):
+        self.hold.wait()
+        if self.faults:
+            raise self.faults.pop(0)
+        self.rows.append((step, values))
+
+    def finish(self, exit_code):
+        self.exit_code = exit_code
+
+
+@pytest.fixture
+def clean_environment(monkeypatch, tmp_path):
+    """No key and no settings but those that a test makes."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")] + ["NETRC"]:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    wandb.teardown()  # W&B reads its variables once a process
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def opened(monkeypatch, clean_environment):
+    """Arguments with which W&B was opened; no run is started."""
+    calls = []
+
+    def init(**arguments):
+        calls.append(arguments)
+        return FakeRun(arguments["mode"], "http://127.0.0.1:9")
+
+    monkeypatch.setattr(tracking.wandb, "init", init)
+    monkeypatch.setattr(tracking, "find_fault", lambda url: None)
+    return calls
+
+
+def read_log(folder):
+    """What lies in the run folder once W&B's process has written all of it."""
+    wandb.teardown()
+    [path] = folder.glob("wandb/latest-run/*.wandb")
+    return read_run(path)
+
+
+def start(folder, say=print):
+    return tracking.start_wandb(Config(), epath.Path(folder), say)
+
+
+# How it is opened
+
+
+def test_no_key_means_offline_and_one_line(opened, tmp_path, capsys):
+    with start(tmp_path):
+        pass
+    assert opened[0]["mode"] == "offline"
+    [line] = capsys.readouterr().out.splitlines()
+    assert "no key found, so this run is logged offline" in line
+    assert f"{tmp_path}/wandb/offline-run-*" in line
+
+
+def test_key_in_the_environment_means_online(opened, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with start(tmp_path):
+        pass
+    assert opened[0]["mode"] == "online"
+    assert opened[0]["resume"] == "allow"
+    assert capsys.readouterr().out == "W&B: logged online at http://127.0.0.1:9/tester/run\n"
+
+
+@pytest.mark.parametrize("machine", ["api.wandb.ai", wandb.Settings().base_url.removeprefix("https://")])
+def test_key_in_netrc_means_online_under_either_name_of_the_public_server(opened, tmp_path, machine):
+    (tmp_path / ".netrc").write_text(f"machine {machine} login user password {KEY}\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    with start(tmp_path):
+        pass
+    assert opened[0]["mode"] == "online"
+
+
+def test_key_of_a_server_of_ones_own(opened, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text(f"machine wandb.example.org:8080 login user password {KEY}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for number, (url, mode) in enumerate(
+        {"https://wandb.example.org:8080": "online", "https://other.example.org": "offline"}.items()
+    ):
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        with start(tmp_path):
+            pass
+        assert opened[number]["mode"] == mode
+
+
+def test_explicit_mode_is_honoured(opened, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with start(tmp_path) as tracker:
+        tracker.log({"train/loss": 1.0}, 1)
+        assert tracker.drain()
+    assert opened[0]["mode"] == "disabled"
+    assert tracker.run.rows == []
+    assert capsys.readouterr().out == ""
+
+
+def test_a_restart_continues_the_same_run(opened, tmp_path):
+    for _ in range(2):
+        with start(tmp_path):
+            pass
+    assert opened[0]["id"] == opened[1]["id"]
+    assert opened[0]["config"]["optimization"]["epochs"] == Config().optimization.epochs
+    # Offline too: else `wandb sync` would lay the second part over the first.
+    assert [call["resume"] for call in opened] == ["allow", "allow"]
+
+
+def test_a_new_run_of_a_sweep_takes_the_id_it_is_given(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    for given in ("first", "second"):
+        monkeypatch.setenv("WANDB_RUN_ID", given)
+        folder = tmp_path / given
+        folder.mkdir()
+        with start(folder):
+            pass
+    with start(tmp_path / "first"):  # resumed; the environment is another run's by now
+        pass
+    assert [call["id"] for call in opened] == ["first", "second", "first"]
+
+
+def test_timeouts_can_be_set_as_in_any_program_with_wandb(opened, tmp_path, monkeypatch):
+    with start(tmp_path):
+        pass
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
+    with start(tmp_path):
+        pass
+    assert [call["settings"].init_timeout for call in opened] == [
+        20,
+        90,
+    ]  # 90: W&B's own default, which its variable replaces
+    assert opened[0]["settings"].finish_timeout == 10
+
+
+def test_steps_are_drawn_against_steps_and_epochs_against_epochs(opened, tmp_path):
+    with start(tmp_path) as tracker:
+        pass
+    assert tracker.run.axes == {
+        "train/step": None,
+        "train/*": "train/step",
+        "epoch/epoch": None,
+        "epoch/*": "epoch/epoch",
+    }
+
+
+def test_variables_are_set_for_a_run_and_no_longer(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_CACHE_DIR", "/elsewhere")
+    with start(tmp_path):
+        assert os.environ["WANDB_DATA_DIR"] == f"{tmp_path}/wandb"
+        assert os.environ["WANDB_CACHE_DIR"] == "/elsewhere"
+    assert "WANDB_DATA_DIR" not in os.environ
+
+
+# How it is fed
+
+
+@pytest.fixture
+def make_tracker():
+    """Function `make(url, mode="online")`: a tracker with a fake run, and the list of what is said."""
+    runs = []
+
+    def make(url, mode="online"):
+        said = []
+        run = FakeRun(mode, url)
+        runs.append(run)
+        return tracking.Tracker(run, said.append), run, said
+
+    yield make
+    for run in runs:
+        run.hold.set()
+
+
+def find_closed_port():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+
+def test_training_never_waits_for_wandb(make_tracker, monkeypatch):
+    monkeypatch.setattr(tracking, "PROBE_SECONDS", 0.2)
+    tracker, run, said = make_tracker(find_closed_port())
+    run.hold.clear()
+    started = time.monotonic()
+    for step in range(1000):
+        tracker.log({"train/loss": 1.0}, step)
+    assert time.monotonic() - started < 0.5
+    assert not tracker.close(0)
+    assert time.monotonic() - started < 3
+    assert run.exit_code == 0
+    assert len(said) == 1
+
+
+def test_faults_are_said_once_and_what_follows_is_logged_all_the_same(make_tracker):
+    tracker, run, said = make_tracker("http://127.0.0.1:9", "offline")
+    run.faults = [
+        wandb.errors.CommError("no answer\nsecond line"),
+        ConnectionResetError(),
+        RuntimeError("later"),
+    ]
+    for step in range(5):
+        tracker.log({"train/loss": 1.0}, step)
+    assert tracker.close(0)
+    assert [step for step, _ in run.rows] == [3, 4]
+    assert said == [
+        "W&B: no answer. The run goes on without it. Later: wandb sync --include-online"
+        " /runs/official/wandb/run-1, then this command again, which logs samples and model."
+    ]
+
+
+def test_a_slow_server_is_waited_for_but_not_for_ever(make_tracker, monkeypatch):
+    monkeypatch.setattr(tracking, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(tracking, "find_fault", lambda url: None)
+    tracker, run, said = make_tracker("http://127.0.0.1:9")
+    run.hold.clear()
+    tracker.log({"train/loss": 1.0}, 1)
+    threading.Timer(0.5, run.hold.set).start()
+    assert tracker.drain()
+    run.hold.clear()
+    tracker.log({"train/loss": 1.0}, 2)
+    monkeypatch.setattr(tracking, "UPLOAD_TIMEOUT_SECONDS", 0.5)
+    assert not tracker.drain()
+    assert "not uploaded within 0.5 s" in said[0]
+
+
+def test_a_run_that_fails_is_closed_as_failed(opened, tmp_path):
+    with pytest.raises(KeyError), start(tmp_path) as tracker:
+        raise KeyError("training")
+    assert tracker.run.exit_code == 1
+
+
+def test_a_validation_gives_its_row_before_its_tables(make_tracker):
+    """Tables need the server, so they may be lost; the row must not."""
+    tracker, run, said = make_tracker("http://127.0.0.1:9", "offline")
+    scores = Scores(0.5, 0.75, np.array([[3, 1], [0, 0]]))
+    tracking.log_validation(tracker, {"epoch": 0, "val_loss": 0.5}, scores, ["glioma", "notumor"], 7)
+    assert tracker.drain()
+    assert not said
+    (first, row), (second, tables) = run.rows
+    assert (first, row) == (7, {"epoch/epoch": 0, "epoch/val_loss": 0.5})
+    assert second == 7
+    assert tables["validation/confusion"].data == [["glioma", 3, 1], ["notumor", 0, 0]]
+    assert tables["validation/classes"].data == [
+        ["glioma", 1.0, 0.75, pytest.approx(6 / 7), 4],
+        ["notumor", 0.0, 0.0, 0.0, 0],
+    ]
+
+
+# With the real client
+
+
+@pytest.mark.parametrize(
+    "outage", [500, 0, None], ids=["answers 500", "accepts and never answers", "refuses"]
+)
+def test_a_server_that_is_dead_from_the_start_means_offline(clean_environment, tmp_path, monkeypatch, outage):
+    said = []
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "2")
+    with WandbServer() as server:
+        server.outage = outage
+        monkeypatch.setenv("WANDB_BASE_URL", find_closed_port() if outage is None else server.url)
+        started = time.monotonic()
+        with start(tmp_path, said.append) as tracker:
+            assert time.monotonic() - started < 2 + 8  # and stopping and starting its process
+            assert tracker.run.offline
+            tracker.log({"train/loss": 0.5}, 3)
+    [line] = said
+    assert "so this run is logged offline" in line
+    assert [row["train/loss"] for row in read_log(tmp_path)["history"]] == [0.5]
+
+
+@pytest.mark.parametrize("outage", [500, 0], ids=["answers 500", "never answers"])
+def test_a_server_that_dies_midway_costs_little_and_is_said_once(
+    clean_environment, tmp_path, monkeypatch, outage
+):
+    said, scores = [], Scores(0.5, 1.0, np.eye(2, dtype=int))
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "2")
+    monkeypatch.setattr(tracking, "PROBE_SECONDS", 1)
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        with start(tmp_path, said.append) as tracker:
+            server.outage = outage
+            started = time.monotonic()
+            for epoch in range(3):
+                tracking.log_validation(
+                    tracker, {"epoch": epoch}, scores, ["glioma", "notumor"], 10 * (epoch + 1)
+                )
+            assert time.monotonic() - started < 0.5
+            ended = time.monotonic()
+        assert time.monotonic() - ended < 3 * 1 + 2 + 4
+    first, line = said
+    assert first.startswith(f"W&B: logged online at {server.url}")
+    [folder] = tmp_path.glob("wandb/run-*")
+    assert f"wandb sync --include-online {folder}" in line
+    assert [row["epoch/epoch"] for row in read_log(tmp_path)["history"]] == [0, 1, 2]  # for `wandb sync`
+
+
+def test_a_bad_key_means_offline(clean_environment, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    with start(tmp_path, said.append) as tracker:
+        assert tracker.run.offline
+    assert len(said) == 1
+
+
+def test_a_later_run_of_the_process_may_have_another_mode(clean_environment, tmp_path, monkeypatch):
+    for mode, offline in (("offline", True), ("disabled", False)):
+        monkeypatch.setenv("WANDB_MODE", mode)
+        folder = tmp_path / mode
+        folder.mkdir()
+        with start(folder):
+            pass
+        assert bool(list(folder.glob("wandb/offline-run-*"))) == offline
+
+
+def test_sixteen_samples_are_read_back_with_their_pictures(clean_environment, tmp_path):
+    grey, coloured = np.full((64, 64), 90, np.uint8), np.full((448, 448, 3), 120, np.uint8)
+    samples = [
+        Sample(
+            f"Training/{number}.jpg",
+            "hardest",
+            grey + np.uint8(number),
+            coloured + np.uint8(number),
+            "glioma",
+            "notumor",
+            0.75,
+        )
+        for number in range(16)
+    ]
+    with start(tmp_path) as tracker:
+        tracker.submit(lambda run: run.log({"validation/samples": build_sample_table(samples)}))
+    [artifact] = read_log(tmp_path)["artifacts"]
+    table = artifact.read_json("validation/samples.table.json")
+    assert table["columns"] == ["filename", "kind", "picture", "heat map", "true", "predicted", "probability"]
+    assert len(table["data"]) == 16
+    for row in table["data"]:
+        assert artifact.files[row[2]["path"]].is_file()
+        assert artifact.files[row[3]["path"]].is_file()
+        assert (row[2]["width"], row[3]["width"]) == (64, 448)
+        assert row[4:] == ["glioma", "notumor", 0.75]
+    assert all(path.is_relative_to(tmp_path / "wandb") for path in artifact.files.values())

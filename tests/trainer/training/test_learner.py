@@ -1,0 +1,209 @@
+"""The training step: what learns, what is averaged, and that its whole state can be put away and back."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.config import Config, build_config
+from trainer.models.build import build_model, head_layer_names
+from trainer.training.learner import Learner, remove_dropout, resize_model
+from trainer.training.strategies import build_strategy
+
+
+@pytest.fixture(autouse=True)
+def keep_policy():
+    before = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def make(
+    precision: str = "float32", architecture: str = "reference_vgg", **optimization
+) -> tuple[Config, Learner]:
+    model = {"architecture": architecture, "pretrained": False}
+    config = build_config(
+        {
+            "precision": precision,
+            "data": {"image_size": 64, "progressive_scales": [], "batch_size": 4},
+            "model": model,
+            "optimization": optimization,
+        }
+    )
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(precision)
+    return config, Learner(config, build_strategy("one"), 4)
+
+
+@pytest.fixture
+def batch() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    generator = np.random.default_rng(0)
+    images = generator.uniform(0, 255, (4, 64, 64, 1)).astype(np.float32)
+    return tf.constant(images), tf.one_hot([0, 1, 2, 3], 4), tf.ones(4)
+
+
+def copy_weights(learner: Learner) -> dict[str, np.ndarray]:
+    return {
+        f"{layer.name}/{number}": np.array(weight)
+        for layer in learner.model.layers
+        for number, weight in enumerate(layer.weights)
+    }
+
+
+def changed_layers(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[str]:
+    return {name.split("/")[0] for name in before if not np.array_equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_only_the_head_learns_while_the_rest_is_frozen(batch, frozen):
+    _, learner = make()
+    before = copy_weights(learner)
+    learner.train_step(batch, 1e-3, 0.9, frozen=frozen)
+    changed = changed_layers(before, copy_weights(learner))
+    with_weights = {
+        layer.name for layer in learner.model.layers if layer.weights and layer.name not in ("dropout",)
+    }
+    head = {
+        name for name in head_layer_names(learner.model) if learner.model.get_layer(name).trainable_weights
+    }
+    assert changed == (head if frozen else with_weights)
+
+
+def test_the_learning_rate_is_that_of_the_step(batch):
+    """With a rate of zero nothing moves, whatever the optimiser was built with."""
+    _, learner = make()
+    before = copy_weights(learner)
+    loss, accuracy = learner.train_step(batch, 0.0, 0.9, frozen=False)
+    assert changed_layers(before, copy_weights(learner)) <= {"dropout"}
+    assert float(loss) > 0
+    assert 0 <= float(accuracy) <= 1
+
+
+def test_loss_is_the_weighted_mean_with_label_smoothing(batch):
+    _, learner = make(label_smoothing=0.1)
+    images, labels, _ = batch
+    weights = tf.constant([0.0, 1.0, 2.0, 1.0])
+    learner.model.get_layer("dropout").rate = 0.0
+    logits = learner.model(images, training=True).numpy()
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    losses = -(log_probabilities * (0.9 * labels.numpy() + 0.1 / 4)).sum(axis=1)
+    loss, _ = learner.train_step((images, labels, weights), 0.0, 0.9, frozen=False)
+    assert float(loss) == pytest.approx((losses * weights.numpy()).sum() / 4, rel=1e-5)
+
+
+def test_averages_follow_with_the_momentum(batch):
+    _, learner = make()
+    before = [np.array(average) for average in learner.averages]
+    learner.train_step(batch, 1e-2, 0.75, frozen=False)
+    for old, average, weight in zip(before, learner.averages, learner._averaged_weights(), strict=True):
+        np.testing.assert_allclose(average.numpy(), 0.75 * old + 0.25 * np.array(weight), atol=1e-6)
+
+
+def test_swapping_twice_changes_nothing(batch):
+    _, learner = make()
+    learner.train_step(batch, 1e-2, 0.5, frozen=False)
+    weights, averages = copy_weights(learner), [np.array(average) for average in learner.averages]
+    learner.swap_averages()
+    assert changed_layers(weights, copy_weights(learner))
+    learner.swap_averages()
+    assert changed_layers(weights, copy_weights(learner)) == set()
+    assert all(
+        np.array_equal(old, average.numpy()) for old, average in zip(averages, learner.averages, strict=True)
+    )
+
+
+def test_the_whole_state_can_be_put_away_and_back(batch):
+    """Two more steps from the same state give the same losses: weights, optimiser, averages and dropout's random numbers."""
+    _, learner = make()
+    learner.train_step(batch, 1e-3, 0.9, frozen=False)
+    arrays = learner.to_arrays()
+    one = [float(learner.train_step(batch, 1e-3, 0.9, frozen=False)[0]) for _ in range(2)]
+    _, other = make()
+    other.load_arrays(arrays)
+    assert [float(other.train_step(batch, 1e-3, 0.9, frozen=False)[0]) for _ in range(2)] == one
+
+
+def test_arrays_of_another_model_are_refused():
+    _, learner = make()
+    arrays = learner.to_arrays()
+    with pytest.raises(ValueError, match="do not fit"):
+        learner.load_arrays({name: values for name, values in list(arrays.items())[1:]})
+
+
+def test_validation_counts_by_weight(batch):
+    _, learner = make()
+    images, labels, _ = batch
+    scores = learner.validate(
+        [
+            (images, labels, tf.constant([1.0, 1.0, 1.0, 0.0])),
+            (images, labels, tf.constant([0.0, 0.0, 0.0, 1.0])),
+        ]
+    )
+    logits = learner.model(images, training=False).numpy()
+    expected = keras.losses.categorical_crossentropy(labels, logits, from_logits=True).numpy().mean()
+    assert scores.loss == pytest.approx(expected, rel=1e-5)
+    assert scores.accuracy == (logits.argmax(axis=1) == np.arange(4)).mean()
+    assert scores.confusion.sum() == 4
+
+
+def test_refreshed_statistics_are_those_of_all_batches_together(batch):
+    _, learner = make(architecture="reference_vgg_batchnorm")
+    images, labels, weights = batch
+    other = images * 0.3 + 40
+    before = copy_weights(learner)
+    learner.refresh_batch_norms([(images, labels, weights), (other, labels, weights)])
+    inputs = keras.Model(learner.model.input, learner.model.get_layer("block1_conv").output)(
+        tf.concat([images, other], axis=0)
+    ).numpy()
+    refreshed = learner.model.get_layer("block1_bn")
+    np.testing.assert_allclose(refreshed.moving_mean.numpy(), inputs.mean(axis=(0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(refreshed.moving_variance.numpy(), inputs.var(axis=(0, 1, 2)), rtol=1e-4)
+    assert refreshed.momentum == 0.99
+    after = copy_weights(learner)
+    moved = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert moved == {
+        f"block{block}_bn/{number}" for block in range(1, 5) for number in (2, 3)
+    }  # not dropout's random state
+
+
+def test_without_batch_norms_there_is_nothing_to_refresh(batch):
+    _, learner = make()
+    before = copy_weights(learner)
+    learner.refresh_batch_norms([batch])
+    assert changed_layers(before, copy_weights(learner)) == set()
+
+
+def test_a_model_without_dropout_shares_its_weights():
+    model = build_model(build_config({"model": {"pretrained": False}}).model, 64, 4)
+    view = remove_dropout(model)
+    assert not any(isinstance(layer, keras.layers.Dropout) for layer in view.layers)
+    assert [id(weight) for weight in view.trainable_weights] == [
+        id(weight) for weight in model.trainable_weights
+    ]
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 1)).astype(np.float32)
+    np.testing.assert_array_equal(view(images, training=False), model(images, training=False))
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_learns_with_float32_logits_and_losses(batch, precision):
+    _, learner = make(precision)
+    assert isinstance(learner.optimizer, keras.optimizers.LossScaleOptimizer) == (
+        precision == "mixed_float16"
+    )
+    # The first steps of float16 may only lower the scale of the loss.
+    losses = [float(learner.train_step(batch, 1e-3, 0.9, frozen=False)[0]) for _ in range(20)]
+    assert np.isfinite(losses).all()
+    assert min(losses[-3:]) < 0.9 * losses[0]
+    assert learner.model(batch[0]).dtype == tf.float32
+
+
+def test_a_resized_model_shares_its_weights_and_is_the_model_of_that_size():
+    keras.utils.set_random_seed(0)
+    large = build_model(build_config({"model": {"pretrained": False}}).model, 96, 4)
+    small = build_model(build_config({"model": {"pretrained": False}}).model, 64, 4)
+    small.set_weights(large.get_weights())
+    view = resize_model(large, 64)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 1)).astype(np.float32)
+    np.testing.assert_array_equal(view(images).numpy(), small(images).numpy())
+    assert view.weights[0] is large.weights[0]
+    assert resize_model(large, 96) is large

@@ -1,0 +1,619 @@
+"""Training as users start it: whole runs, runs that were killed at every bad moment, and several devices."""
+
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from etils import epath
+from typer.testing import CliRunner
+
+from tests.wandb_log import read_run
+from trainer.cli.main import app
+from trainer.config import Config, build_config
+from trainer.data.input_pipeline import load_builder
+from trainer.tracking.observer import Silence
+from trainer.training.loop import PREEMPTED_EXIT_CODE, train
+from trainer.training.run_folder import (
+    BEST_WEIGHTS_FILE,
+    FINISHED_FILE,
+    RunError,
+    claim_run_dir,
+    find_best_epoch,
+    load_history,
+)
+from trainer.training.strategies import build_strategy
+
+ROOT = Path(__file__).resolve().parents[3]
+# The published CNN at 64 px: traced in a second, with dropout, so that its random state counts.
+SMALL = """
+[data]
+image_size = 64
+progressive_scales = []
+batch_size = 8
+[model]
+architecture = "reference_vgg"
+pretrained = false
+[optimization]
+epochs = 3
+learning_rate = 1e-3
+warmup_epochs = 0.5
+ema_momentum = 0.9
+[tracking]
+log_every = 2
+"""
+TIMEOUT_SECONDS = 300
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def run_tumor(arguments: list[str], prelude: str = "", **environment: str) -> subprocess.Popen:
+    """`tumor ARGUMENTS` in a process of its own, after a prelude in Python."""
+    command = [sys.executable, "-c", f"{prelude}\nfrom trainer.cli.main import app\napp()", *arguments]
+    # W&B in this process leaves its service's address there.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    merged = {
+        **kept,
+        "WANDB_MODE": "disabled",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(ROOT),
+        **environment,
+    }
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=merged)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
+    return process.returncode, output
+
+
+def read_history(run_dir: Path) -> list[dict[str, float]]:
+    with (run_dir / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+# A whole run
+
+
+def test_run_folder_is_whole(tiny_run):
+    names = {path.name for path in tiny_run.iterdir()}
+    assert {
+        "config.json",
+        "history.csv",
+        "checkpoints",
+        BEST_WEIGHTS_FILE,
+        FINISHED_FILE,
+        "artefact",
+        "predictions.csv",
+        "wandb",
+        "learning_curves.png",
+        "report.html",
+    } <= names
+    assert not any("partial" in path.name for path in tiny_run.rglob("*"))
+    assert [row["epoch"] for row in load_history(epath.Path(tiny_run))] == [0, 1]
+
+
+def test_the_end_says_where_everything_lies(tiny_run):
+    output = " ".join((tiny_run / "output.txt").read_text().split())
+    history = read_history(tiny_run)
+    best = min(history, key=lambda row: row["val_loss"])
+    assert f"2 epochs; best: epoch {best['epoch'] + 1:.0f}, val_loss {best['val_loss']:.4f}" in output
+    for name in ("history.csv", "learning_curves.png", "artefact"):
+        assert name in output
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "best"),
+    [
+        ("val_loss", [0.5, 0.4, 0.4], 1),
+        ("val_accuracy", [0.5, 0.9, 0.9, 0.8], 1),
+        ("val_loss", [float("nan"), 0.7], 1),
+    ],
+)
+def test_the_best_epoch_is_the_first_of_the_best(monitor, values, best):
+    assert find_best_epoch([{monitor: value} for value in values], monitor) == best
+
+
+def test_without_an_artefact_the_test_split_is_not_scored(config, dummy_dataset_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = [
+        "train",
+        str(config),
+        "--no-artefact",
+        "--data-dir",
+        str(dummy_dataset_dir),
+        "--run-dir",
+        str(run_dir),
+    ]
+    code, output = finish(run_tumor(arguments))
+    assert code == 0, output
+    assert (run_dir / FINISHED_FILE).exists()
+    assert not (run_dir / "artefact").exists()
+    assert not (run_dir / "predictions.csv").exists()
+
+
+def test_without_a_key_wandb_is_offline_and_holds_the_whole_run(tiny_run):
+    assert "no key found, so this run is logged offline" in " ".join(
+        (tiny_run / "output.txt").read_text().split()
+    )
+    [folder] = (tiny_run / "wandb").glob("offline-run-*")
+    [log] = folder.glob("*.wandb")
+    logged = read_run(log)
+    assert logged["project"] == "brain-tumor-mri"
+    assert logged["config"]["optimization"]["label_smoothing"] == 0.05
+    assert logged["config"]["data"]["image_size"] == 64
+    losses = [row["train/loss"] for row in logged["history"]]
+    assert all(
+        row["train/learning_rate"] > 0 and row["train/images_per_second"] > 0 for row in logged["history"]
+    )
+    assert len(losses) == 2  # five steps an epoch: the last of each
+    epochs = [
+        {name: row[f"epoch/{name}"] for name in read_history(tiny_run)[0]}
+        for row in logged["history"]
+        if "epoch/loss" in row
+    ]
+    assert epochs == [pytest.approx(row) for row in read_history(tiny_run)]
+    best = min(read_history(tiny_run), key=lambda row: row["val_loss"])
+    assert logged["summary"]["best"] == pytest.approx(
+        {name: best[name] for name in ("epoch", "val_loss", "val_accuracy")}
+    )
+    tables = {
+        path.name.split("_")[0]: json.loads(path.read_text())
+        for path in (folder / "files" / "media").rglob("*_10_*.table.json")
+    }
+    assert tables["confusion"]["columns"] == ["true", "glioma", "meningioma", "notumor", "pituitary"]
+    assert (
+        sum(count for row in tables["confusion"]["data"] for count in row[1:]) == 4
+    )  # every validation image once
+    assert [row[0] for row in tables["classes"]["data"]] == ["glioma", "meningioma", "notumor", "pituitary"]
+
+
+def test_finished_run_is_not_trained_again(tiny_run, tiny_overrides, dummy_dataset_dir):
+    before = (tiny_run / BEST_WEIGHTS_FILE).stat().st_mtime_ns
+    toml = tiny_run.parent / "tiny.toml"
+    result = CliRunner().invoke(
+        app,
+        [
+            "train",
+            str(toml),
+            *tiny_overrides,
+            "--run-dir",
+            str(tiny_run),
+            "--data-dir",
+            str(dummy_dataset_dir),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    assert (tiny_run / BEST_WEIGHTS_FILE).stat().st_mtime_ns == before
+    assert len(read_history(tiny_run)) == 2
+
+
+def test_dry_run_says_what_would_happen_and_writes_nothing(config, dummy_dataset_dir, tmp_path):
+    arguments = [
+        "train",
+        str(config),
+        "--dry-run",
+        "--data-dir",
+        str(dummy_dataset_dir),
+        "--run-dir",
+        str(tmp_path / "run"),
+    ]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.output.split())
+    assert '"architecture": "reference_vgg"' in text
+    assert "Total params" in text
+    assert "36 training images, 5 steps an epoch of 8 images, 3 epochs at most: 15 steps." in text
+    assert re.search(
+        r"10 steps at 64 pixels took [\d.]+ s, \d+ images/s; all epochs would take about \d+ min", text
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_folder_of_another_config_is_refused(tmp_path):
+    folder = epath.Path(tmp_path)
+    claim_run_dir(Config(), folder)
+    claim_run_dir(Config(), folder)
+    with pytest.raises(RunError, match="another config"):
+        claim_run_dir(Config(seed=1), folder)
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
+
+
+def test_missing_dataset_says_how_to_build_it(config, tmp_path):
+    result = CliRunner().invoke(
+        app, ["train", str(config), "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run")]
+    )
+    assert result.exit_code == 1
+    assert "tumor build" in result.stderr
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
+    from trainer.training.loop import share_out
+
+    class Strategy:
+        num_replicas_in_sync, cluster_resolver = 3, None
+
+    with pytest.raises(RunError, match="a multiple of 3, got 8"):
+        share_out(8, Strategy())
+
+
+def test_loss_that_explodes_is_an_error_with_its_place(dummy_dataset_dir, tmp_path):
+    settings = {
+        "data": {"image_size": 64, "progressive_scales": [], "batch_size": 8},
+        "model": {"architecture": "reference_vgg", "pretrained": False},
+    }
+    exploding = build_config(
+        {
+            **settings,
+            "precision": "float32",
+            "optimization": {"epochs": 2, "learning_rate": 1e30, "warmup_epochs": 0},
+        }
+    )
+    folder = epath.Path(tmp_path / "run")
+    claim_run_dir(exploding, folder)
+    with pytest.raises(RunError, match=r"The loss became \w+ in epoch 1, step [2-5], at learning rate .*e\+"):
+        train(
+            exploding,
+            load_builder("tumor_ds/official", dummy_dataset_dir),
+            folder,
+            build_strategy("one"),
+            Silence(),
+        )
+    assert not (folder / FINISHED_FILE).exists()
+
+
+def test_calm_epochs_see_calmer_pictures(dummy_dataset_dir, tmp_path, monkeypatch):
+    """The chain is built anew where the variation changes, and only there."""
+    from trainer.training import loop as training
+
+    seen = []
+
+    class Recorded(training.TrainingBatches):
+        def start(self, epoch: int, step: int = 0):
+            seen.append((id(self), self.variation.rotation))
+            return super().start(epoch, step)
+
+    monkeypatch.setattr(training, "TrainingBatches", Recorded)
+    calm = build_config(
+        {
+            "precision": "float32",
+            "data": {"image_size": 32, "progressive_scales": [], "batch_size": 8},
+            "augmentation": {"rotation": 0.2, "calm_epochs": 2, "calm_share": 0.1},
+            "model": {"pretrained": False},
+            "optimization": {"epochs": 4, "batch_norm_images": 0},
+        }
+    )
+    folder = epath.Path(tmp_path / "run")
+    claim_run_dir(calm, folder)
+    train(
+        calm, load_builder("tumor_ds/official", dummy_dataset_dir), folder, build_strategy("one"), Silence()
+    )
+    assert [rotation for _, rotation in seen] == pytest.approx([0.2, 0.2, 0.02, 0.02])
+    assert len({chain for chain, _ in seen}) == 2
+
+
+# Runs that are interrupted
+
+# Each kills its own process by SIGKILL at one bad moment of the second epoch (steps 6 to 10).
+KILLS = {
+    "mid-epoch": (
+        """
+import os
+from trainer.training import learner
+inner, count = learner.Learner.train_step, [0]
+def train_step(self, *arguments, **named):
+    count[0] += 1
+    if count[0] == 9:
+        os.kill(os.getpid(), 9)
+    return inner(self, *arguments, **named)
+learner.Learner.train_step = train_step
+"""
+    ),
+    "while a checkpoint is written": (
+        """
+import os
+from trainer.training import checkpoints
+inner = checkpoints._write
+def write(path, content):
+    if path.name == "checkpoint-000000008.npz":
+        path.with_name(path.name + ".partial").write_bytes(content[: len(content) // 2])
+        os.kill(os.getpid(), 9)
+    inner(path, content)
+checkpoints._write = write
+"""
+    ),
+    "between a checkpoint and its manifest": (
+        """
+import os
+from trainer.training import checkpoints
+inner = checkpoints._write
+def write(path, content):
+    if path.name == "checkpoint-000000010.json":
+        os.kill(os.getpid(), 9)
+    inner(path, content)
+checkpoints._write = write
+"""
+    ),
+    "between epochs": (
+        """
+import os
+from trainer.training import loop as training
+inner = training.write_history
+def write_history(run_dir, history):
+    if len(history) == 2:
+        os.kill(os.getpid(), 9)
+    inner(run_dir, history)
+training.write_history = write_history
+"""
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dummy_dataset_dir, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    (folder / "small.toml").write_text(SMALL)
+    arguments = [
+        "train",
+        str(folder / "small.toml"),
+        "--data-dir",
+        str(dummy_dataset_dir),
+        "--run-dir",
+        str(folder / "run"),
+    ]
+    code, output = finish(run_tumor(arguments))
+    assert code == 0, output
+    return folder / "run"
+
+
+@pytest.mark.parametrize("moment", list(KILLS))
+def test_a_killed_run_ends_as_an_uninterrupted_one(
+    config, uninterrupted, dummy_dataset_dir, tmp_path, moment
+):
+    """`checkpoint_minutes` must not differ between the two: it is in the config; so a checkpoint after every step is forced here."""
+    every_step = "from trainer import training\ntraining.SECONDS_PER_MINUTE = 0\n"
+    run_dir = tmp_path / "run"
+    arguments = ["train", str(config), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
+    code, output = finish(run_tumor(arguments, every_step + KILLS[moment]))
+    assert code == -signal.SIGKILL, output
+    assert not (run_dir / FINISHED_FILE).exists()
+    code, output = finish(run_tumor(arguments, every_step))
+    assert code == 0, output
+    assert "Resuming at epoch" in output
+    expected, got = read_history(uninterrupted), read_history(run_dir)
+    assert len(got) == len(expected) == 3
+    for one, other in zip(got, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    assert (run_dir / "artefact" / "metrics.json").read_text() == (
+        uninterrupted / "artefact" / "metrics.json"
+    ).read_text()
+
+
+def test_sigterm_saves_first(config, uninterrupted, dummy_dataset_dir, tmp_path):
+    """As cloud machines are taken away: the signal comes in the middle of the second epoch."""
+    preempt = KILLS["mid-epoch"].replace("os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)")
+    run_dir = tmp_path / "run"
+    arguments = ["train", str(config), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
+    code, output = finish(run_tumor(arguments, preempt))
+    assert code == PREEMPTED_EXIT_CODE, output
+    assert "the same command goes on from here" in " ".join(output.split())
+    assert (run_dir / "checkpoints" / "checkpoint-000000009.json").exists()
+    code, output = finish(run_tumor(arguments))
+    assert code == 0, output
+    assert "Resuming at epoch 2, step 5." in output
+    for one, other in zip(read_history(run_dir), read_history(uninterrupted), strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+# Several devices
+
+TWO_CPUS = """
+import tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+# Dropout draws its own numbers on every replica, and augmentation is drawn by replica: without both, replicas
+# must agree with one device. Ten epochs of five steps, each of whose losses is logged. At a low rate: Adam
+# makes steps of a size that rounding can turn round.
+ALIKE = [
+    "--set",
+    "model.dropout=0.0",
+    "--set",
+    "optimization.epochs=10",
+    "--set",
+    "optimization.learning_rate=2e-4",
+    "--set",
+    "tracking.log_every=1",
+] + [
+    argument
+    for name, value in {
+        "flip": "'none'",
+        "rotation": 0,
+        "zoom": 0,
+        "translation": 0,
+        "brightness": 0,
+        "contrast": 0,
+        "gamma": 0,
+    }.items()
+    for argument in ("--set", f"augmentation.{name}={value}")
+]
+
+
+# Resident memory in KiB at the end of every epoch.
+NOTE_MEMORY = """
+import re
+from trainer.training import loop as training
+inner = training.write_history
+def write_history(run_dir, history):
+    inner(run_dir, history)
+    with open(run_dir / "resident.txt", "a") as file:
+        print(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1], file=file)
+training.write_history = write_history
+"""
+
+
+@pytest.fixture(scope="module")
+def on_one_device(dummy_dataset_dir, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("one")
+    (folder / "small.toml").write_text(SMALL)
+    places = ["--data-dir", str(dummy_dataset_dir), "--run-dir", str(folder / "run")]
+    arguments = ["train", str(folder / "small.toml"), *ALIKE, "--strategy", "one", *places]
+    code, output = finish(run_tumor(arguments, NOTE_MEMORY, WANDB_MODE="offline"))
+    assert code == 0, output
+    return folder / "run"
+
+
+def read_losses(run_dir: Path) -> list[float]:
+    """The loss of every step, as W&B has it."""
+    [log] = run_dir.glob("wandb/offline-run-*/*.wandb")
+    return [row["train/loss"] for row in read_run(log)["history"] if "train/loss" in row]
+
+
+def read_epoch_losses(run_dir: Path) -> list[float]:
+    """Losses of training and validation; one image more or less would be a jump in accuracy."""
+    return [row[name] for row in read_history(run_dir) for name in ("loss", "val_loss")]
+
+
+def test_memory_stays_flat(on_one_device):
+    resident = [int(line) for line in (on_one_device / "resident.txt").read_text().split()]
+    assert len(resident) == 10
+    assert resident[9] <= 1.05 * resident[1]
+
+
+def test_mirrored_learns_as_one_device(config, on_one_device, dummy_dataset_dir, tmp_path):
+    arguments = [
+        "train",
+        str(config),
+        *ALIKE,
+        "--strategy",
+        "mirrored",
+        "--data-dir",
+        str(dummy_dataset_dir),
+        "--run-dir",
+        str(tmp_path / "run"),
+    ]
+    code, output = finish(run_tumor(arguments, TWO_CPUS))
+    assert code == 0, output
+    assert read_epoch_losses(tmp_path / "run") == pytest.approx(read_epoch_losses(on_one_device), abs=1e-3)
+
+
+def find_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for opened in sockets:
+        opened.bind(("127.0.0.1", 0))
+    ports = [opened.getsockname()[1] for opened in sockets]
+    for opened in sockets:
+        opened.close()
+    return ports
+
+
+def start_workers(arguments: list[str], **environment: str) -> list[subprocess.Popen]:
+    workers = [f"127.0.0.1:{port}" for port in find_ports(2)]
+    clusters = [
+        json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        for index in range(2)
+    ]
+    return [run_tumor(arguments, TF_CONFIG=cluster, **environment) for cluster in clusters]
+
+
+def test_two_workers_have_the_losses_of_one_process_for_50_steps(
+    config, on_one_device, dummy_dataset_dir, tmp_path
+):
+    run_dir = tmp_path / "run"
+    arguments = [
+        "train",
+        str(config),
+        *ALIKE,
+        "--strategy",
+        "multiworker",
+        "--data-dir",
+        str(dummy_dataset_dir),
+        "--run-dir",
+        str(run_dir),
+    ]
+    results = [finish(process) for process in start_workers(arguments, WANDB_MODE="offline")]
+    assert [code for code, _ in results] == [0, 0], results
+    losses = read_losses(run_dir)
+    assert len(losses) == 50
+    assert losses == pytest.approx(read_losses(on_one_device), abs=1e-3)
+    assert losses[0] - losses[-1] > 0.05  # they have learnt something
+
+
+def test_two_workers_resume_after_one_is_killed(config, on_one_device, dummy_dataset_dir, tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = [
+        "train",
+        str(config),
+        *ALIKE,
+        "--strategy",
+        "multiworker",
+        "--data-dir",
+        str(dummy_dataset_dir),
+        "--run-dir",
+        str(run_dir),
+    ]
+    first = start_workers(arguments)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not list((run_dir / "checkpoints").glob("*.json")) if run_dir.exists() else True:
+        assert all(process.poll() is None for process in first), [finish(process) for process in first]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    first[1].kill()
+    first[1].wait()
+    first[0].kill()  # TensorFlow's own time-out for a lost peer is minutes; a launcher ends the job
+    first[0].wait()
+    second = start_workers(arguments)
+    results = [finish(process) for process in second]
+    assert [code for code, _ in results] == [0, 0], results
+    assert "Resuming at epoch" in results[0][1]
+    assert "Artefact:" in results[0][1]
+    assert "Artefact:" not in results[1][1]
+    assert read_epoch_losses(run_dir) == pytest.approx(read_epoch_losses(on_one_device), abs=1e-3)
+
+
+# Settings
+
+
+def test_every_way_of_training_at_once(dummy_dataset_dir, tmp_path):
+    """Frozen first, small pictures first, balanced classes, plateaus, no averages, TensorBoard."""
+    path = tmp_path / "all.toml"
+    path.write_text(
+        "[data]\nimage_size = 64\nprogressive_scales = [0.5]\nbatch_size = 8\n[model]\npretrained ="
+        ' false\n[optimization]\nepochs = 4\noptimizer = "adam"\nschedule = "constant"\nwarmup_epochs ='
+        ' 0\nlearning_rate = 1e-3\nfreeze_epochs = 1\nclass_weights = "balanced"\nplateau_patience ='
+        " 1\nplateau_factor = 0.1\nplateau_floor = 1e-4\nema_momentum = 0\nmonitor ="
+        ' "val_accuracy"\nearly_stopping_patience = 2\n[tracking]\ntensorboard = true\n'
+    )
+    run_dir = tmp_path / "run"
+    code, output = finish(
+        run_tumor(["train", str(path), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)])
+    )
+    assert code == 0, output
+    history = read_history(run_dir)
+    accuracies = [row["val_accuracy"] for row in history]
+    assert len(history) == 4 or len(history) - 1 - accuracies.index(max(accuracies)) == 2  # out of patience
+    rates = {round(row["learning_rate"], 6) for row in history}
+    assert rates <= {5e-4, 5e-5}  # a quarter of the reference batch halves the rate
+    assert list((run_dir / "tensorboard").glob("events.*"))
+    assert (run_dir / "artefact" / "model.tflite").exists()
+
+
+def test_sizes_take_equal_shares_of_the_epochs():
+    from trainer.training.loop import choose_size
+
+    config = build_config(
+        {"data": {"image_size": 96, "progressive_scales": [0.3, 0.7]}, "optimization": {"epochs": 7}}
+    )
+    assert [choose_size(config, epoch) for epoch in range(7)] == [32, 32, 32, 64, 64, 96, 96]
+    assert [choose_size(Config(), epoch) for epoch in range(12)] == [96] * 4 + [128] * 4 + [192] * 4

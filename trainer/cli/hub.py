@@ -1,0 +1,103 @@
+"""`tumor push`, `tumor pull` and `tumor space`: thin commands over `serving.hub.publish` and `serving.hub.fetch`."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serving import ArtefactError
+from serving.cli.commands import RevisionOption, fail
+from serving.hub.fetch import locate_artefact, pull_artefact
+from trainer.cli.options import require_training_extra, say
+
+
+def push(
+    run: Annotated[str, typer.Argument(help="Run or artefact folder, or wandb:ENTITY/PROJECT/NAME:VERSION.")],
+    repo_id: Annotated[
+        str, typer.Argument(metavar="USER/REPO", help="Model repository; made where it does not exist.")
+    ],
+    space: Annotated[
+        str | None,
+        typer.Option(metavar="USER/SPACE", help="Also create or update this Space, pinned to the commit."),
+    ] = None,
+    tag: Annotated[str | None, typer.Option(help="Name the commit, for good, such as v1.")] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository, or Space, private.")
+    ] = False,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Propose the commit in a pull request.")
+    ] = False,
+    overwrite_card: Annotated[
+        bool, typer.Option("--overwrite-card", help="Replace a model card that was edited on the Hub.")
+    ] = False,
+) -> None:
+    """Publish a model on the Hugging Face Hub, in one commit; the same model again makes none."""
+    from serving.hub.publish import push_artefact, push_space
+
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = locate_source(run, Path(scratch))
+            pushed = push_artefact(
+                folder, repo_id, private=private, tag=tag, create_pr=create_pr, overwrite_card=overwrite_card
+            )
+        say(
+            f"{'Published' if pushed.is_new else 'Nothing has changed'}: {pushed.url} at commit"
+            f" {pushed.commit}"
+        )
+        if pushed.kept_card:
+            say("The model card was edited on the Hub and is kept; --overwrite-card replaces it.")
+        say(f"Try it: tumor serve --model {pushed.repo_id} --revision {tag or pushed.commit}")
+        if space is not None:
+            shown = push_space(space, pushed.repo_id, pushed.commit, private)
+            say(f"{'Published' if shown.is_new else 'Nothing has changed'}: {shown.url}")
+    except ArtefactError as error:
+        fail(error)
+
+
+def pull(
+    repo_id: Annotated[str, typer.Argument(metavar="USER/REPO", help="Model repository.")],
+    folder: Annotated[Path, typer.Argument(help="New or empty, or an artefact that is replaced.")],
+    revision: RevisionOption = None,
+) -> None:
+    """Fetch a whole artefact from the Hugging Face Hub and check it against its sha256."""
+    try:
+        commit = pull_artefact(repo_id, folder, revision)
+    except ArtefactError as error:
+        fail(error)
+    say(f"Artefact: {folder}, from {repo_id} at commit {commit}\nTry it:   tumor serve --model {folder}")
+
+
+def space(
+    folder: Annotated[Path, typer.Argument(help="New or empty.")],
+    repo_id: Annotated[str, typer.Argument(metavar="USER/REPO", help="Model repository.")],
+    revision: RevisionOption = None,
+) -> None:
+    """Write the folder of a Space for a model on the Hub, pinned to its commit, to run it here."""
+    from serving.hub.publish import save_space
+
+    try:
+        commit = save_space(folder, repo_id, revision)
+    except ArtefactError as error:
+        fail(error)
+    say(
+        f"Space: {folder}, with {repo_id} at commit {commit}\nTry it: in a new environment there, pip install"
+        " -r requirements.txt && python app.py"
+    )
+
+
+def locate_source(run: str, scratch: Path) -> Path:
+    """The artefact folder to publish; one at Weights & Biases is downloaded."""
+    if run.startswith("wandb:"):
+        require_training_extra()
+        from trainer.tracking.wandb_models import download_model
+
+        return download_model(run, scratch)
+    if not Path(run).is_dir():
+        remedy = (
+            "Copy it to this machine first"
+            if "://" in run
+            else "`tumor train` makes one, and `tumor pull` fetches one"
+        )
+        raise ArtefactError(f"Expected a run or artefact folder, got {run}, which is none. {remedy}.")
+    return locate_artefact(run)

@@ -1,0 +1,42 @@
+"""What all commands of `tumor` share: the terminal, the names of protocols, and a check that training is installed.
+
+Goes in: text. Comes out: lines on the terminal. Light: nothing here imports TensorFlow.
+"""
+
+import enum
+import importlib.util
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from serving.cli.commands import fail
+
+console = Console()
+# Text, since a `Path` would make gs:/bucket of gs://bucket.
+DataDirOption = Annotated[
+    str | None, typer.Option(help="Where TFDS keeps datasets, also gs://; ~/tensorflow_datasets by default.")
+]
+
+
+class Protocol(enum.StrEnum):
+    """Configs of the dataset builder."""
+
+    official = enum.auto()
+    grouped = enum.auto()
+    patient = enum.auto()
+    folder = enum.auto()
+
+
+def require_training_extra() -> None:
+    """Stop with the remedy where the package was installed without the extra `train`."""
+    if (
+        importlib.util.find_spec("tensorflow_datasets") is None
+        or importlib.util.find_spec("keras_cv") is None
+    ):
+        fail("This command needs the extra `train`: pip install '.[train]'")
+
+
+def say(text: str) -> None:
+    """Print as it is: a path may hold brackets, which rich would take for markup, and must not be broken into lines."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

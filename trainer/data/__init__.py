@@ -1,0 +1,1 @@
+"""Pictures in, tensors out: input pipeline, batches, augmentation; knows no model."""

@@ -1,0 +1,109 @@
+"""Label-safe variation of training images with KerasCV layers, whole batches at once.
+
+Goes in: batches {"images": float32 (n, h, w, 1), [0, 255]; "labels": float32 (n, classes)}. Comes out: the
+    same shapes and ranges.
+The grey channel is augmented before the model sees it: three equal channels would cost three times as much.
+"""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import keras
+import keras_cv
+import tensorflow as tf
+
+from trainer.config import AugmentationConfig
+from trainer.data.geometry_layers import RandomAffine
+from trainer.data.intensity_layers import (
+    RandomBiasField,
+    RandomBlur,
+    RandomDegradation,
+    RandomGamma,
+    RandomNoise,
+    RandomToneCurve,
+)
+from trainer.data.seeded_layers import SeededBrightness, SeededContrast, SeededCutMix, SeededMixUp
+
+VALUE_RANGE = (0, 255)
+CALMED = ("rotation", "zoom", "translation", "blur", "noise", "degradation")
+
+
+def choose_variation(config: AugmentationConfig, epoch: int, epochs: int) -> AugmentationConfig:
+    """Say how images are varied in an epoch: as the config asks, or less so in the calm ones at the end.
+
+    Args:
+        config: of the run.
+        epoch: counted from 0.
+        epochs: of the run, were it not stopped early.
+    """
+    if epoch < epochs - config.calm_epochs:
+        return config
+    smaller = {name: getattr(config, name) * config.calm_share for name in CALMED}
+    return dataclasses.replace(config, **smaller, mixup=0.0, cutmix=0.0)
+
+
+def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Augmenter:
+    """Build the chain, in the order in which a picture comes about: head placed, scanned, displayed, stored.
+
+    Called one batch after another, as in `Dataset.map` without `num_parallel_calls`, two chains with one
+    config and one seed give the same sequence of batches, in any process and whatever `tf.random.set_seed`
+    says. A chain goes on where it stands, so a second pass over the dataset draws new numbers. Each layer
+    draws from its own `_random_generator` alone. Build it outside a distribution strategy's scope, which
+    would move its state.
+
+    Every layer is pinned to float32: under a global mixed policy KerasCV layers would emit half precision, or
+    fail. The state of the random numbers is pinned to the CPU, where tf.data runs.
+
+    Args:
+        config: ranges; a zero leaves its layer out, and the numbers of the others as they are.
+        seed: of all random numbers, below 2**53.
+    """
+    # Two layers with one seed would draw the same numbers, and zero means "unseeded" to KerasCV.
+    seeds = itertools.count(1000 * seed + 1)
+    layers: list[keras.layers.Layer] = []
+
+    def add(wanted: bool | float, layer: type[keras.layers.Layer], **arguments: Any) -> None:
+        number = next(seeds)
+        if wanted:
+            layers.append(layer(**arguments, seed=number, dtype="float32"))
+
+    geometry = {
+        "flip": config.flip,
+        "rotation": config.rotation,
+        "translation": config.translation,
+        "zoom": config.zoom,
+    }
+    rate = config.intensity_rate
+    with tf.device("CPU"):
+        add(
+            geometry != {"flip": "none", "rotation": 0, "translation": 0, "zoom": 0},
+            RandomAffine,
+            **geometry,
+            fill=config.fill,
+        )
+        add(config.bias_field, RandomBiasField, factor=config.bias_field, rate=rate)
+        add(config.blur, RandomBlur, factor=config.blur, rate=rate)
+        add(config.noise, RandomNoise, factor=config.noise, rate=rate)
+        add(config.gamma, RandomGamma, factor=config.gamma, rate=rate)
+        add(config.tone_curve, RandomToneCurve, factor=config.tone_curve, rate=rate)
+        add(config.brightness, SeededBrightness, factor=config.brightness, value_range=VALUE_RANGE)
+        add(config.contrast, SeededContrast, value_range=VALUE_RANGE, factor=config.contrast)
+        add(config.degradation, RandomDegradation, factor=config.degradation, rate=rate)
+        add(config.mixup, SeededMixUp, alpha=config.mixup)
+        add(config.cutmix, SeededCutMix, alpha=config.cutmix)
+    return keras_cv.layers.Augmenter(layers)
+
+
+def augment_batch(
+    augmenter: keras_cv.layers.Augmenter, images: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Apply the chain to a batch and keep the value range.
+
+    Args:
+        augmenter: from `build_augmenter`.
+        images: float32 (n, h, w, 1), [0, 255].
+        labels: float32 (n, classes).
+    """
+    batch = augmenter({"images": images, "labels": labels})
+    return tf.clip_by_value(batch["images"], *map(float, VALUE_RANGE)), batch["labels"]

@@ -1,0 +1,301 @@
+"""From TFDS records to whole splits, preprocessed once and kept as uint8, in memory or in a file.
+
+Goes in: a dataset built by `tfds build tumor_ds`. Comes out: splits as numpy arrays, for
+    `trainer.data.batches` and for evaluation.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+import tumor_ds  # noqa: F401  registers the builder with TFDS
+from serving.preprocess import fit_to_square
+from trainer.config import FOLDS, DataConfig
+from tumor_ds.grouping.splits import deal_groups
+
+# Of the published CNN: 856 of the 5,712 training images. Which ones cannot be told from its description.
+BY_IMAGE_SHARE, BY_IMAGE_SEED = 0.15, 42
+# Of the four folds that are not the test split, whole groups of every class.
+FOLD_SHARES = {"validation": 0.10, "train": 0.90}
+
+
+class DatasetMissingError(FileNotFoundError):
+    """The dataset has not been built yet; the message says how."""
+
+
+class CacheError(OSError):
+    """Preprocessed images cannot be kept; the message says where, why and what to do."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record.
+
+    Attributes:
+        image: uint8 (h, w, 1), grey, native size.
+        label: index into the builder's label names.
+        filename: path in Kaggle's zip.
+        group: near-duplicates and neighbouring slices share it.
+        has_train_twin: a test image that is a flipped or turned training image.
+    """
+
+    image: np.ndarray
+    label: int
+    filename: str
+    group: int
+    has_train_twin: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an `Example` says without its image."""
+
+    filename: str
+    label: int
+    group: int
+    has_train_twin: bool
+
+
+@dataclass(frozen=True)
+class Split:
+    """A whole split, sorted by filename.
+
+    Attributes:
+        images: in memory or in a mapped file, uint8 (n, size, size, 1), [0, 255].
+        true: int (n,), indices into the builder's label names.
+        groups: int (n,).
+        has_train_twin: bool (n,).
+        filenames: n paths in Kaggle's zip.
+    """
+
+    images: np.ndarray
+    true: np.ndarray
+    groups: np.ndarray
+    has_train_twin: np.ndarray
+    filenames: tuple[str, ...]
+
+    def take(self, rows: np.ndarray) -> "Split":
+        """Some of the images, int (m,), in the order given."""
+        names = tuple(self.filenames[row] for row in rows)
+        return Split(self.images[rows], self.true[rows], self.groups[rows], self.has_train_twin[rows], names)
+
+
+def load_builder(dataset: str, data_dir: str | Path | None = None) -> tfds.core.DatasetBuilder:
+    """Find a built dataset.
+
+    Args:
+        dataset: TFDS name, such as `tumor_ds/official`.
+        data_dir: where TFDS keeps datasets, also `gs://`; None: its own default.
+
+    Raises:
+        DatasetMissingError: it has not been built there, or in a format that tf.data cannot read.
+    """
+    builder = tfds.builder(dataset, data_dir=data_dir)
+    if not builder.is_prepared():
+        raise DatasetMissingError(
+            f"{dataset} is not built in {builder.data_dir}. Build it first:"
+            f" {_name_command(builder, data_dir)}"
+        )
+    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise DatasetMissingError(
+            f"{dataset} in {builder.data_dir} is stored as {builder.info.file_format.value}, which tf.data"
+            f" cannot read. Build it as tfrecord in another place: {_name_command(builder, 'DIR')}"
+        )
+    return builder
+
+
+def iterate_examples(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Example]:
+    """Read every record of a split exactly once, in the order on disk."""
+    for record in tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)):
+        yield Example(
+            image=record["image"],
+            label=int(record["label"]),
+            filename=record["filename"].decode(),
+            group=int(record["group"]),
+            has_train_twin=bool(record["has_train_twin"]),
+        )
+
+
+def load_split(
+    builder: tfds.core.DatasetBuilder, split: str, size: int, fit: str = "pad", fold: int = 0
+) -> Split:
+    """Read and preprocess a whole split into memory, every image exactly once.
+
+    Args:
+        builder: a prepared builder.
+        split: `train`, `validation` or `test`.
+        size: side of the model's input, pixels.
+        fit: one of `serving.preprocess.FITS`.
+        fold: of `tumor_ds/patient`, the one that is the test split; 0 for other datasets.
+    """
+    return load_learning_split(builder, split, DataConfig(fit=fit, fold=fold), size)
+
+
+def load_learning_split(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig, size: int) -> Split:
+    """Read and preprocess what a run learns from, is validated on, or is tested on.
+
+    Args:
+        builder: a prepared builder.
+        split: `train`, `validation` or `test`.
+        data: which fold is the test split, how a picture is made square, how validation is drawn, where
+            images are kept.
+        size: side of the images, pixels.
+    """
+    source, records = _choose_records(builder, split, data)
+    return _load_images(builder, source, records, data, size)
+
+
+def list_filenames(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig) -> tuple[str, ...]:
+    """Paths in Kaggle's zip of the images of a split, sorted; arguments as for `load_learning_split`. No picture is decoded."""
+    return tuple(record.filename for record in _choose_records(builder, split, data)[1])
+
+
+def count_images(builder: tfds.core.DatasetBuilder, fold: int) -> dict[str, int]:
+    """Number of images in each split that the dataset has, or that a fold makes."""
+    if not fold:
+        return {name: split.num_examples for name, split in builder.info.splits.items()}
+    return {
+        name: len(_choose_records(builder, name, DataConfig(fold=fold))[1])
+        for name in ("train", "validation", "test")
+    }
+
+
+def name_test_split(fold: int) -> str:
+    """TFDS name of the test split."""
+    return f"fold{fold}" if fold else "test"
+
+
+def find_cache_dir() -> Path:
+    """Where preprocessed images are kept between runs: `$XDG_CACHE_HOME/brain-tumor-mri`, or the same in `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brain-tumor-mri"
+
+
+def compute_fingerprint(builder: tfds.core.DatasetBuilder) -> str:
+    """Hash what a dataset holds, independent of file format and record order.
+
+    Returns:
+        sha256 over split, filename, label and pixels of every record, sorted by filename.
+    """
+    lines = []
+    for split in sorted(builder.info.splits):
+        for example in iterate_examples(builder, split):
+            pixels = hashlib.sha256(repr(example.image.shape).encode() + example.image.tobytes()).hexdigest()
+            lines.append(f"{split} {example.filename} {example.label} {pixels}\n")
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def _list_records(builder: tfds.core.DatasetBuilder, split: str) -> list[Record]:
+    """What is known of the images of a split, sorted by filename; no picture is decoded."""
+    dataset = builder.as_dataset(
+        split=split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
+    )
+    rows = tfds.as_numpy(
+        dataset.map(
+            lambda record: {name: record[name] for name in ("filename", "label", "group", "has_train_twin")}
+        )
+    )
+    records = [
+        Record(row["filename"].decode(), int(row["label"]), int(row["group"]), bool(row["has_train_twin"]))
+        for row in rows
+    ]
+    return sorted(records, key=lambda record: record.filename)
+
+
+def _choose_records(
+    builder: tfds.core.DatasetBuilder, split: str, data: DataConfig
+) -> tuple[str, list[Record]]:
+    """The TFDS splits in which the images of a split lie, and which of theirs they are."""
+    if data.fold:
+        return _choose_of_folds(builder, split, data.fold)
+    if data.validation == "by_group" or split == "test":
+        return split, _list_records(builder, split)
+    records = _list_records(builder, "train+validation")
+    order = np.random.default_rng(BY_IMAGE_SEED).permutation(len(records))
+    held_out = int(BY_IMAGE_SHARE * len(order))
+    chosen = np.sort(order[:held_out] if split == "validation" else order[held_out:])
+    return "train+validation", [records[row] for row in chosen]
+
+
+def _choose_of_folds(builder: tfds.core.DatasetBuilder, split: str, fold: int) -> tuple[str, list[Record]]:
+    if split == "test":
+        return name_test_split(fold), _list_records(builder, name_test_split(fold))
+    source = "+".join(name_test_split(number) for number in range(1, FOLDS + 1) if number != fold)
+    records = _list_records(builder, source)
+    dealt = deal_groups(records, FOLD_SHARES)
+    return source, [record for record in records if dealt[record.group] == split]
+
+
+def _load_images(
+    builder: tfds.core.DatasetBuilder, source: str, records: list[Record], data: DataConfig, size: int
+) -> Split:
+    rank = {record.filename: number for number, record in enumerate(records)}
+
+    def preprocess_all() -> Iterator[tuple[int, np.ndarray]]:
+        for example in iterate_examples(builder, source):
+            if example.filename in rank:
+                yield rank[example.filename], fit_to_square(example.image[..., 0], size, data.fit)
+
+    shape = (len(records), size, size, 1)
+    if data.cache == "file":
+        images = _map_file(_name_cache_file(builder, records, data, size), shape, preprocess_all())
+    else:
+        images = np.empty(shape, np.uint8)
+        for number, image in preprocess_all():
+            images[number] = image
+    return Split(
+        images=images,
+        true=np.array([record.label for record in records]),
+        groups=np.array([record.group for record in records]),
+        has_train_twin=np.array([record.has_train_twin for record in records]),
+        filenames=tuple(rank),
+    )
+
+
+def _name_cache_file(
+    builder: tfds.core.DatasetBuilder, records: list[Record], data: DataConfig, size: int
+) -> Path:
+    """One name for one content: a dataset that is built anew has another time."""
+    built = (epath.Path(builder.data_dir) / "dataset_info.json").stat().mtime
+    names = "\n".join(record.filename for record in records)
+    key = hashlib.sha256(f"{builder.data_dir} {built} {size} {data.fit}\n{names}".encode()).hexdigest()
+    return find_cache_dir() / f"{key[:32]}.uint8"
+
+
+def _map_file(path: Path, shape: tuple[int, ...], images: Iterator[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Map a file of raw pixels, written first where there is none; plain writes, since a full disk kills who writes through a map."""
+    if not path.exists() or path.stat().st_size != math.prod(shape):
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                for number, image in images:
+                    file.seek(number * image.nbytes)
+                    file.write(image.tobytes())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            reason = error.strerror or error
+            raise CacheError(
+                f"Cannot keep images in {path.parent}: {reason}. Set XDG_CACHE_HOME to another place, or"
+                " data.cache=memory."
+            ) from error
+    return np.memmap(path, np.uint8, "r", shape=shape)
+
+
+def _name_command(builder: tfds.core.DatasetBuilder, data_dir: str | Path | None) -> str:
+    """The command that builds a dataset."""
+    config, version = builder.builder_config.name, int(builder.version.major)
+    words = [
+        "tumor build",
+        config,
+        "--manual-dir DIR" if config == "folder" else "",
+        f"--kaggle-version {version}" if version != 1 else "",
+    ]
+    return " ".join(word for word in [*words, f"--data-dir {data_dir}" if data_dir else ""] if word)

@@ -1,0 +1,138 @@
+"""Calibration on unseen patients: models of the folds answer for pictures that they have not learnt, and the numbers are fitted on that.
+
+Goes in: predictions of the folds of one recipe. Comes out: temperature and thresholds, for each fold from the
+other folds, or for another model of the recipe from all of them, without the pictures that it is tested on.
+
+Validation is kinder than what a model will meet: slices of its patients may lie in training, in other groups,
+and it chose the best epoch. Numbers fitted on it promise too much for a new patient. Source: held-out
+predictions of cross-validation as calibration data, Platt 1999 ("Probabilistic outputs for support vector
+machines", section 2.1), as `CalibratedClassifierCV(ensemble=False)` of scikit-learn does it; for prediction
+sets, Vovk 2015 (arXiv:1208.0806). The promise is about models of the recipe, and so a target for any one of
+them.
+"""
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from serving.model.artefact import ArtefactConfig
+from serving.model.calibration import compute_probabilities
+from trainer.config import FOLDED_DATASET, Config
+from trainer.evaluation.compare import OVER_FOLDS_FILE
+from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions, pool_predictions
+from trainer.fitting.calibration import fit_calibration
+from trainer.training.run_folder import RunError
+
+FOLDS_SPLIT = "folds"
+EXPECTED_FOLDS = "Expected the folder of a finished `tumor train CONFIG --folds`."
+# What may differ between a run and the folds that it is calibrated by: which pictures it learns, chance, and
+# what changes no weight.
+FREE_SETTINGS = ("seed", "precision", "data.dataset", "data.fold", "data.cache", "tracking")
+
+
+def calibrate_folds(
+    parts: Sequence[tuple[Predictions, ArtefactConfig]],
+) -> list[tuple[Predictions, ArtefactConfig]]:
+    """Answer for each fold with temperature and thresholds that were fitted on the other folds.
+
+    Args:
+        parts: predictions of each fold by the model that had not learnt it, and that model's config.
+
+    Returns: The same with other probabilities, and configs with the numbers that give them. Their `raw` has
+        none for slices unlike the training slices, of which no figure is made.
+    """
+    calibrated = []
+    for place, (predictions, config) in enumerate(parts):
+        others = pool_predictions([part for other, (part, _) in enumerate(parts) if other != place])
+        fitted = fit_calibration(others.logits, others.true, others.groups, others.labels, FOLDS_SPLIT)
+        probs = compute_probabilities(predictions.logits, fitted["temperature"])
+        numbers = {name: value for name, value in fitted.items() if name != "fitted_on"}
+        raw = config.raw | {"calibration": fitted}
+        calibrated.append(
+            (dataclasses.replace(predictions, probs=probs), dataclasses.replace(config, **numbers, raw=raw))
+        )
+    return calibrated
+
+
+def describe_calibration(
+    recipe: Config, parts: Sequence[tuple[Predictions, ArtefactConfig]]
+) -> dict[str, Any]:
+    """What `over_folds.json` says beside the figures: the recipe, and the numbers that each fold was answered with.
+
+    Args:
+        recipe: of all folds.
+        parts: as `calibrate_folds` returns them.
+    """
+    return {
+        "recipe": dataclasses.asdict(recipe),
+        "calibration": [config.raw["calibration"] for _, config in parts],
+    }
+
+
+def load_unseen(
+    folder: epath.Path, config: Config, labels: Sequence[str], tested: Collection[str]
+) -> Predictions:
+    """Read what the folds of a recipe said of pictures that they had not learnt.
+
+    Args:
+        folder: of `tumor train --folds`, or a copy of its `predictions.csv` and `over_folds.json`.
+        config: of the model to calibrate; of the same recipe.
+        labels: of that model.
+        tested: file names of the pictures that it is tested on; they are left out.
+
+    Raises:
+        RunError: the folder holds no folds, those of another recipe, or of other pictures.
+        PredictionsError: the predictions are damaged.
+    """
+    _check_recipe(folder, config)
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch, PREDICTIONS_FILE)
+        try:
+            local.write_bytes((folder / PREDICTIONS_FILE).read_bytes())
+        except OSError as error:
+            raise RunError(f"{folder} holds no {PREDICTIONS_FILE}. {EXPECTED_FOLDS}") from error
+        answers = load_predictions(local, labels, FOLDED_DATASET.rpartition("/")[2])
+    left_out = set(tested)
+    missing = sorted(left_out - set(answers.filenames))
+    if missing:
+        raise RunError(
+            f"{folder} does not know {missing[0]}. Expected folds of the collection that the model was"
+            " trained on."
+        )
+    return answers.take(np.array([name not in left_out for name in answers.filenames]))
+
+
+def _check_recipe(folder: epath.Path, config: Config) -> None:
+    try:
+        recipe = json.loads((folder / OVER_FOLDS_FILE).read_text())["recipe"]
+        there = dict(_flatten(recipe))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{folder} holds no {OVER_FOLDS_FILE} with a recipe. {EXPECTED_FOLDS}") from error
+    here = dict(_flatten(json.loads(json.dumps(dataclasses.asdict(config)))))
+    different = [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
+    if different:
+        told = ", ".join(
+            f"{name} is {there.get(name)!r} there and {here.get(name)!r} here" for name in different
+        )
+        raise RunError(
+            f"{folder} holds folds of another recipe: {told}. Train those of this one: tumor train CONFIG"
+            " --folds"
+        )
+
+
+def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of all settings that make a recipe."""
+    for name, value in settings.items():
+        full = f"{prefix}{name}"
+        if full in FREE_SETTINGS:
+            continue
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{full}.")
+        else:
+            yield full, value

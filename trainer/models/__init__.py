@@ -1,0 +1,1 @@
+"""Keras graphs: backbones, heads, the reference CNN, export; knows no data."""

@@ -1,0 +1,215 @@
+"""Figures as PNG, from the same numbers that `metrics.json` and `history.csv` hold.
+
+Goes in: a section of `metrics.json`, or rows of `history.csv`. Comes out: pictures of five inches that can be
+read at the width of a phone, the same bytes for the same numbers. Curves that need every image are drawn by
+`trainer.reporting.curves`.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+# Inches; at 150 dots an inch a line of 10 points is 10 pixels high where the picture is shown 360 pixels
+# wide.
+WIDTH, DPI = 5.0, 150
+# Okabe and Ito's palette, told apart by colour-blind readers; https://jfly.uni-koeln.de/color/
+TRAINING_COLOUR, VALIDATION_COLOUR, BEST_COLOUR = "#0072B2", "#D55E00", "#555555"
+SUBSET_COLOURS = {"all": "#0072B2", "unseen": "#D55E00"}
+# Told apart without colour as well; bars by their order, which is that of the legend.
+SUBSET_LINES, SUBSET_MARKERS = {"all": "-", "unseen": "--"}, {"all": "o", "unseen": "s"}
+LEAKED_TITLES = {"all": "all test images (leaked)", "unseen": "without a twin in Training"}
+BAR_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "f2": "F2"}
+
+
+def title_subsets(names: Collection[str]) -> dict[str, str]:
+    """Name the subsets that figures show side by side: only a split with twins of training images is called leaked.
+
+    Args:
+        names: subsets that there are, as in `metrics.json`.
+    """
+    if "with_train_twin" not in names:
+        return {"all": "all images"}
+    return {name: title for name, title in LEAKED_TITLES.items() if name in names}
+
+
+def build_figure(height: float) -> Figure:
+    """Make an empty figure of the common width; height in inches."""
+    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG that does not name matplotlib's version, so that the same numbers give the same file."""
+    figure.savefig(path, metadata={"Software": None})
+
+
+def plot_learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int, path: Path) -> None:
+    """Draw loss, accuracy and learning rate by epoch, one below the other; training solid, validation dashed, the best epoch as a line.
+
+    Args:
+        history: a row an epoch, at least one, as in `history.csv`.
+        best_epoch: counted from 0.
+        path: the PNG to write.
+    """
+    names = [name for name in ("loss", "accuracy", "learning_rate") if name in history[0]]
+    figure = build_figure(2.4 * len(names))
+    epochs = [row["epoch"] + 1 for row in history]
+    for axes, name in zip(np.atleast_1d(figure.subplots(len(names), 1)), names, strict=True):
+        axes.plot(
+            epochs,
+            [row[name] for row in history],
+            "o-",
+            color=TRAINING_COLOUR,
+            markersize=3,
+            label="training",
+        )
+        if f"val_{name}" in history[0]:
+            axes.plot(
+                epochs,
+                [row[f"val_{name}"] for row in history],
+                "s--",
+                color=VALIDATION_COLOUR,
+                markersize=3,
+                label="validation",
+            )
+            axes.axvline(
+                best_epoch + 1, color=BEST_COLOUR, linestyle=":", label=f"best epoch: {best_epoch + 1}"
+            )
+            axes.legend(frameon=False)
+        axes.set_title(name.replace("_", " "))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_ylim(bottom=0 if name != "accuracy" else None)
+        axes.grid(alpha=0.3)
+    axes.set_xlabel("epoch")
+    save_figure(figure, path)
+
+
+def plot_confusion(summary: dict[str, Any], path: Path) -> None:
+    """Draw the confusion matrix of each subset, one below the other.
+
+    Args:
+        summary: one protocol's section of `metrics.json`.
+        path: the PNG to write.
+    """
+    titles, labels = title_subsets(summary), list(summary["all"]["per_class"])
+    figure = build_figure((1.6 + 0.65 * len(labels)) * len(titles))
+    for axes, (name, title) in zip(
+        np.atleast_1d(figure.subplots(len(titles), 1)), titles.items(), strict=True
+    ):
+        counts = np.array(summary[name]["confusion_matrix"])
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axes.set_xticks(range(len(labels)), labels, rotation=20 if len(labels) < 6 else 90)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set(xlabel="predicted", ylabel="true")
+        axes.set_title(
+            f"{title}\n{summary[name]['accuracy']:.2%} of {summary[name]['count']:,} are right", fontsize=11
+        )
+        for row, column in np.ndindex(*counts.shape):
+            axes.text(
+                column,
+                row,
+                f"{counts[row, column]:,}",
+                ha="center",
+                va="center",
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
+    save_figure(figure, path)
+
+
+def plot_per_class(summary: dict[str, Any], path: Path) -> None:
+    """Draw precision, recall, F1 and F2 of each class as bars, the subsets side by side; a class without images has none.
+
+    Args:
+        summary: one protocol's section of `metrics.json`.
+        path: the PNG to write.
+    """
+    titles, labels = title_subsets(summary), list(summary["all"]["per_class"])
+    figure = build_figure(1 + 2 * _bar_height(labels, titles))
+    for axes, (figure_name, title) in zip(
+        figure.subplots(2, 2, sharey=True).flat, BAR_FIGURES.items(), strict=True
+    ):
+        values = {
+            name: [summary[name]["per_class"][label][figure_name] for label in labels] for name in titles
+        }
+        _draw_bars(axes, labels, values, lambda value: f"{100 * value:.1f}", 1.0)
+        axes.set_title(f"{title}, %", fontsize=11)
+    _add_legend(figure, titles)
+    save_figure(figure, path)
+
+
+def plot_sets(summary: dict[str, Any], path: Path) -> None:
+    """Draw, for each coverage aimed at, how often the sets of a class hold its label, and how large they are on average.
+
+    Args:
+        summary: one protocol's section of `metrics.json`.
+        path: the PNG to write.
+    """
+    titles, labels = title_subsets(summary), list(summary["all"]["per_class"])
+    targets = list(summary["all"]["prediction_sets"])
+    figure = build_figure(1 + len(targets) * _bar_height(labels, titles))
+    for (held, size), target in zip(
+        figure.subplots(len(targets), 2, sharey=True, squeeze=False), targets, strict=True
+    ):
+        of_class = {
+            name: [summary[name]["prediction_sets"][target]["by_class"][label] for label in labels]
+            for name in titles
+        }
+        coverages, sizes = (
+            {name: [row[key] for row in rows] for name, rows in of_class.items()}
+            for key in ("coverage", "size")
+        )
+        _draw_bars(held, labels, coverages, lambda value: f"{100 * value:.1f}", 1.0)
+        _draw_bars(size, labels, sizes, lambda value: f"{value:.2f}", len(labels))
+        held.axvline(float(target), color=BEST_COLOUR, linestyle=":")
+        held.set_title(f"sets for {float(target):.0%}: label in it, %", fontsize=11)
+        size.set_title("labels in a set", fontsize=11)
+    _add_legend(figure, titles)
+    save_figure(figure, path)
+
+
+def _bar_height(labels: Sequence[str], titles: Mapping[str, str]) -> float:
+    """Inches of one panel of bars with its title."""
+    return 0.5 + len(labels) * (0.08 + 0.2 * len(titles))
+
+
+def _draw_bars(
+    axes: Axes,
+    labels: Sequence[str],
+    values: Mapping[str, Sequence[float | None]],
+    write: Callable[[float], str],
+    longest: float,
+) -> None:
+    """Bars to the right from 0, a class a row, with their numbers inside; None has no bar."""
+    thickness = 0.8 / len(values)
+    for place, (name, column) in enumerate(values.items()):
+        for row, value in enumerate(column):
+            middle = row + (place - (len(values) - 1) / 2) * thickness
+            if value is None:
+                axes.text(0.01 * longest, middle, "no images", va="center", fontsize=8, color=BEST_COLOUR)
+                continue
+            axes.barh(middle, value, 0.94 * thickness, color=SUBSET_COLOURS[name])
+            is_short = value < 0.3 * longest
+            axes.text(
+                value + (0.02 if is_short else -0.02) * longest,
+                middle,
+                write(value),
+                ha="left" if is_short else "right",
+                va="center",
+                fontsize=8,
+                color="black" if is_short else "white",
+            )
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlim=(0, 1.01 * longest), ylim=(len(labels) - 0.5, -0.5), xticks=[])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _add_legend(figure: Figure, titles: Mapping[str, str]) -> None:
+    """Say above the panels which bars are which."""
+    handles = [Patch(color=SUBSET_COLOURS[name], label=title) for name, title in titles.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(titles), frameon=False, fontsize=9)

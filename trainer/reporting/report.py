@@ -1,0 +1,262 @@
+"""The evaluation as one page for people: `report.html`, which needs nothing but itself.
+
+Goes in: a folder that `trainer.evaluation.scoring` wrote, the model, or those of all folds, and the pictures
+to show. Comes out: the page, and contact sheets in `pictures/`. Every figure of the page is looked up in the
+JSON files beside it and marked with the place it comes from.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from etils import epath
+from markupsafe import Markup
+from PIL import Image
+
+from serving.model.artefact import (
+    BUNDLED,
+    CONFIG_FILE,
+    FIGURES_FOLDER,
+    METRICS_FILE,
+    RUN_SUBFOLDER,
+    ArtefactConfig,
+)
+from trainer.config import FOLDED_DATASET, build_config
+from trainer.evaluation.bootstrap import SAMPLES
+from trainer.evaluation.compare import OVER_FOLDS_FILE
+from trainer.evaluation.corruptions import choose_filenames
+from trainer.evaluation.metrics import CALIBRATION_BINS, compute_calibration_error
+from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions
+from trainer.evaluation.scoring import CURVES, FIGURES, FOLDER_PREFIX, name_figure
+from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
+from trainer.reporting.contact_sheet import Gallery, describe_facts, save_contact_sheets
+from trainer.reporting.corruption_report import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE
+from trainer.reporting.tables import CLASS_COLUMNS, REFERENCES, has_comparison
+from trainer.training.run_folder import load_learning_curves
+from tumor_ds.audit.pages import render_page
+
+TEMPLATE = Path(__file__).parent / "report.html.j2"
+REPORT_FILE, PICTURES_FOLDER = "report.html", "pictures"
+JPEG_QUALITY = 82
+# Scored in other batches, the same model's probabilities differ in the last digits; another model's
+# calibration error does not fit so well.
+CORRUPTIONS_TOLERANCE = 2e-3
+FORMATS = {
+    "percent": "{:.2%}",
+    "short percent": "{:.1%}",
+    "count": "{:,}",
+    "four digits": "{:.4f}",
+    "two digits": "{:.2f}",
+}
+NONE = "\N{EN DASH}"
+SUBSET_TITLES = {"all": "all", "unseen": "unseen", "with_train_twin": "with a twin"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is reported on.
+
+    Attributes:
+        config: of its artefact.
+        folder: its artefact; of a model of several, what the page shows of it.
+        learning_curves: PNG; None where the run that made it is not at hand.
+    """
+
+    config: ArtefactConfig
+    folder: Path
+    learning_curves: bytes | None = None
+
+
+class Numbers:
+    """Numbers of a JSON file beside the page, each marked with where it stands there."""
+
+    def __init__(self, file: str, content: Any, *root: str):
+        """Take what the file holds.
+
+        Args:
+            file: its name.
+            content: of the whole file.
+            root: keys that all paths begin behind.
+        """
+        self._file, self._content, self._root = file, content, root
+
+    def mark(self, form: str, *path: str | int) -> Markup:
+        """Write one number, or a dash where it is not defined.
+
+        Args:
+            form: a key of `FORMATS`.
+            path: keys and indices to the number.
+
+        Returns: `<span data-key="metrics.json#/official/all/accuracy">98.55%</span>`; the pointer is that of
+            RFC 6901.
+        """
+        value, pointer = self._content, ""
+        for step in (*self._root, *path):
+            value = value[step]
+            pointer += "/" + str(step).replace("~", "~0").replace("/", "~1")
+        return Markup('<span data-key="{}#{}">{}</span>').format(
+            self._file, pointer, NONE if value is None else FORMATS[form].format(value)
+        )
+
+    def mark_interval(self, form: str, *path: str | int) -> Markup:
+        """Write the two ends of an interval, or a dash; arguments as for `mark`."""
+        value = self._content
+        for step in (*self._root, *path):
+            value = value[step]
+        return (
+            self.mark(form, *path)
+            if value is None
+            else self.mark(form, *path, 0) + " to " + self.mark(form, *path, 1)
+        )
+
+
+def write_report(folder: Path, models: Sequence[Model], gallery: Gallery) -> None:
+    """Write `report.html` into the folder of an evaluation, and contact sheets into its `pictures/`.
+
+    Args:
+        folder: as `trainer.evaluation.scoring.save_evaluation` wrote it, perhaps with worse pictures scored.
+        models: the one that was evaluated; or those of the folds, in order, each about the fold that it did
+            not learn, with `over_folds.json` in the folder.
+        gallery: pictures and mistakes to show; without pictures, those of an earlier report are removed.
+    """
+    predictions = load_predictions(folder / PREDICTIONS_FILE)
+    page = build_page(folder, predictions, models, gallery)
+    save_contact_sheets(gallery, predictions.protocol, folder / PICTURES_FOLDER)
+    draft = folder / f"{REPORT_FILE}.partial"
+    draft.write_text(page, encoding="utf-8")
+    draft.replace(folder / REPORT_FILE)
+
+
+def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], gallery: Gallery) -> str:
+    """Build the page.
+
+    Args:
+        folder: of the evaluation; its `metrics.json`, `figures/` and, where it is about these predictions,
+            `corruptions.json` are shown.
+        predictions: that were evaluated.
+        models: that made them; see `write_report`.
+        gallery: pictures and mistakes to show.
+    """
+    config, protocol = models[0].config, predictions.protocol
+    metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+    corruptions = load_corruptions(folder, predictions)
+    over_folds = (
+        json.loads((folder / OVER_FOLDS_FILE).read_text(encoding="utf-8")) if len(models) > 1 else None
+    )
+    numbers = Numbers(METRICS_FILE, metrics, protocol)
+    return render_page(
+        TEMPLATE,
+        {"jpeg": encode_jpeg},
+        config=config.raw,
+        protocol=protocol,
+        is_folder=protocol.startswith(FOLDER_PREFIX),
+        summary=metrics[protocol],
+        subsets={name: title for name, title in SUBSET_TITLES.items() if name in metrics[protocol]},
+        labels=predictions.labels,
+        corruptions=corruptions,
+        number=numbers.mark,
+        interval=numbers.mark_interval,
+        config_number=Numbers(CONFIG_FILE, config.raw).mark,
+        corruption_number=Numbers(CORRUPTIONS_FILE, corruptions).mark,
+        fold_configs=[
+            Numbers(f"fold{fold}/{RUN_SUBFOLDER}/{CONFIG_FILE}", model.config.raw).mark
+            for fold, model in enumerate(models, start=1)
+        ],
+        fold_number=Numbers(OVER_FOLDS_FILE, over_folds).mark,
+        is_folds=over_folds is not None,
+        plots=load_plots(folder, protocol, models, corruptions is not None),
+        gallery=gallery,
+        describe_facts=describe_facts,
+        command=name_command(protocol, [model.folder for model in models], corruptions is not None),
+        class_columns=CLASS_COLUMNS | {"average_precision": "AP"},
+        references=REFERENCES if has_comparison(protocol, metrics[protocol]) else (),
+        bins=CALIBRATION_BINS,
+        draws=SAMPLES,
+    )
+
+
+def load_plots(
+    folder: Path, protocol: str, models: Sequence[Model], corruptions: bool
+) -> dict[str, tuple[str, int, int]]:
+    """Read the figures that there are: by name, a URL that holds the PNG, its width and height in pixels.
+
+    Args:
+        folder: of the evaluation.
+        protocol: that was evaluated.
+        models: see `write_report`; of several, the learning curves are `learning_curves1` and so on.
+        corruptions: whether worse pictures are shown.
+    """
+    paths = {name: folder / FIGURES_FOLDER / name_figure(name, protocol) for name in (*FIGURES, *CURVES)}
+    paths |= {"architecture": models[0].folder / FIGURES_FOLDER / ARCHITECTURE_FIGURE}
+    paths |= {"corruptions": folder / FIGURES_FOLDER / CORRUPTIONS_FIGURE} if corruptions else {}
+    content = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+    for number, model in enumerate(models, start=1):
+        if model.learning_curves:
+            content[f"learning_curves{number if len(models) > 1 else ''}"] = model.learning_curves
+    return {name: (encode_png(png), *read_png_size(png)) for name, png in content.items()}
+
+
+def load_corruptions(folder: Path, predictions: Predictions) -> dict[str, Any] | None:
+    """Read `corruptions.json`; None where there is none, or one that is not about these predictions: another model may have left it."""
+    path = folder / CORRUPTIONS_FILE
+    if not path.is_file():
+        return None
+    chosen = choose_filenames(predictions.filenames, predictions.true)
+    part = predictions.take(np.array([name in chosen for name in predictions.filenames]))
+    correct = part.predicted == part.true
+    expected = (len(correct), correct.mean(), compute_calibration_error(correct, part.probs.max(axis=1)))
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        written = [found["all"]["clean"][name] for name in ("count", "accuracy", "ece")]
+    except (ValueError, KeyError, TypeError):  # damaged, or of a version that wrote other keys
+        return None
+    return found if np.allclose(expected, written, rtol=0, atol=CORRUPTIONS_TOLERANCE) else None
+
+
+def find_learning_curves(artefact: Path, config: ArtefactConfig) -> bytes | None:
+    """Draw the learning curves of the run that an artefact lies in; None where it lies elsewhere.
+
+    Raises:
+        RunError: the run's `history.csv` is damaged.
+    """
+    if artefact.name != RUN_SUBFOLDER:
+        return None
+    return load_learning_curves(
+        epath.Path(artefact.parent), build_config(config.raw["training"]).optimization.monitor
+    )
+
+
+def name_command(protocol: str, artefacts: Sequence[Path], corruptions: bool) -> str:
+    """The command that makes such a report; names of places on this machine stay out of a page that may be published."""
+    if len(artefacts) > 1:
+        return f"tumor train CONFIG --set data.dataset={FOLDED_DATASET} --folds"
+    words = ["tumor evaluate", *([] if artefacts[0] == BUNDLED else ["MODEL"])]
+    words.append(
+        f"--images {protocol.removeprefix(FOLDER_PREFIX)}"
+        if protocol.startswith(FOLDER_PREFIX)
+        else f"--protocol {protocol}"
+    )
+    return " ".join([*words, *(["--corruptions"] if corruptions else [])])
+
+
+def encode_png(content: bytes) -> str:
+    """A PNG as a URL that holds it."""
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def encode_jpeg(pixels: np.ndarray) -> str:
+    """Uint8 (h, w) or (h, w, 3) as a small JPEG in a URL."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def read_png_size(content: bytes) -> tuple[int, int]:
+    """Width and height in pixels, so that the page does not jump while it loads."""
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.size

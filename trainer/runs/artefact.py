@@ -1,0 +1,279 @@
+"""From a trained run to its artefact: export, calibrate, evaluate the reloaded files, write the card.
+
+Goes in: a run folder with the best weights, the dataset, and perhaps what folds of the same recipe said of
+unseen patients. Comes out: `RUN/artefact/` as `serving` loads it and the Hub stores it, and beside it the
+predictions and the report, which shows pictures of the dataset and so is no part of what is published. The
+folder appears under its name only when it is whole.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from etils import epath
+from rich.console import Console
+
+from serving import Classifier
+from serving.model import artefact as layout
+from serving.model.guard import encode_guard
+from serving.model.runtime import LiteRTModel
+from trainer.config import Config, DataConfig, build_config
+from trainer.data.input_pipeline import (
+    compute_fingerprint,
+    count_images,
+    list_filenames,
+    load_builder,
+    load_learning_split,
+    name_test_split,
+)
+from trainer.evaluation import scoring as evaluation
+from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
+from trainer.fitting import calibration
+from trainer.fitting import guard as guard_fit
+from trainer.fitting.cross_calibration import FOLDS_SPLIT, load_unseen
+from trainer.models.export import load_best_model, save_keras, save_litert
+from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE, plot_architecture
+from trainer.reporting.card import write_card
+from trainer.reporting.contact_sheet import load_gallery, read_split
+from trainer.reporting.report import REPORT_FILE, Model, build_page
+from trainer.reporting.tables import print_summary
+from trainer.training.cost import load_cost
+from trainer.training.run_folder import (
+    BEST_WEIGHTS_FILE,
+    CONFIG_FILE,
+    RunError,
+    load_learning_curves,
+    publish,
+)
+
+RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
+
+
+def build_artefact(
+    run_dir: epath.Path, builder: tfds.core.DatasetBuilder, console: Console, folds: epath.Path | None = None
+) -> epath.Path:
+    """Write the artefact of a run.
+
+    Args:
+        run_dir: holds the resolved config and the best weights.
+        builder: the dataset the run was trained on.
+        console: where progress is told.
+        folds: of the same recipe; temperature and thresholds are fitted on what they say of unseen patients.
+            None: on validation.
+
+    Returns:
+        The artefact folder.
+
+    Raises:
+        RunError: the run has no weights yet, its history is damaged, or the folds are not of its recipe.
+        PredictionsError: the predictions of the folds are damaged.
+    """
+    config = load_run_config(run_dir)
+    curves = load_learning_curves(run_dir, config.optimization.monitor)
+    weights = run_dir / BEST_WEIGHTS_FILE
+    if not weights.exists():
+        raise RunError(
+            f"{run_dir} holds no {BEST_WEIGHTS_FILE}. Train it first: tumor train CONFIG --run-dir {run_dir}"
+        )
+    labels = tuple(builder.info.features["label"].names)
+    unseen = (
+        load_unseen(folds, config, labels, list_filenames(builder, "test", config.data)) if folds else None
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / layout.RUN_SUBFOLDER
+        folder.mkdir()
+        with console.status("Exporting model.keras and model.tflite"):
+            local = Path(scratch) / BEST_WEIGHTS_FILE
+            local.write_bytes(weights.read_bytes())
+            model = load_best_model(config, local, len(labels))
+            save_keras(model, folder / layout.KERAS_FILE)
+            save_litert(model, folder / layout.LITERT_FILE)
+            (folder / layout.FIGURES_FOLDER).mkdir()
+            plot_architecture(
+                model, config.model.architecture, folder / layout.FIGURES_FOLDER / ARCHITECTURE_FIGURE
+            )
+        with console.status("Fitting temperature, prediction sets and guard"):
+            fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen)
+            write_config(folder, config, builder, labels, fitted, load_cost(run_dir))
+        with console.status("Evaluating the reloaded artefact on the test split"):
+            classifier = Classifier(folder)
+            result = evaluation.evaluate(classifier, builder)
+            summary = evaluation.summarise(result, classifier.config)
+            evaluation.save_evaluation(result, summary, folder)
+            gallery = load_gallery(
+                result, classifier, partial(read_split, builder, name_test_split(config.data.fold))
+            )
+            beside = {
+                PREDICTIONS_FILE: (folder / PREDICTIONS_FILE).read_bytes(),
+                REPORT_FILE: (
+                    build_page(folder, result, [Model(classifier.config, folder, curves)], gallery).encode()
+                ),
+            }
+            (folder / PREDICTIONS_FILE).unlink()
+            write_card(folder)
+        target = publish_folder(folder, run_dir / layout.RUN_SUBFOLDER)
+    for name, content in beside.items():
+        publish(run_dir / name, content)
+    print_summary(result.protocol, summary, console)
+    return target
+
+
+def publish_folder(folder: Path, target: epath.Path) -> epath.Path:
+    """Copy a local folder to where the run lies, also `gs://`: under a temporary name first, then in the place of an older one."""
+    partial = target.with_name(f"{target.name}.partial")
+    if partial.exists():
+        partial.rmtree()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        copy = partial / path.relative_to(folder).as_posix()
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    if target.exists():
+        target.rmtree()
+    return partial.rename(target)
+
+
+def load_run_config(run_dir: epath.Path) -> Config:
+    """Read the resolved config of a run.
+
+    Raises:
+        RunError: the folder holds no run.
+    """
+    try:
+        return build_config(json.loads((run_dir / CONFIG_FILE).read_text()))
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{run_dir} holds no {CONFIG_FILE}, so it is no run. `tumor train` makes one."
+        ) from error
+
+
+def fit_sections(
+    litert: Path, builder: tfds.core.DatasetBuilder, config: Config, unseen: Predictions | None
+) -> dict[str, Any]:
+    """Fit what serving needs with the exported graph; the `validation`, `calibration` and `guard` sections of `config.json`.
+
+    Args:
+        litert: the exported graph.
+        builder: the dataset the run was trained on.
+        config: of the run.
+        unseen: what models of the same recipe said of patients that they had not learnt; None: validation is
+            used instead.
+    """
+    model, labels = LiteRTModel(litert), tuple(builder.info.features["label"].names)
+    validation = load_learning_split(builder, "validation", config.data, config.data.image_size)
+    logits = model.run(validation.images).logits
+    if unseen is None:
+        fitted = calibration.fit_calibration(logits, validation.true, validation.groups, labels, "validation")
+    else:
+        fitted = calibration.fit_calibration(unseen.logits, unseen.true, unseen.groups, labels, FOLDS_SPLIT)
+    guarded = fit_guard_sections(model, builder, config.data, fitted["temperature"])
+    return {
+        "validation": {
+            "count": len(validation.true),
+            "accuracy": float(np.mean(logits.argmax(axis=1) == validation.true)),
+        },
+        "calibration": fitted | guarded["calibration"],
+        "guard": guarded["guard"],
+    }
+
+
+def fit_guard_sections(
+    model: LiteRTModel, builder: tfds.core.DatasetBuilder, data: DataConfig, temperature: float
+) -> dict[str, Any]:
+    """Fit the `guard` section of `config.json`, and the thresholds that `calibration` holds for slices unlike the training slices."""
+    training, validation = (
+        load_learning_split(builder, name, data, data.image_size) for name in ("train", "validation")
+    )
+    varied = guard_fit.vary_slices(validation.images, guard_fit.VALIDATION_SEED)
+    unusual = model.run(varied)
+    guard = guard_fit.fit_guard(model, training.images, model.run(validation.images), varied, unusual)
+    thresholds = guard_fit.fit_unlike_set_thresholds(
+        guard, unusual, validation.true, validation.groups, temperature
+    )
+    return {"calibration": {"unlike_prediction_set_thresholds": thresholds}, "guard": encode_guard(guard)}
+
+
+def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
+    """Fit the guard of an artefact anew, by its `model.tflite` and the dataset it was trained on, and rewrite its `config.json`.
+
+    All other fields stay.
+
+    Args:
+        folder: the artefact.
+        data_dir: where TFDS keeps datasets; None: its default.
+        console: where progress is told.
+
+    Raises:
+        ArtefactError: the folder holds no artefact, or one of another format version.
+        ConfigError: its training config is of another version of this package.
+        DatasetMissingError: the dataset is not built.
+    """
+    path, content = folder / layout.CONFIG_FILE, layout.load_config(folder).raw
+    builder = load_builder(content["dataset"]["name"], data_dir)
+    with console.status("Fitting the guard on training and validation"):
+        model, data = LiteRTModel(folder / layout.LITERT_FILE), build_config(content["training"]).data
+        fitted = fit_guard_sections(model, builder, data, content["calibration"]["temperature"])
+    content |= {"calibration": content["calibration"] | fitted["calibration"], "guard": fitted["guard"]}
+    temporary = path.with_name(f"{path.name}.partial")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    layout.load_config(folder)
+
+
+def write_config(
+    folder: Path,
+    config: Config,
+    builder: tfds.core.DatasetBuilder,
+    labels: tuple[str, ...],
+    fitted: dict[str, Any],
+    cost: dict[str, Any] | None,
+) -> None:
+    """Write `config.json` beside the two model files."""
+    content = {
+        "format_version": layout.FORMAT_VERSION,
+        "labels": labels,
+        "image": {
+            "size": config.data.image_size,
+            "channels": 1,
+            "value_range": [0, 255],
+            "fit": config.data.fit,
+        },
+        "architecture": config.model.architecture,
+        **fitted,
+        "dataset": {
+            "name": f"{builder.name}/{builder.builder_config.name}",
+            "version": str(builder.version),
+            "fingerprint": compute_fingerprint(builder),
+            "fold": config.data.fold,
+            "counts": count_images(builder, config.data.fold),
+        },
+        "training": dataclasses.asdict(config),
+        "training_cost": cost,
+        # TensorFlow not by its package, which on a TPU is tensorflow-tpu.
+        "versions": (
+            {"python": platform.python_version(), "tensorflow": tf.__version__}
+            | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+        ),
+        "git_commit": find_git_commit(),
+        "sha256": {
+            name: layout.compute_sha256(folder / name) for name in (layout.KERAS_FILE, layout.LITERT_FILE)
+        },
+    }
+    (folder / layout.CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def find_git_commit() -> str | None:
+    """Commit of the source tree; None where the package runs from an installation."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return None

@@ -1,0 +1,161 @@
+"""All folds of the patient protocol: a run a fold, then every picture's answer from the model that had not seen its patient.
+
+Goes in: a config without a fold, the dataset, a folder. Comes out, in that folder:
+    fold1/ ... fold5/   run folders as `tumor train --set data.fold=N` makes them, each with its artefact
+    predictions.csv     of all pictures, each once; their temperature was fitted on the other folds
+    metrics.json        of those
+    over_folds.json     figures of each fold, their mean and standard deviation; the recipe, and each fold's temperature and thresholds
+    figures/            the pooled figures, drawn
+    report.html         all of these as a page for people, without pictures: those of its mistakes are in each fold's own
+The same command goes on after any interruption: finished folds are kept, the one under way resumes at its
+    step.
+"""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from etils import epath
+from rich.console import Console
+
+from serving.model import artefact as layout
+from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError
+from trainer.evaluation.compare import OVER_FOLDS_FILE, Run, compare_runs
+from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
+from trainer.evaluation.scoring import load_own_predictions, pool, save_evaluation
+from trainer.fitting.cross_calibration import calibrate_folds, describe_calibration
+from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
+from trainer.reporting.comparison_report import print_comparison
+from trainer.reporting.contact_sheet import list_gallery
+from trainer.reporting.report import REPORT_FILE, Model, write_report
+from trainer.reporting.tables import print_summary
+from trainer.runs.run import complete_run
+from trainer.training.run_folder import FINISHED_FILE, claim_run_dir, load_learning_curves, publish
+from trainer.training.strategies import is_chief
+
+
+def check_folds(config: Config, all_folds: bool, artefact: bool) -> None:
+    """Check that a config and the options of `tumor train` fit each other.
+
+    Args:
+        config: of the run, or of all folds.
+        all_folds: `--folds`.
+        artefact: unless `--no-artefact`.
+
+    Raises:
+        ConfigError: folds are asked for of a dataset that has none, or of one fold; or the dataset has folds
+            and none is named.
+    """
+    folded = config.data.dataset == FOLDED_DATASET
+    if all_folds and not folded:
+        raise ConfigError(
+            f"--folds needs data.dataset={FOLDED_DATASET}, which has folds; got {config.data.dataset}."
+        )
+    if all_folds and config.data.fold:
+        raise ConfigError(
+            f"--folds trains all {FOLDS} folds, got data.fold={config.data.fold}. Leave one of the two out."
+        )
+    if all_folds and not artefact:
+        raise ConfigError(
+            "--folds pools what the artefacts say of their test folds: leave --no-artefact out."
+        )
+    if folded and not all_folds and not config.data.fold:
+        raise ConfigError(
+            f"{FOLDED_DATASET} has {FOLDS} folds instead of splits. Train all with --folds, or one with --set"
+            " data.fold=1."
+        )
+
+
+def choose_fold(config: Config, fold: int) -> Config:
+    """The run of one fold."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
+
+
+def complete_folds(
+    config: Config,
+    builder: tfds.core.DatasetBuilder,
+    folder: epath.Path,
+    strategy: tf.distribute.Strategy,
+    console: Console,
+) -> None:
+    """Train what is left of the folds, and pool what they say.
+
+    Args:
+        config: of all folds, its precision resolved.
+        builder: `tumor_ds/patient`.
+        folder: of all folds; local or `gs://`.
+        strategy: where it runs.
+        console: where progress is shown.
+
+    Raises:
+        RunError, Preempted, CheckpointError: see `trainer.runs.run`.
+    """
+    for fold in range(1, FOLDS + 1):
+        run_dir = folder / f"fold{fold}"
+        of_fold = choose_fold(config, fold)
+        if is_chief(strategy):
+            claim_run_dir(
+                of_fold, run_dir
+            )  # also a finished one: another config may not be pooled with these
+        if _is_complete(run_dir):
+            continue
+        if is_chief(strategy):
+            console.rule(f"fold {fold} of {FOLDS}")
+        keras.backend.clear_session()  # of the fold before; layers are named from the start again
+        complete_run(of_fold, builder, run_dir, strategy, console, artefact=True)
+    if is_chief(strategy):
+        _pool_and_save(folder, config, console)
+        written = (PREDICTIONS_FILE, layout.METRICS_FILE, OVER_FOLDS_FILE, layout.FIGURES_FOLDER, REPORT_FILE)
+        console.print(
+            f"Written: {', '.join(str(folder / name) for name in written)}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _is_complete(run_dir: epath.Path) -> bool:
+    """Whether a fold has its artefact, and the predictions that are written after it."""
+    return all((run_dir / name).exists() for name in (FINISHED_FILE, layout.RUN_SUBFOLDER, PREDICTIONS_FILE))
+
+
+def _pool_and_save(folder: epath.Path, config: Config, console: Console) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        loaded = [
+            _load_fold(folder / f"fold{fold}", config.optimization.monitor, Path(scratch, str(fold)))
+            for fold in range(1, FOLDS + 1)
+        ]
+        parts = calibrate_folds([(predictions, model.config) for predictions, model in loaded])
+        pooled, summary = pool(parts)
+        figures = compare_runs(
+            [Run(f"fold {fold}", predictions) for fold, (predictions, _) in enumerate(parts, start=1)]
+        )
+        over_folds = figures | describe_calibration(config, parts)
+        out = Path(scratch, "pooled")
+        save_evaluation(pooled, summary, out)
+        (out / OVER_FOLDS_FILE).write_text(
+            json.dumps(over_folds, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
+        write_report(out, [model for _, model in loaded], list_gallery(pooled))
+        for path in sorted(path for path in out.rglob("*") if path.is_file()):
+            target = folder / path.relative_to(out).as_posix()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            publish(target, path.read_bytes())
+    print_summary(pooled.protocol, summary, console)
+    print_comparison(over_folds, console)
+
+
+def _load_fold(run_dir: epath.Path, monitor: str, scratch: Path) -> tuple[Predictions, Model]:
+    """Predictions of a fold on its test images, and what a report tells of the model that made them."""
+    wanted = (layout.CONFIG_FILE, f"{layout.FIGURES_FOLDER}/{ARCHITECTURE_FIGURE}")
+    for source, target in [(run_dir / layout.RUN_SUBFOLDER / name, scratch / name) for name in wanted]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    local = scratch / PREDICTIONS_FILE
+    local.write_bytes((run_dir / PREDICTIONS_FILE).read_bytes())
+    config = layout.load_config(scratch)
+    return load_own_predictions(local, config), Model(config, scratch, load_learning_curves(run_dir, monitor))

@@ -1,0 +1,1 @@
+"""Listens to a run: terminal, Weights & Biases."""

@@ -1,0 +1,1 @@
+"""What a collection hides, and what memory alone can score on it."""

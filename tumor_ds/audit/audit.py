@@ -1,0 +1,337 @@
+"""What a collection of class-named pictures gives away: copies across its splits, conflicting labels, and what needs no medicine.
+
+Goes in: a zip or a folder, CLASS/FILE or SPLIT/CLASS/FILE. Comes out: one `Audit`, which `audit_report`
+prints and writes. It exists because a figure measured on a leaking split says nothing, and because the leak
+cannot be seen in the file names. A bad
+collection still gets its audit: files that cannot be decoded are listed, and everything else is about the
+    ones that can.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+
+from tumor_ds.audit import baselines
+from tumor_ds.audit import groups as audit_groups
+from tumor_ds.audit import twins as audit_twins
+from tumor_ds.audit.baselines import Predict, Protocol, Score
+from tumor_ds.audit.groups import Agreement, GroupCounts, LargeGroup
+from tumor_ds.audit.report import print_audit, write_audit
+from tumor_ds.audit.twins import Conflicts, SplitTwins, TwinPair
+from tumor_ds.collection.archive import Collection, open_collection, split_and_label
+from tumor_ds.collection.pictures import DatasetError, Picture, decode_picture, read_grey
+from tumor_ds.collection.versions import VERSION_1_COUNTS, VERSION_2_COUNTS, check_version
+from tumor_ds.grouping.duplicates import Duplicates, find_duplicates, match_twins
+from tumor_ds.grouping.facts import ImageFacts, load_facts
+
+__all__ = ["Audit", "Files", "print_audit", "run_audit", "write_audit"]
+
+COMMON_SIZES = 10
+THUMBNAIL_PIXELS, THUMBNAIL_QUALITY = 96, 75
+# What Pillow finds in files with these suffixes; MPO is a JPEG with a second picture in it.
+SUFFIX_FORMATS = {
+    ".jpg": ("JPEG", "MPO"),
+    ".jpeg": ("JPEG", "MPO"),
+    ".png": ("PNG",),
+    ".bmp": ("BMP",),
+    ".tif": ("TIFF",),
+    ".tiff": ("TIFF",),
+    ".webp": ("WEBP",),
+}
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the files are; all counts but `listed` are of those that can be decoded.
+
+    Attributes:
+        listed: number of pictures by their names.
+        counts: by split folder (`""` where there is none) and class.
+        sizes: number of different sizes.
+        common_sizes: the most frequent ones as (width, height, count).
+        widths: smallest and largest.
+        heights: smallest and largest.
+        formats: count by format as Pillow names it.
+        modes: count by stored mode.
+        bytes: `total`, `smallest`, `median` and `largest` file.
+        unreadable: files that cannot be decoded, as (path, reason).
+        misnamed: files whose suffix names another format than they have, as (path, format).
+    """
+
+    listed: int
+    counts: dict[str, dict[str, int]]
+    sizes: int
+    common_sizes: tuple[tuple[int, int, int], ...]
+    widths: tuple[int, int]
+    heights: tuple[int, int]
+    formats: dict[str, int]
+    modes: dict[str, int]
+    bytes: dict[str, int]
+    unreadable: tuple[tuple[str, str], ...]
+    misnamed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Everything that `tumor audit` says.
+
+    Attributes:
+        source: name of the zip or folder.
+        kaggle_version: 1 or 2 where these are all files of that version of Kaggle's collection, else None.
+        files: counts, sizes, formats, and the files that are not what they seem.
+        groups: how many pictures are different ones.
+        twins: inside each split and across each ordered pair of splits.
+        lead: the entry of `twins` that matters most.
+        conflicts: twins in different class folders.
+        agreement: with `groups.csv`; None for all but Kaggle's version 1.
+        memorisation: one-nearest-neighbour on raw pixels, by protocol.
+        memorisation_evened: the same after every picture is brought to one brightness and contrast.
+        shortcut: a random forest on size and border alone, by protocol.
+        notes: sentences on protocols that could not be run, or run as meant.
+        largest_groups: the largest ones.
+        examples: pictures beside their twins, of `lead`.
+        thumbnails: JPEG of every picture in the last two, by path; not in `to_dict`.
+    """
+
+    source: str
+    kaggle_version: int | None
+    files: Files
+    groups: GroupCounts
+    twins: tuple[SplitTwins, ...]
+    lead: SplitTwins
+    conflicts: Conflicts
+    agreement: Agreement | None
+    memorisation: tuple[Score, ...]
+    memorisation_evened: tuple[Score, ...]
+    shortcut: tuple[Score, ...]
+    notes: tuple[str, ...]
+    largest_groups: tuple[LargeGroup, ...]
+    examples: tuple[TwinPair, ...]
+    thumbnails: dict[str, bytes] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the thumbnails, as JSON knows it: lists, dictionaries, text, numbers, None."""
+        plain = asdict(replace(self, thumbnails={}))
+        del plain["thumbnails"]
+        return json.loads(json.dumps(plain))
+
+
+@dataclass
+class _Scan:
+    """What is kept of each picture that can be decoded; the pixels are not."""
+
+    paths: list[str] = field(default_factory=list)
+    pictures: list[tuple[int, int, str, str, int]] = field(
+        default_factory=list
+    )  # width, height, format, mode, bytes
+    thumbnails: bytearray = field(default_factory=bytearray)
+    borders: list[np.ndarray] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, path: str, picture: Picture) -> None:
+        height, width, _ = picture.pixels.shape
+        self.paths.append(path)
+        self.pictures.append((width, height, picture.format, picture.mode, picture.bytes))
+        self.thumbnails += baselines.shrink(picture.pixels).tobytes()
+        self.borders.append(baselines.describe_border(picture.pixels))
+
+
+def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit:
+    """Audit a collection; every picture is decoded once, and those shown a second time.
+
+    Args:
+        source: a zip or a folder with CLASS/FILE or SPLIT/CLASS/FILE.
+        progress: where to show how far it is; a console gets a bar that disappears at the end.
+
+    Returns:
+        The audit; the same for the same files.
+
+    Raises:
+        DatasetError: there is nothing to audit: the source is no such collection, or no picture of it can be
+            decoded.
+    """
+    with _open_progress(progress) as bar, open_collection(source) as collection:
+        scan = _Scan()
+        duplicates = find_duplicates(_read_pictures(collection, scan, bar))
+        version = _recognise_version(collection.paths)
+        twins = audit_twins.count_twins(duplicates, scan.paths)
+        lead = audit_twins.pick_lead(twins)
+        largest = audit_groups.find_largest_groups(duplicates, scan.paths)
+        examples = audit_twins.pick_examples(duplicates, scan.paths, lead.of, lead.among)
+        protocols, notes = _build_protocols(scan.paths, duplicates, version == 1)
+        raw, evened, shortcut = _measure_floors(scan, protocols, bar)
+        return Audit(
+            source=source.resolve().name,
+            kaggle_version=version,
+            files=_describe_files(scan),
+            groups=audit_groups.count_groups(duplicates, scan.paths),
+            twins=twins,
+            lead=lead,
+            conflicts=audit_twins.find_conflicts(duplicates, scan.paths),
+            agreement=audit_groups.compare_groups(duplicates, scan.paths) if version == 1 else None,
+            memorisation=raw,
+            memorisation_evened=evened,
+            shortcut=shortcut,
+            notes=tuple(notes),
+            largest_groups=largest,
+            examples=examples,
+            thumbnails=_draw_thumbnails(collection, largest, examples),
+        )
+
+
+def _open_progress(progress: Progress | Console | None) -> AbstractContextManager[Progress]:
+    if isinstance(progress, Progress):
+        return nullcontext(progress)
+    return Progress(console=progress, transient=True, disable=progress is None)
+
+
+def _read_pictures(collection: Collection, scan: _Scan, bar: Progress) -> Iterator[np.ndarray]:
+    """Give the pixels of one picture after the other; whatever else is needed of it goes into `scan`. Fails if there is none."""
+    for path in bar.track(collection.paths, description="Reading pictures"):
+        try:
+            picture = decode_picture(path, collection.read)
+        except DatasetError as error:
+            # The last sentence is the remedy.
+            reason, _, _ = str(error).removeprefix(f"Cannot decode {path}: ").rpartition(". ")
+            scan.unreadable.append((path, reason or str(error)))
+        else:
+            scan.add(path, picture)
+            yield picture.pixels
+    if not scan.paths:
+        path, reason = scan.unreadable[0]
+        raise DatasetError(
+            f"None of the {len(collection.paths):,} pictures can be decoded; {path}: {reason}. Replace the"
+            " files."
+        )
+
+
+def _recognise_version(paths: Sequence[str]) -> int | None:
+    """Kaggle's version whose files these are, by their names and counts."""
+    for version in (1, 2):
+        try:
+            check_version(paths, version, VERSION_1_COUNTS, VERSION_2_COUNTS)
+        except DatasetError:
+            continue
+        if version == 2 or load_facts().keys() == set(paths):
+            return version
+    return None
+
+
+def _describe_files(scan: _Scan) -> Files:
+    widths, heights, formats, modes, sizes = zip(*scan.pictures, strict=True)
+    by_size = Counter(zip(widths, heights, strict=True))
+    counts: dict[str, dict[str, int]] = {}
+    for (split, label), number in sorted(Counter(split_and_label(path) for path in scan.paths).items()):
+        counts.setdefault(split, {})[label] = number
+    misnamed = [
+        (path, format)
+        for path, format in zip(scan.paths, formats, strict=True)
+        if format not in SUFFIX_FORMATS[PurePosixPath(path).suffix.lower()]
+    ]
+    return Files(
+        listed=len(scan.paths) + len(scan.unreadable),
+        counts=counts,
+        sizes=len(by_size),
+        common_sizes=tuple(
+            (*size, number)
+            for size, number in sorted(by_size.items(), key=lambda item: (-item[1], item[0]))[:COMMON_SIZES]
+        ),
+        widths=(min(widths), max(widths)),
+        heights=(min(heights), max(heights)),
+        formats=dict(sorted(Counter(formats).items())),
+        modes=dict(sorted(Counter(modes).items())),
+        bytes={
+            "total": sum(sizes),
+            "smallest": min(sizes),
+            "median": int(np.median(sizes)),
+            "largest": max(sizes),
+        },
+        unreadable=tuple(scan.unreadable),
+        misnamed=tuple(misnamed),
+    )
+
+
+def _measure_floors(
+    scan: _Scan, protocols: Sequence[tuple[Protocol, np.ndarray]], bar: Progress
+) -> list[tuple[Score, ...]]:
+    """Score the three classifiers under every protocol: nearest picture, the same evened out, border alone."""
+    thumbnails = np.frombuffer(scan.thumbnails, np.uint8).reshape(
+        -1, baselines.THUMBNAIL_SIDE, baselines.THUMBNAIL_SIDE
+    )
+    classifiers: list[tuple[Predict, np.ndarray]] = [
+        (baselines.predict_nearest, thumbnails),
+        (partial(baselines.predict_nearest, evened=True), thumbnails),
+        (baselines.predict_from_border, np.array(scan.borders)),
+    ]
+    return [
+        tuple(
+            baselines.score(protocol, predict, features, scan.paths, unseen) for protocol, unseen in protocols
+        )
+        for predict, features in bar.track(classifiers, description="Measuring what needs no medicine")
+    ]
+
+
+def _build_protocols(
+    paths: Sequence[str], duplicates: Duplicates, is_version_1: bool
+) -> tuple[list[tuple[Protocol, np.ndarray]], list[str]]:
+    """Protocols that the collection allows, each with the pictures that it has not seen; and a sentence for each other one."""
+    splits = [split_and_label(path)[0] for path in paths]
+    protocols: list[tuple[Protocol, np.ndarray]] = []
+    notes: list[str] = []
+    own = baselines.build_own_split(splits)
+    if own is None:
+        notes.append(
+            "The collection has no training and test folder (Training or train, Testing or test), so its own"
+            " split is not scored."
+        )
+    else:
+        ((training, testing),) = own.rounds
+        of, among = (np.isin(np.arange(len(paths)), rows) for rows in (testing, training))
+        protocols.append((own, match_twins(duplicates, of, among).partner < 0))
+    if is_version_1:
+        known = load_facts()
+        facts, name = [known[path] for path in paths], baselines.UNSEEN_PATIENTS
+    else:
+        facts = [
+            ImageFacts(path, int(group), 0, False)
+            for path, group in zip(paths, duplicates.groups, strict=True)
+        ]
+        name = baselines.UNSEEN_GROUPS
+        notes.append(
+            "Which pictures are of one patient is unknown here. The folds keep whole groups of near twins"
+            " together, and still put other slices of a patient on both sides."
+        )
+    folds = baselines.build_folds(facts, name)
+    if folds is None:
+        notes.append("All pictures form one group, so there are no folds to train and test on.")
+    else:
+        protocols.append((folds, np.ones(len(paths), bool)))
+    return protocols, notes
+
+
+def _draw_thumbnails(
+    collection: Collection, groups: Sequence[LargeGroup], pairs: Sequence[TwinPair]
+) -> dict[str, bytes]:
+    """JPEG of every picture that the page shows; these few are read again, so that no other thumbnail is kept."""
+    shown = {path for group in groups for path in group.shown} | {
+        path for pair in pairs for path in (pair.picture, pair.twin)
+    }
+    thumbnails = {}
+    for path in sorted(shown):
+        image = Image.fromarray(read_grey(path, collection.read)[..., 0])
+        image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.BOX)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+        thumbnails[path] = buffer.getvalue()
+    return thumbnails

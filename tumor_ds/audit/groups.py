@@ -1,0 +1,166 @@
+"""The groups that copies form in a collection: how many, the largest, and whether they are those of `groups.csv`.
+
+Goes in: `Duplicates`, and the path of each picture. Comes out: counts, the largest groups with some of their
+pictures, and for Kaggle's version 1 how the computed groups agree with the shipped ones.
+"""
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from tumor_ds.collection.archive import split_and_label
+from tumor_ds.grouping.duplicates import TRANSFORMS, Duplicates
+from tumor_ds.grouping.facts import GROUPS_CSV, load_facts
+
+MAX_GROUPS, MAX_GROUP_PICTURES = 12, 16
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class GroupCounts:
+    """Groups of pictures joined by pixels or by a chain of near twins.
+
+    Attributes:
+        distinct: number of pictures that differ in a pixel.
+        groups: all groups, those of one picture among them.
+        repeated: groups of more than one picture.
+        pictures_in_repeated: number of pictures in those.
+        across_splits: groups with pictures in more than one split.
+        across_classes: groups with pictures in more than one class.
+    """
+
+    distinct: int
+    groups: int
+    repeated: int
+    pictures_in_repeated: int
+    across_splits: int
+    across_classes: int
+
+
+@dataclass(frozen=True)
+class LargeGroup:
+    """One of the largest groups: number of pictures, by split, by class, and the paths of some."""
+
+    pictures: int
+    splits: dict[str, int]
+    classes: dict[str, int]
+    shown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the computed groups agree with `groups.csv`, for Kaggle's version 1.
+
+    Attributes:
+        train_twins: pairs of a test picture and its `train_twin` in the file.
+        found: those that are computed near twins.
+        spanning_groups: computed groups with pictures of two groups of the file; none is expected.
+        mixing_folds: computed groups with pictures of two published patient folds; none is expected.
+        transforms: of the pairs found, the flip or turn between the two.
+    """
+
+    train_twins: int
+    found: int
+    spanning_groups: int
+    mixing_folds: int
+    transforms: dict[str, int]
+
+
+def count_groups(duplicates: Duplicates, paths: Sequence[str]) -> GroupCounts:
+    """Count groups, and those that reach across splits or classes."""
+    sizes = np.bincount(duplicates.groups)
+    folders = [split_and_label(path) for path in paths]
+    across = [
+        Counter(
+            group
+            for group, _ in set(
+                zip(duplicates.groups.tolist(), (names[part] for names in folders), strict=True)
+            )
+        )
+        for part in (0, 1)
+    ]
+    return GroupCounts(
+        distinct=len(np.unique(duplicates.identical)),
+        groups=len(sizes),
+        repeated=int((sizes > 1).sum()),
+        pictures_in_repeated=int(sizes[sizes > 1].sum()),
+        across_splits=sum(number > 1 for number in across[0].values()),
+        across_classes=sum(number > 1 for number in across[1].values()),
+    )
+
+
+def find_largest_groups(duplicates: Duplicates, paths: Sequence[str]) -> tuple[LargeGroup, ...]:
+    """Describe the largest groups of more than one picture, with some pictures of every split."""
+    sizes = np.bincount(duplicates.groups)
+    result = []
+    for group in sorted(np.flatnonzero(sizes > 1).tolist(), key=lambda group: (-sizes[group], group))[
+        :MAX_GROUPS
+    ]:
+        members = [paths[index] for index in np.flatnonzero(duplicates.groups == group).tolist()]
+        by_split: dict[str, list[str]] = defaultdict(list)
+        for path in members:
+            by_split[split_and_label(path)[0]].append(path)
+        classes = Counter(split_and_label(path)[1] for path in members)
+        shown = sorted(take_in_turn(by_split.values(), MAX_GROUP_PICTURES))
+        result.append(
+            LargeGroup(
+                len(members),
+                {name: len(rows) for name, rows in by_split.items()},
+                dict(sorted(classes.items())),
+                tuple(shown),
+            )
+        )
+    return tuple(result)
+
+
+def compare_groups(duplicates: Duplicates, paths: Sequence[str]) -> Agreement:
+    """Compare computed groups with `groups.csv`.
+
+    Args:
+        duplicates: of the n pictures.
+        paths: of the n pictures; every one is in that file.
+    """
+    facts = load_facts()
+    index = {path: number for number, path in enumerate(paths)}
+    with GROUPS_CSV.open(newline="", encoding="utf-8") as file:
+        twins = [
+            (row["path"], row["train_twin"])
+            for row in csv.DictReader(file)
+            if row["path"] in index and row["train_twin"] in index
+        ]
+    columns = (duplicates.pairs.first, duplicates.pairs.second, duplicates.pairs.transform)
+    near = {
+        (first, second): transform
+        for first, second, transform in zip(*(values.tolist() for values in columns), strict=True)
+    }
+    found: Counter[int] = Counter()
+    for path, twin in twins:
+        low, high = sorted(duplicates.identical[[index[path], index[twin]]].tolist())
+        if low == high or (low, high) in near:
+            found[0 if low == high else near[low, high]] += 1
+    groups: dict[int, set[int]] = defaultdict(set)
+    folds: dict[int, set[int]] = defaultdict(set)
+    for path, group in zip(paths, duplicates.groups.tolist(), strict=True):
+        groups[group].add(facts[path].group)
+        folds[group].update({facts[path].patient_fold} - {0})
+    return Agreement(
+        train_twins=len(twins),
+        found=found.total(),
+        spanning_groups=sum(len(known) > 1 for known in groups.values()),
+        mixing_folds=sum(len(known) > 1 for known in folds.values()),
+        transforms={name: found[number] for number, name in enumerate(TRANSFORMS) if found[number]},
+    )
+
+
+def take_in_turn(lists: Iterable[Sequence[Item]], limit: int) -> list[Item]:
+    """Take the first of every list, then the second of every list, up to a limit."""
+    places = sorted(
+        ((turn, row, item) for row, items in enumerate(lists) for turn, item in enumerate(items)),
+        key=lambda place: place[:2],
+    )
+    return [item for _, _, item in places[:limit]]

@@ -1,0 +1,1 @@
+"""The collection as it is downloaded: archive, versions, Kaggle."""

@@ -1,0 +1,152 @@
+"""The download of Kaggle's collection, by Kaggle's own client.
+
+Goes in: the number of a version. Comes out: the folder with its pictures in kagglehub's cache
+(`KAGGLEHUB_CACHE`, else `~/.cache/kagglehub`; in a Kaggle or Colab notebook the mounted folder). No account
+is needed, and a second call downloads nothing. kagglehub shows the progress, goes on with a broken download
+and unpacks; here its errors become one kind with a way out, and no download that failed stays in the cache,
+where it would fail again or pass for complete. Whether these are the right files is checked by `versions`;
+where they are not, the builder names the folder to delete.
+"""
+
+import contextlib
+import lzma
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+import kagglehub
+import requests
+from kagglehub.cache import Cache, delete_from_cache, get_cached_archive_path, mark_as_incomplete
+from kagglehub.exceptions import BackendError, CredentialError, DataCorruptionError, NotFoundError
+from kagglehub.handle import DatasetHandle, parse_dataset_handle
+
+from tumor_ds.collection.archive import SPLIT_FOLDERS, ZIP_NAMES
+from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.versions import build_url
+
+COLLECTION = "masoudnickparvar/brain-tumor-mri-dataset"
+VERSIONS = (1, 2)  # 7,023 and 7,200 images
+MOUNT_ERRORS = (BackendError, CredentialError, NotFoundError)
+# A wrong MD5, no archive at all, a full disk, and what zipfile raised for 24,000 zips with bytes changed at
+# random.
+ARCHIVE_ERRORS = (
+    DataCorruptionError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    IndexError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+
+
+def download_collection(version: int) -> Path:
+    """Download one version of the collection, unless it is in the cache.
+
+    The bytes are compared with the MD5 that the server states, where it states one, and every file with the
+    checksum in the zip.
+    No checksum of the zip is recorded here to compare it with: Kaggle publishes none.
+
+    Args:
+        version: 1 or 2.
+
+    Returns:
+        The folder that holds `Training` and `Testing`.
+
+    Raises:
+        DatasetError: it cannot be downloaded; the message ends with the steps to do it by hand.
+    """
+    if version not in VERSIONS:
+        raise _build_error(
+            VERSIONS[0],
+            f"Expected version {' or '.join(map(str, VERSIONS))} of the collection, got {version!r}.",
+        )
+    handle = parse_dataset_handle(f"{COLLECTION}/versions/{version}")
+    try:
+        if not _is_complete(handle):
+            # Where someone deleted the folder, its marker is still there and would vouch for a new one that
+            # is half unpacked.
+            mark_as_incomplete(handle)
+        folder = Path(kagglehub.dataset_download(str(handle)))
+    except requests.HTTPError as error:
+        raise _build_error(version, f"Kaggle refused the download: {_in_one_line(error)}") from error
+    except requests.RequestException as error:
+        raise _build_error(version, _describe_break(handle, error)) from error
+    except MOUNT_ERRORS as error:
+        raise _build_error(
+            version, f"This notebook cannot mount the collection: {_in_one_line(error)}"
+        ) from error
+    except ARCHIVE_ERRORS as error:
+        reason = _describe_archive(handle, error)
+        _discard(handle)
+        raise _build_error(
+            version, f"The download failed: {reason} Nothing of it is kept; the same command starts afresh."
+        ) from error
+    if not all((folder / name).is_dir() for name in SPLIT_FOLDERS):
+        delete_from_cache(handle)  # kagglehub takes an empty zip, and a file of zeros, for complete
+        raise _build_error(
+            version,
+            f"Expected the folders {' and '.join(SPLIT_FOLDERS)} in {folder}, and they are not there.",
+        )
+    return folder
+
+
+def _build_error(version: int, what: str) -> DatasetError:
+    return DatasetError(
+        f"{what} By hand: download {build_url(version)} in a browser or with curl -L, put it as"
+        f" {ZIP_NAMES[0]} in a folder DIR, then run the same command with --manual-dir DIR"
+    )
+
+
+def _in_one_line(error: Exception) -> str:
+    """The message as one sentence, without the signatures that Kaggle's storage has in its addresses."""
+    words = re.sub(r"\?\S+", "", " ".join(str(error).split())) or type(error).__name__
+    return words.rstrip(".") + "."
+
+
+def _is_complete(handle: DatasetHandle) -> bool:
+    return Cache().load_from_cache(handle) is not None
+
+
+def _describe_break(handle: DatasetHandle, error: requests.RequestException) -> str:
+    broken = isinstance(error, requests.exceptions.ChunkedEncodingError)
+    what = (
+        "The transfer from Kaggle broke off."
+        if broken
+        else f"Kaggle cannot be reached: {_in_one_line(error)}"
+    )
+    archive = Path(get_cached_archive_path(handle))
+    kept_bytes = archive.stat().st_size if archive.is_file() else 0
+    return (
+        f"{what} {kept_bytes:,} bytes are kept: the same command goes on where it stopped."
+        if kept_bytes
+        else what
+    )
+
+
+def _describe_archive(handle: DatasetHandle, error: Exception) -> str:
+    archive = Path(get_cached_archive_path(handle))
+    head = b""
+    if archive.is_file():
+        with archive.open("rb") as file:
+            head = file.read(1024)
+    if b"<html" in head.lower() or b"<!doctype html" in head.lower():
+        return "expected a zip, got an HTML page (login or consent page?)."
+    if head and not head.startswith(b"PK"):
+        return f"expected a zip, got a file that starts with {head[:40]!r}."
+    return _in_one_line(error)
+
+
+def _discard(handle: DatasetHandle) -> None:
+    """Delete what the failed download left.
+
+    kagglehub keeps an archive that it could not unpack. The next call finds it "already complete" by its
+    size, skips the MD5 and fails again, for ever. It has no call to delete an archive.
+    """
+    with contextlib.suppress(OSError):  # a cache that cannot be written; the error that led here says so
+        Path(get_cached_archive_path(handle)).unlink(missing_ok=True)
+        if not _is_complete(handle):
+            delete_from_cache(handle)

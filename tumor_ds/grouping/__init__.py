@@ -1,0 +1,1 @@
+"""Which pictures belong together, and which split each group goes to."""

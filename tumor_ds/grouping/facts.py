@@ -1,0 +1,77 @@
+"""What is known of each picture besides its pixels: its group, its patient fold, whether training already shows it.
+
+Goes in: `groups.csv` for the files of Kaggle's version 1, the pictures themselves for any other collection.
+Comes out: one `ImageFacts` a picture.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from tumor_ds.collection.archive import SPLIT_FOLDERS, Collection, split_and_label
+from tumor_ds.collection.pictures import read_grey
+from tumor_ds.grouping.duplicates import find_duplicates, match_twins
+
+GROUPS_CSV = Path(__file__).parents[1] / "groups.csv"
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What is known of one picture.
+
+    Attributes:
+        path: `Training/glioma/Tr-gl_0010.jpg`, as in the collection.
+        group: near-duplicates and, where known, neighbouring slices share it.
+        patient_fold: 1..5 as published with figshare 1512427, 0 where unknown.
+        has_train_twin: a picture in Testing that is one in Training up to one of the eight flips and turns.
+    """
+
+    path: str
+    group: int
+    patient_fold: int
+    has_train_twin: bool
+
+    @property
+    def label(self) -> str:
+        """Name of the class folder."""
+        return split_and_label(self.path)[1]
+
+
+def load_facts() -> dict[str, ImageFacts]:
+    """Read `groups.csv` as shipped with the package, by path."""
+    with GROUPS_CSV.open(newline="", encoding="utf-8") as file:
+        return {
+            row["path"]: ImageFacts(
+                row["path"], int(row["group"]), int(row["patient_fold"] or 0), bool(row["train_twin"])
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+def compute_facts(collection: Collection) -> list[ImageFacts]:
+    """Group the pictures of a collection by what they show; every picture is decoded once.
+
+    Args:
+        collection: open pictures.
+
+    Returns:
+        One entry a picture, in the order of `collection.paths`; no patient fold is known.
+
+    Raises:
+        DatasetError: a picture cannot be decoded.
+    """
+    pictures = (
+        read_grey(path, collection.read)
+        for path in tqdm(collection.paths, desc="Comparing pictures", unit=" pictures")
+    )
+    duplicates = find_duplicates(pictures)
+    folder = np.array([split_and_label(path)[0] for path in collection.paths])
+    training, testing = (folder == name for name in SPLIT_FOLDERS)
+    has_twin = match_twins(duplicates, testing, training).partner >= 0
+    return [
+        ImageFacts(path, int(group), 0, bool(twin))
+        for path, group, twin in zip(collection.paths, duplicates.groups, has_twin, strict=True)
+    ]
