@@ -28,7 +28,8 @@ def build_cases() -> list[Case]:
 def answer_cases(cases: list[Case], folder: Path) -> Iterator[dict[str, object]]:
     """Answer each case as `tumor predict` does, and measure it.
 
-    Yields: Rows with the case's name and expected message, the error that came or None, CPU seconds, and
+    Yields:
+        Rows with the case's name and expected message, the error that came or None, CPU seconds, and
         megabytes of resident memory above what there was before.
     """
     classifier = from_pretrained()

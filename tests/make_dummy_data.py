@@ -36,7 +36,8 @@ TRANSFORMS = {
 def choose_rows(rows: list[dict[str, str]], label: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Choose the training and the test rows of one class from the rows of `groups.csv`.
 
-    Returns: Ten training rows of ten groups, the first one the twin of the first test row; two test rows, the
+    Returns:
+        Ten training rows of ten groups, the first one the twin of the first test row; two test rows, the
         second without a twin.
     """
     of_other_classes = {row["group"] for row in rows if _label(row) != label}

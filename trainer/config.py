@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from serving.files.errors import UserError
 from serving.preprocess import FITS
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -30,7 +31,7 @@ REFERENCE_VGG = (
 KERAS_CV_PREFIX = "keras_cv:"
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A config that cannot be used; the message names the key, what was expected and what came."""
 
 

@@ -84,7 +84,8 @@ def score_inputs(
         plane: for NIfTI, see `serving.pictures.volumes.read_volume`.
         heatmaps: folder for an overlay a scored slice, named in the answer; None: none are made.
 
-    Yields: For a picture `file` and the fields of `Prediction.to_dict`; DICOM and NIfTI of one slice have
+    Yields:
+        For a picture `file` and the fields of `Prediction.to_dict`; DICOM and NIfTI of one slice have
         `format`, `plane`, `facts` and `skipped` as well; those of several have, in place of the prediction,
         `summary` and `slices`, a list with `slice` (from 0), `position_mm` and the fields of a prediction
         each. What cannot be read has `file` and `error`. `heatmap` is the overlay's path.

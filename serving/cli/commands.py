@@ -6,15 +6,16 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serving import ArtefactError, Classifier, from_pretrained
+from serving import from_pretrained
 from serving.cli.batch import find_inputs, score_inputs
+from serving.cli.terminal import errors
 from serving.model.guard import Verdict
 
 ModelOption = Annotated[
@@ -23,7 +24,6 @@ ModelOption = Annotated[
 ]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
 MIN_FOR_PROGRESS = 20
-errors = Console(stderr=True)
 
 
 class Plane(enum.StrEnum):
@@ -70,16 +70,13 @@ def predict(
         raise typer.BadParameter(
             f"{csv_file.parent} is no folder. Make it first, or write elsewhere.", param_hint="--csv"
         )
-    classifier = load_classifier(model, revision)
-    try:
-        if heatmaps is not None:
-            heatmaps.mkdir(parents=True, exist_ok=True)
-        found = find_inputs(inputs, sys.stdin.buffer)
-        rows = list(show_progress(score_inputs(classifier, found, plane, heatmaps), len(found)))
-        if csv_file is not None:
-            write_csv(rows, classifier.labels, csv_file)
-    except OSError as error:
-        fail(f"An output cannot be written: {error.strerror or error}. Check --heatmaps, --csv and the disk.")
+    classifier = from_pretrained(model, revision)
+    if heatmaps is not None:
+        heatmaps.mkdir(parents=True, exist_ok=True)
+    found = find_inputs(inputs, sys.stdin.buffer)
+    rows = list(show_progress(score_inputs(classifier, found, plane, heatmaps), len(found)))
+    if csv_file is not None:
+        write_csv(rows, classifier.labels, csv_file)
     if json_output:
         typer.echo(json.dumps(rows, indent=2))
     else:
@@ -97,25 +94,11 @@ def serve(
     ] = None,
 ) -> None:
     """Open the app in the browser. A research tool, not a medical device."""
-    classifier = load_classifier(model, revision)
+    classifier = from_pretrained(model, revision)
     # Imported here: predicting on the command line needs no web framework.
     from serving.app.page import launch
 
     launch(classifier, host=host, port=port)
-
-
-def load_classifier(model: str | None, revision: str | None) -> Classifier:
-    """Load the model, or leave with one line on stderr and code 1."""
-    try:
-        return from_pretrained(model, revision)
-    except ArtefactError as error:
-        fail(error)
-
-
-def fail(error: Exception | str) -> NoReturn:
-    """Print one line on stderr and leave with code 1."""
-    errors.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
 
 
 def show_progress(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from serving.files.errors import UserError
 from serving.model.calibration import DEFAULT_COVERAGE
 from serving.model.guard import Guard, parse_guard
 from serving.preprocess import FITS
@@ -19,6 +20,7 @@ from serving.preprocess import FITS
 # 5: what validation found stands in a section of its own, since temperature and thresholds may have been
 # fitted on other pictures.
 FORMAT_VERSION = 5
+NO_TUMOUR = "notumor"  # the label that says that no tumour is seen
 CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
@@ -35,7 +37,7 @@ RUN_SUBFOLDER = "artefact"
 BUNDLED = Path(__file__).parents[1] / "pretrained"
 
 
-class ArtefactError(RuntimeError):
+class ArtefactError(UserError, RuntimeError):
     """A model that cannot be loaded or published; the message says what was expected, what came and what to do."""
 
 

@@ -176,7 +176,8 @@ def judge(
         images: uint8 (n, size, size, 1), [0, 255].
         coloured: float (n,), [0, 1], share of pixels that had a colour.
 
-    Returns: Verdict, the reason (empty where it is like the training slices), and the strangeness as a share
+    Returns:
+        Verdict, the reason (empty where it is like the training slices), and the strangeness as a share
         of the refusal threshold.
     """
     measures = compute_measures(guard, embeddings, images)

@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from serving.cli.commands import RevisionOption, fail
+from serving.cli.commands import RevisionOption
+from serving.files.errors import UserError
+from serving.files.writing import write_whole
 from trainer.cli.options import DataDirOption, Protocol, console, require_training_extra, say
 
 
@@ -53,49 +55,33 @@ def evaluate(
     """Score the test split of a protocol, the leaked figure and the unseen one side by side; or any labelled folder."""
     require_training_extra()
     if images is not None and (protocol is not None or predictions is not None):
-        fail("--images takes neither --protocol nor --predictions. Choose one.")
+        raise UserError("--images takes neither --protocol nor --predictions. Choose one.")
     if corruptions and (images is not None or predictions is not None):
-        fail(
+        raise UserError(
             "--corruptions needs the pictures of a built dataset: it takes neither --images nor"
             " --predictions."
         )
     if patient_pattern is not None and images is None:
-        fail("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
-    from serving import ArtefactError, Classifier, ImageError
+        raise UserError("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
+    from serving import Classifier
     from serving.hub.fetch import locate_artefact
-    from trainer.config import ConfigError
-    from trainer.evaluation import scoring as evaluation
+    from trainer.evaluation import scoring
     from trainer.reporting import report
+    from trainer.reporting.evaluation_files import save_evaluation
     from trainer.reporting.tables import print_summary
-    from trainer.training.run_folder import RunError
 
-    try:
-        folder = locate_artefact(model, revision)
-        classifier = Classifier(folder)
-        reported = report.Model(
-            classifier.config, folder, report.find_learning_curves(folder, classifier.config)
-        )
-        if images is not None:
-            result = evaluation.evaluate_folder(classifier, images, patient_pattern)
-        elif predictions is not None:
-            result = evaluation.load_own_predictions(predictions, classifier.config, protocol)
-        else:
-            result = evaluate_dataset(classifier, protocol, data_dir)
-    except (
-        ArtefactError,
-        ConfigError,
-        ImageError,
-        RunError,
-        evaluation.EvaluationError,
-        evaluation.PredictionsError,
-    ) as error:
-        fail(error)
+    folder = locate_artefact(model, revision)
+    classifier = Classifier(folder)
+    reported = report.Model(classifier.config, folder, report.find_learning_curves(folder, classifier.config))
+    if images is not None:
+        result = scoring.evaluate_folder(classifier, images, patient_pattern)
+    elif predictions is not None:
+        result = scoring.load_own_predictions(predictions, classifier.config, protocol)
+    else:
+        result = evaluate_dataset(classifier, protocol, data_dir)
     out = out or Path("evaluation") / result.protocol
-    summary = evaluation.summarise(result, classifier.config)
-    try:
-        evaluation.save_evaluation(result, summary, out)
-    except OSError as error:
-        fail(f"Cannot write the evaluation into {out}: {error.strerror or error}. Choose another --out.")
+    summary = scoring.summarise(result, classifier.config)
+    save_evaluation(result, summary, out)
     print_summary(result.protocol, summary, console)
     if images is not None and patient_pattern is None:
         say(
@@ -124,19 +110,12 @@ def compare(
 ) -> None:
     """Compare runs on the same images, pair by pair; or give the mean and deviation over folds."""
     require_training_extra()
-    from trainer.evaluation.compare import ComparisonError, compare_runs, load_runs
-    from trainer.evaluation.predictions import PredictionsError
+    from trainer.evaluation.compare import compare_runs, load_runs
     from trainer.reporting.comparison_report import print_comparison, save_comparison
 
-    try:
-        result = compare_runs(load_runs(runs))
-    except (ComparisonError, PredictionsError) as error:
-        fail(error)
+    result = compare_runs(load_runs(runs))
     print_comparison(result, console)
-    try:
-        written = save_comparison(result, out)
-    except OSError as error:
-        fail(f"Cannot write the comparison into {out}: {error.strerror or error}. Choose another --out.")
+    written = save_comparison(result, out)
     say(f"Written: {', '.join(map(str, written))}")
 
 
@@ -152,20 +131,13 @@ def floor(
 ) -> None:
     """Score memory alone: every test picture gets the label of the most similar training picture."""
     require_training_extra()
-    from trainer.data.input_pipeline import DatasetMissingError, load_builder
-    from trainer.evaluation import baseline as floors
-    from trainer.evaluation.scoring import DATASET, save_figures
+    from trainer.data.input_pipeline import load_builder
+    from trainer.evaluation import baseline
+    from trainer.evaluation.scoring import DATASET, save_numbers
 
-    try:
-        builder = load_builder(f"{DATASET}/{protocol}", data_dir)
-    except DatasetMissingError as error:
-        fail(error)
-    predictions = floors.predict_floor(builder)
-    summary, out = floors.summarise_floor(predictions), out or Path("floor") / protocol
-    try:
-        save_figures(predictions, summary, out)
-    except OSError as error:
-        fail(f"Cannot write the figures into {out}: {error.strerror or error}. Choose another --out.")
+    predictions = baseline.predict_floor(load_builder(f"{DATASET}/{protocol}", data_dir))
+    summary, out = baseline.summarise_floor(predictions), out or Path("floor") / protocol
+    save_numbers(predictions, summary, out)
     for name, figures in summary.items():
         say(f"{protocol}, {name}: {figures['accuracy']:.2%} of {figures['count']:,} images")
     say(f"Written: {out}/metrics.json, {out}/predictions.csv")
@@ -181,49 +153,33 @@ def tabulate(
 ) -> None:
     """Put the main figures of several runs into one table, in Markdown."""
     require_training_extra()
-    from trainer.reporting.results import ResultsError, build_results
+    from trainer.reporting.results import build_results
 
-    try:
-        table = build_results(runs)
-        if out is None:
-            typer.echo(table)
-        else:
-            out.write_text(table + "\n", encoding="utf-8")
-    except ResultsError as error:
-        fail(error)
-    except OSError as error:
-        fail(f"Cannot write {out}: {error.strerror or error}. Choose another --out.")
+    table = build_results(runs)
+    if out is None:
+        typer.echo(table)
+    else:
+        write_whole(out, table + "\n")
 
 
 def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None) -> Any:
     """Score the test split of a built dataset; by default that of the dataset the model was trained on."""
-    from trainer.data.input_pipeline import DatasetMissingError, load_builder
-    from trainer.evaluation import scoring as evaluation
+    from trainer.data.input_pipeline import load_builder
+    from trainer.evaluation import scoring
 
-    protocol = protocol or evaluation.find_protocol(classifier.config)
+    protocol = protocol or scoring.find_protocol(classifier.config)
     if protocol not in list(Protocol):
-        fail(f"There is no protocol {protocol}. Expected one of {', '.join(Protocol)}.")
-    try:
-        return evaluation.evaluate(classifier, load_builder(f"{evaluation.DATASET}/{protocol}", data_dir))
-    except DatasetMissingError as error:
-        fail(error)
+        raise UserError(f"There is no protocol {protocol}. Expected one of {', '.join(Protocol)}.")
+    return scoring.evaluate(classifier, load_builder(f"{scoring.DATASET}/{protocol}", data_dir))
 
 
 def save_report(out: Path, reported: Any, classifier: Any, predictions: Any, source: Any) -> None:
     """Write the page for people beside the files of an evaluation."""
-    from serving import ImageError
-    from trainer.reporting.contact_sheet import list_gallery, load_gallery
+    from trainer.evaluation.gallery import list_gallery, load_gallery
     from trainer.reporting.report import REPORT_FILE, write_report
 
-    try:
-        gallery = (
-            list_gallery(predictions) if source is None else load_gallery(predictions, classifier, source)
-        )
-        write_report(out, [reported], gallery)
-    except ImageError as error:
-        fail(error)
-    except OSError as error:
-        fail(f"Cannot write the report into {out}: {error.strerror or error}. Choose another --out.")
+    gallery = list_gallery(predictions) if source is None else load_gallery(predictions, classifier, source)
+    write_report(out, [reported], gallery)
     say(f"Written: {out}/{REPORT_FILE}")
 
 
@@ -231,38 +187,28 @@ def find_pictures(classifier: Any, protocol: str, images: Path | None, data_dir:
     """Say where the pictures that were scored are read from again."""
     from functools import partial
 
-    from trainer.evaluation import scoring as evaluation
-    from trainer.reporting import contact_sheet
+    from trainer.evaluation import gallery, scoring
 
     if images is not None:
-        return partial(contact_sheet.read_folder, images)
+        return partial(gallery.read_folder, images)
     from trainer.data.input_pipeline import load_builder, name_test_split
 
-    builder = load_builder(f"{evaluation.DATASET}/{protocol}", data_dir)
-    return partial(
-        contact_sheet.read_split, builder, name_test_split(evaluation.find_fold(classifier.config))
-    )
+    builder = load_builder(f"{scoring.DATASET}/{protocol}", data_dir)
+    return partial(gallery.read_split, builder, name_test_split(scoring.find_fold(classifier.config)))
 
 
 def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None, out: Path) -> None:
-    """Score some of the pictures that were predicted, made worse; the table, `corruptions.json` and a figure."""
+    """Score some of the pictures that were predicted, made worse; write the table, the JSON and a figure."""
     from trainer.data.input_pipeline import iterate_examples, load_builder, name_test_split
-    from trainer.evaluation import corruptions
-    from trainer.evaluation import scoring as evaluation
+    from trainer.evaluation import corruptions, scoring
     from trainer.reporting import corruption_report
 
     chosen = corruptions.choose_filenames(predictions.filenames, predictions.true)
-    builder = load_builder(f"{evaluation.DATASET}/{predictions.protocol}", data_dir)
-    examples = iterate_examples(builder, name_test_split(evaluation.find_fold(classifier.config)))
-    result = corruptions.evaluate_corruptions(
-        classifier, (one for one in examples if one.filename in chosen), len(chosen), console
-    )
-    try:
-        corruption_report.save_corruptions(result, out)
-    except OSError as error:
-        fail(f"Cannot write the evaluation into {out}: {error.strerror or error}. Choose another --out.")
+    builder = load_builder(f"{scoring.DATASET}/{predictions.protocol}", data_dir)
+    examples = iterate_examples(builder, name_test_split(scoring.find_fold(classifier.config)))
+    wanted = (one for one in examples if one.filename in chosen)
+    result = corruptions.evaluate_corruptions(classifier, wanted, len(chosen), console)
+    corruption_report.save_corruptions(result, out)
     corruption_report.print_corruptions(result, console)
-    say(
-        f"Written: {out}/{corruption_report.CORRUPTIONS_FILE},"
-        f" {out}/figures/{corruption_report.CORRUPTIONS_FIGURE}"
-    )
+    figure = f"{out}/figures/{corruption_report.CORRUPTIONS_FIGURE}"
+    say(f"Written: {out}/{corruption_report.CORRUPTIONS_FILE}, {figure}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from serving.cli.commands import RevisionOption, fail
+from serving.cli.commands import RevisionOption
 from trainer.cli.options import DataDirOption, console, require_training_extra, say
 
 
@@ -20,13 +20,10 @@ def guard(
 ) -> None:
     """Count what the input guard says of pictures, by kind."""
     require_training_extra()
-    from serving import ArtefactError, ImageError, from_pretrained
+    from serving import from_pretrained
     from trainer.reporting import guard_report
 
-    try:
-        figures = guard_report.count_verdicts(from_pretrained(model, revision), images)
-    except (ArtefactError, ImageError, guard_report.GuardReportError) as error:
-        fail(error)
+    figures = guard_report.count_verdicts(from_pretrained(model, revision), images)
     guard_report.print_verdicts(figures, console)
     if out is not None:
         guard_report.save_verdicts(figures, out)
@@ -39,13 +36,7 @@ def refit_guard(
 ) -> None:
     """Fit the input guard of an artefact anew, on the dataset it was trained on; some minutes."""
     require_training_extra()
-    from serving import ArtefactError
-    from trainer.config import ConfigError
-    from trainer.data.input_pipeline import DatasetMissingError
     from trainer.runs import artefact as artefacts
 
-    try:
-        artefacts.refit_guard(artefact, data_dir, console)
-    except (ArtefactError, ConfigError, DatasetMissingError) as error:
-        fail(error)
+    artefacts.refit_guard(artefact, data_dir, console)
     say(f"Written: {artefact}/config.json")

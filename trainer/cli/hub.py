@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from serving import ArtefactError
-from serving.cli.commands import RevisionOption, fail
+from serving.cli.commands import RevisionOption
 from serving.hub.fetch import locate_artefact, pull_artefact
 from trainer.cli.options import require_training_extra, say
 
@@ -35,24 +35,18 @@ def push(
     """Publish a model on the Hugging Face Hub, in one commit; the same model again makes none."""
     from serving.hub.publish import push_artefact, push_space
 
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = locate_source(run, Path(scratch))
-            pushed = push_artefact(
-                folder, repo_id, private=private, tag=tag, create_pr=create_pr, overwrite_card=overwrite_card
-            )
-        say(
-            f"{'Published' if pushed.is_new else 'Nothing has changed'}: {pushed.url} at commit"
-            f" {pushed.commit}"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = locate_source(run, Path(scratch))
+        pushed = push_artefact(
+            folder, repo_id, private=private, tag=tag, create_pr=create_pr, overwrite_card=overwrite_card
         )
-        if pushed.kept_card:
-            say("The model card was edited on the Hub and is kept; --overwrite-card replaces it.")
-        say(f"Try it: tumor serve --model {pushed.repo_id} --revision {tag or pushed.commit}")
-        if space is not None:
-            shown = push_space(space, pushed.repo_id, pushed.commit, private)
-            say(f"{'Published' if shown.is_new else 'Nothing has changed'}: {shown.url}")
-    except ArtefactError as error:
-        fail(error)
+    say(f"{'Published' if pushed.is_new else 'Nothing has changed'}: {pushed.url} at commit {pushed.commit}")
+    if pushed.kept_card:
+        say("The model card was edited on the Hub and is kept; --overwrite-card replaces it.")
+    say(f"Try it: tumor serve --model {pushed.repo_id} --revision {tag or pushed.commit}")
+    if space is not None:
+        shown = push_space(space, pushed.repo_id, pushed.commit, private)
+        say(f"{'Published' if shown.is_new else 'Nothing has changed'}: {shown.url}")
 
 
 def pull(
@@ -61,10 +55,7 @@ def pull(
     revision: RevisionOption = None,
 ) -> None:
     """Fetch a whole artefact from the Hugging Face Hub and check it against its sha256."""
-    try:
-        commit = pull_artefact(repo_id, folder, revision)
-    except ArtefactError as error:
-        fail(error)
+    commit = pull_artefact(repo_id, folder, revision)
     say(f"Artefact: {folder}, from {repo_id} at commit {commit}\nTry it:   tumor serve --model {folder}")
 
 
@@ -76,10 +67,7 @@ def space(
     """Write the folder of a Space for a model on the Hub, pinned to its commit, to run it here."""
     from serving.hub.publish import save_space
 
-    try:
-        commit = save_space(folder, repo_id, revision)
-    except ArtefactError as error:
-        fail(error)
+    commit = save_space(folder, repo_id, revision)
     say(
         f"Space: {folder}, with {repo_id} at commit {commit}\nTry it: in a new environment there, pip install"
         " -r requirements.txt && python app.py"

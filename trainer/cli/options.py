@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from serving.cli.commands import fail
+from serving.files.errors import UserError
 
 console = Console()
 # Text, since a `Path` would make gs:/bucket of gs://bucket.
@@ -34,7 +34,7 @@ def require_training_extra() -> None:
         importlib.util.find_spec("tensorflow_datasets") is None
         or importlib.util.find_spec("keras_cv") is None
     ):
-        fail("This command needs the extra `train`: pip install '.[train]'")
+        raise UserError("This command needs the extra `train`: pip install '.[train]'")
 
 
 def say(text: str) -> None:

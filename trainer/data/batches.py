@@ -56,7 +56,8 @@ def plan_epoch(images: int, batch_size: int, seed: int, epoch: int) -> np.ndarra
         seed: of the run.
         epoch: counted from 0.
 
-    Returns: int (steps, batch_size), every image at least once; the last step is filled up from the start of
+    Returns:
+        int (steps, batch_size), every image at least once; the last step is filled up from the start of
         the order, so that all steps have one shape.
     """
     order = np.random.default_rng((seed, epoch)).permutation(images)

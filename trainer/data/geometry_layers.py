@@ -110,7 +110,8 @@ def compute_transforms(
         shifts: of width and height, share of the side, float32 (n, 2).
         scales: of width and height, float32 (n, 2).
 
-    Returns: float32 (n, 8), as `ImageProjectiveTransformV3` takes them: x' = a0 x + a1 y + a2, y' = b0 x + b1
+    Returns:
+        float32 (n, 8), as `ImageProjectiveTransformV3` takes them: x' = a0 x + a1 y + a2, y' = b0 x + b1
         y + b2.
     """
     sides = tf.cast(size[::-1], tf.float32)

@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 import tumor_ds  # noqa: F401  registers the builder with TFDS
+from serving.files.errors import UserError
 from serving.preprocess import fit_to_square
 from trainer.config import FOLDS, DataConfig
 from tumor_ds.grouping.splits import deal_groups
@@ -26,11 +27,11 @@ BY_IMAGE_SHARE, BY_IMAGE_SEED = 0.15, 42
 FOLD_SHARES = {"validation": 0.10, "train": 0.90}
 
 
-class DatasetMissingError(FileNotFoundError):
+class DatasetMissingError(UserError):
     """The dataset has not been built yet; the message says how."""
 
 
-class CacheError(OSError):
+class CacheError(UserError):
     """Preprocessed images cannot be kept; the message says where, why and what to do."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from serving.files.errors import UserError
 from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval, compute_macro_f
 from trainer.evaluation.metrics import compute_calibration_error
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions
@@ -23,7 +24,7 @@ OVER_FOLDS_FILE = "over_folds.json"
 PAIRED_FIGURES = ("accuracy", "macro_f1", "macro_f2", "nll")
 
 
-class ComparisonError(ValueError):
+class ComparisonError(UserError):
     """Runs that cannot be compared; the message says what was expected, what came and what to do."""
 
 
@@ -71,7 +72,8 @@ def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:
     Args:
         runs: two or more; the first is what the others are compared with.
 
-    Returns: `protocol`; `paired`, whether all were asked about the same images; and for the subset `all` and
+    Returns:
+        `protocol`; `paired`, whether all were asked about the same images; and for the subset `all` and
         perhaps `unseen`: `runs` (figures of each), `over_runs` (mean, standard deviation, least and greatest
         of each figure), and, where paired, `differences`.
 

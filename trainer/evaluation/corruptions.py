@@ -26,9 +26,10 @@ from scipy import ndimage, signal
 from sklearn.metrics import f1_score
 
 from serving import Classifier
+from serving.model.artefact import NO_TUMOUR
 from serving.preprocess import fit_to_square
 from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval
-from trainer.evaluation.metrics import NO_TUMOUR, compute_calibration_error
+from trainer.evaluation.metrics import compute_calibration_error
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from trainer.data.input_pipeline import Example
@@ -225,7 +226,8 @@ def evaluate_corruptions(
         total: their number, for the progress bar.
         console: where the progress shows; None: nowhere.
 
-    Returns: For the subset `all` and, where some pictures have a twin in Training, for `unseen`: `count`;
+    Returns:
+        For the subset `all` and, where some pictures have a twin in Training, for `unseen`: `count`;
         figures of the `clean` pictures;
         `corruptions`: by name, figures at severities 1 to 3 with the parameter and its value;
             `mean_corruption_accuracy`, the mean over

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics
 
+from serving.model.artefact import NO_TUMOUR
 from serving.model.calibration import compute_probabilities
 from trainer.evaluation.bootstrap import (
     GroupBootstrap,
@@ -25,7 +26,6 @@ from trainer.evaluation.bootstrap import (
 from trainer.evaluation.predictions import Predictions
 
 CALIBRATION_BINS = 15
-NO_TUMOUR = "notumor"
 # By the share aimed at: one for all images or, where models of several folds answered, float64 (n,), each
 # image's own.
 Thresholds = Mapping[float, float | np.ndarray]
@@ -36,7 +36,8 @@ _NEEDS_IMAGES = ("precision", "recall", "f1", "f2", "auroc", "average_precision"
 def compute_metrics(predictions: Predictions) -> dict[str, Any]:
     """Compute all figures that need no threshold.
 
-    Returns: `count`, `groups`, `errors`; `accuracy`, `kappa`, `mcc`; figures `per_class` and their `macro`
+    Returns:
+        `count`, `groups`, `errors`; `accuracy`, `kappa`, `mcc`; figures `per_class` and their `macro`
         and `weighted` means; `confusion_matrix` (rows true, columns predicted); `nll`, `brier`, `ece` of the
         calibrated probabilities and, under `uncalibrated`, of those at temperature 1; 95 % intervals under
         `accuracy_interval` and `intervals`.
@@ -117,7 +118,8 @@ def compute_any_tumour(predictions: Predictions, thresholds: Thresholds) -> dict
             them: a threshold chosen on the images that it is reported on would be too good. float64 (n,)
             where each image has that of its own fold.
 
-    Returns: Counts, AUROC and average precision of the whole ROC curve; sensitivity and specificity where the
+    Returns:
+        Counts, AUROC and average precision of the whole ROC curve; sensitivity and specificity where the
         most probable label decides, and at each threshold. None where the labels have no `notumor`, or the
         images no tumour.
     """

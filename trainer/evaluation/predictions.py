@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from serving.files.errors import UserError
+
 PREDICTIONS_FILE = "predictions.csv"
 FACT_COLUMNS = ("protocol", "filename", "group", "has_train_twin", "label", "predicted", "refused")
 LOGIT_PREFIX, PROB_PREFIX = "logit_", "prob_"
@@ -19,7 +21,7 @@ SUM_TOLERANCE = 1e-4
 REMEDY = "Write it again: tumor evaluate"
 
 
-class PredictionsError(ValueError):
+class PredictionsError(UserError):
     """Predictions that cannot be scored; the message says what was expected, what came and what to do."""
 
 

@@ -5,9 +5,7 @@ Goes in: a loaded `Classifier` and a built dataset, or a folder of labelled pict
 stands alone: beside it stands the figure on the images that have no twin in Training.
 """
 
-import json
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,9 @@ import numpy as np
 
 from serving import Classifier
 from serving.classifier import Prediction
-from serving.model.artefact import FIGURES_FOLDER, METRICS_FILE, ArtefactConfig
+from serving.files.errors import UserError
+from serving.files.writing import write_json
+from serving.model.artefact import METRICS_FILE, ArtefactConfig
 from serving.model.calibration import compute_probabilities
 from serving.model.runtime import MAX_BATCH
 from trainer.evaluation.metrics import Thresholds, compute_any_tumour, compute_metrics
@@ -29,20 +29,10 @@ from trainer.evaluation.predictions import (
     save_predictions,
 )
 from trainer.evaluation.uncertainty import compute_abstention, compute_set_figures
-from trainer.reporting.curves import plot_precision_recall, plot_reliability, plot_risk_coverage, plot_roc
-from trainer.reporting.figures import plot_confusion, plot_per_class, plot_sets
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-# By name, as in NAME_PROTOCOL.png: those drawn from `metrics.json`, and those that need every image.
-FIGURES = {"confusion": plot_confusion, "per_class": plot_per_class, "sets": plot_sets}
-CURVES = {
-    "roc": plot_roc,
-    "precision_recall": plot_precision_recall,
-    "reliability": plot_reliability,
-    "risk_coverage": plot_risk_coverage,
-}
 DATASET = "tumor_ds"
 # Other ways to split the same pictures: a model of one has learnt test pictures of another.
 SAME_PICTURES = ("official", "grouped", "patient")
@@ -51,7 +41,7 @@ FOLDER_PREFIX = "images-"
 TEMPERATURE_TOLERANCE = 1e-4
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError):
     """What cannot be evaluated; the message says what was expected, what came and what to do."""
 
 
@@ -158,7 +148,8 @@ def summarise(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any
         predictions: of one split, or loaded from `predictions.csv`.
         config: of the artefact that made them; its thresholds are applied.
 
-    Returns: Figures for the subset `all` and, where some images have a twin in Training, for `unseen` and
+    Returns:
+        Figures for the subset `all` and, where some images have a twin in Training, for `unseen` and
         `with_train_twin`.
     """
     return {
@@ -199,37 +190,11 @@ def pool(parts: Sequence[tuple[Predictions, ArtefactConfig]]) -> tuple[Predictio
     }
 
 
-def save_evaluation(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
-    """Write `metrics.json`, `predictions.csv` and `figures/` into a folder, each file whole or not at all."""
-    figures = folder / FIGURES_FOLDER
-    figures.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        drawn = {name: Path(scratch, name_figure(name, predictions.protocol)) for name in (*FIGURES, *CURVES)}
-        for name, plot_summary in FIGURES.items():
-            plot_summary(summary, drawn[name])
-        for name, plot_predictions in CURVES.items():
-            plot_predictions(predictions, drawn[name])
-        save_figures(predictions, summary, folder)
-        for path in drawn.values():
-            path.replace(figures / path.name)
-
-
-def save_figures(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
-    """Write `metrics.json` and `predictions.csv` into a folder, each whole or not at all."""
+def save_numbers(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
+    """Write `metrics.json` and `predictions.csv` into a folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        metrics, table = Path(scratch, METRICS_FILE), Path(scratch, PREDICTIONS_FILE)
-        metrics.write_text(
-            json.dumps({predictions.protocol: summary}, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        save_predictions(predictions, table)
-        for path in (metrics, table):
-            path.replace(folder / path.name)
-
-
-def name_figure(name: str, protocol: str) -> str:
-    """Name the PNG of a figure of one protocol."""
-    return f"{name}_{protocol}.png"
+    write_json(folder / METRICS_FILE, {predictions.protocol: summary})
+    save_predictions(predictions, folder / PREDICTIONS_FILE)
 
 
 def _summarise_subset(

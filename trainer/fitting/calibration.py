@@ -13,8 +13,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
+from serving.model.artefact import NO_TUMOUR
 from serving.model.calibration import compute_probabilities
-from trainer.evaluation.metrics import NO_TUMOUR
 
 # Shares of pictures whose prediction set shall hold the true label; the app shows both.
 COVERAGES = (0.95, 0.99)
@@ -66,7 +66,8 @@ def fit_prediction_set_threshold(probs: np.ndarray, true: np.ndarray, coverage: 
         true: int (n,).
         coverage: share of images whose set shall hold the true label.
 
-    Returns: Threshold in [0, 1]; 0 (no label is ever ruled out) where n is too small for the coverage: 95 %
+    Returns:
+        Threshold in [0, 1]; 0 (no label is ever ruled out) where n is too small for the coverage: 95 %
         needs 19 groups, 99 % needs 99.
     """
     of_true = np.sort(probs[np.arange(len(true)), true])[::-1]

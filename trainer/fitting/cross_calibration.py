@@ -44,7 +44,8 @@ def calibrate_folds(
     Args:
         parts: predictions of each fold by the model that had not learnt it, and that model's config.
 
-    Returns: The same with other probabilities, and configs with the numbers that give them. Their `raw` has
+    Returns:
+        The same with other probabilities, and configs with the numbers that give them. Their `raw` has
         none for slices unlike the training slices, of which no figure is made.
     """
     calibrated = []

@@ -26,7 +26,8 @@ def build_features(
         image_size: side of the input, pixels.
         pretrained: load the preset's weights; without them its layout is downloaded all the same.
 
-    Returns: Images (n, size, size, 1), [0, 255], repeated to three channels inside, and features (n, h, w,
+    Returns:
+        Images (n, size, size, 1), [0, 255], repeated to three channels inside, and features (n, h, w,
         channels).
 
     Raises:
@@ -89,7 +90,8 @@ def flatten_backbone(backbone: keras.Model, image_size: int) -> keras.Model:
         backbone: (n, size, size, 3) -> features.
         image_size: side of the input, pixels.
 
-    Returns: (n, size, size, 1) -> the same features for the grey channel three times; it shares the
+    Returns:
+        (n, size, size, 1) -> the same features for the grey channel three times; it shares the
         backbone's weights.
     """
     images = keras.Input((image_size, image_size, 1), name="images")

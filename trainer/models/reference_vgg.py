@@ -33,7 +33,8 @@ def build_features(architecture: str, image_size: int) -> tuple[keras.KerasTenso
         architecture: a name of the table above.
         image_size: side of the input, pixels.
 
-    Returns: Images (n, size, size, 1), [0, 255], and features (n, h, h, 128), not negative; h is 12 at 224
+    Returns:
+        Images (n, size, size, 1), [0, 255], and features (n, h, h, 128), not negative; h is 12 at 224
         pixels, 10 with large kernels.
     """
     images = keras.Input((image_size, image_size, 1), name="images")

@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from trainer.evaluation.metrics import NO_TUMOUR, split_into_bins
+from serving.model.artefact import NO_TUMOUR
+from trainer.evaluation.metrics import split_into_bins
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.uncertainty import compute_risk_coverage
 from trainer.reporting.figures import (

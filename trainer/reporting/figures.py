@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from serving.files.writing import replace_whole
+
 # Inches; at 150 dots an inch a line of 10 points is 10 pixels high where the picture is shown 360 pixels
 # wide.
 WIDTH, DPI = 5.0, 150
@@ -45,7 +47,8 @@ def build_figure(height: float) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG that does not name matplotlib's version, so that the same numbers give the same file."""
-    figure.savefig(path, metadata={"Software": None})
+    with replace_whole(path) as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})
 
 
 def plot_learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int, path: Path) -> None:

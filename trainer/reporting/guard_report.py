@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from serving import Classifier
+from serving.files.errors import UserError
 from serving.model.guard import Verdict
 from serving.model.runtime import MAX_BATCH
 
 
-class GuardReportError(ValueError):
+class GuardReportError(UserError):
     """A folder that cannot be reported on; the message says what was expected, what came and what to do."""
 
 

@@ -18,6 +18,7 @@ from etils import epath
 from markupsafe import Markup
 from PIL import Image
 
+from serving.files.writing import write_whole
 from serving.model.artefact import (
     BUNDLED,
     CONFIG_FILE,
@@ -30,14 +31,16 @@ from trainer.config import FOLDED_DATASET, build_config
 from trainer.evaluation.bootstrap import SAMPLES
 from trainer.evaluation.compare import OVER_FOLDS_FILE
 from trainer.evaluation.corruptions import choose_filenames
+from trainer.evaluation.gallery import Gallery, describe_facts
 from trainer.evaluation.metrics import CALIBRATION_BINS, compute_calibration_error
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions
-from trainer.evaluation.scoring import CURVES, FIGURES, FOLDER_PREFIX, name_figure
+from trainer.evaluation.scoring import FOLDER_PREFIX
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
-from trainer.reporting.contact_sheet import Gallery, describe_facts, save_contact_sheets
+from trainer.reporting.contact_sheet import save_contact_sheets
 from trainer.reporting.corruption_report import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE
+from trainer.reporting.evaluation_files import CURVES, FIGURES, name_figure
+from trainer.reporting.learning_curves import load_learning_curves
 from trainer.reporting.tables import CLASS_COLUMNS, REFERENCES, has_comparison
-from trainer.training.run_folder import load_learning_curves
 from tumor_ds.audit.pages import render_page
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
@@ -92,7 +95,8 @@ class Numbers:
             form: a key of `FORMATS`.
             path: keys and indices to the number.
 
-        Returns: `<span data-key="metrics.json#/official/all/accuracy">98.55%</span>`; the pointer is that of
+        Returns:
+            `<span data-key="metrics.json#/official/all/accuracy">98.55%</span>`; the pointer is that of
             RFC 6901.
         """
         value, pointer = self._content, ""
@@ -119,7 +123,7 @@ def write_report(folder: Path, models: Sequence[Model], gallery: Gallery) -> Non
     """Write `report.html` into the folder of an evaluation, and contact sheets into its `pictures/`.
 
     Args:
-        folder: as `trainer.evaluation.scoring.save_evaluation` wrote it, perhaps with worse pictures scored.
+        folder: as `trainer.reporting.evaluation_files.save_evaluation` wrote it, perhaps with worse pictures scored.
         models: the one that was evaluated; or those of the folds, in order, each about the fold that it did
             not learn, with `over_folds.json` in the folder.
         gallery: pictures and mistakes to show; without pictures, those of an earlier report are removed.
@@ -127,9 +131,7 @@ def write_report(folder: Path, models: Sequence[Model], gallery: Gallery) -> Non
     predictions = load_predictions(folder / PREDICTIONS_FILE)
     page = build_page(folder, predictions, models, gallery)
     save_contact_sheets(gallery, predictions.protocol, folder / PICTURES_FOLDER)
-    draft = folder / f"{REPORT_FILE}.partial"
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(folder / REPORT_FILE)
+    write_whole(folder / REPORT_FILE, page)
 
 
 def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], gallery: Gallery) -> str:

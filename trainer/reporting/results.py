@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from serving.files.errors import UserError
 from serving.model.artefact import METRICS_FILE
 from trainer.reporting.card_tables import SUBSETS, format_interval, name_subset, to_markdown
 
@@ -16,7 +17,7 @@ COVERAGE = "0.95"
 COLUMNS = ("accuracy", "macro F1", "any-tumour sensitivity", "ECE", "set size at 95 %")
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError):
     """A folder without figures; the message says what was expected, what came and what to do."""
 
 

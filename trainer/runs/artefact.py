@@ -8,7 +8,6 @@ folder appears under its name only when it is whole.
 
 import dataclasses
 import importlib.metadata
-import json
 import platform
 import subprocess
 import tempfile
@@ -23,6 +22,7 @@ from etils import epath
 from rich.console import Console
 
 from serving import Classifier
+from serving.files.writing import write_json, write_whole
 from serving.model import artefact as layout
 from serving.model.guard import encode_guard
 from serving.model.runtime import LiteRTModel
@@ -36,6 +36,7 @@ from trainer.data.input_pipeline import (
     name_test_split,
 )
 from trainer.evaluation import scoring as evaluation
+from trainer.evaluation.gallery import load_gallery, read_split
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from trainer.fitting import calibration
 from trainer.fitting import guard as guard_fit
@@ -43,16 +44,15 @@ from trainer.fitting.cross_calibration import FOLDS_SPLIT, load_unseen
 from trainer.models.export import load_best_model, save_keras, save_litert
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE, plot_architecture
 from trainer.reporting.card import write_card
-from trainer.reporting.contact_sheet import load_gallery, read_split
+from trainer.reporting.evaluation_files import save_evaluation
+from trainer.reporting.learning_curves import load_learning_curves
 from trainer.reporting.report import REPORT_FILE, Model, build_page
 from trainer.reporting.tables import print_summary
 from trainer.training.cost import load_cost
 from trainer.training.run_folder import (
     BEST_WEIGHTS_FILE,
-    CONFIG_FILE,
     RunError,
-    load_learning_curves,
-    publish,
+    load_run_config,
 )
 
 RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
@@ -108,7 +108,7 @@ def build_artefact(
             classifier = Classifier(folder)
             result = evaluation.evaluate(classifier, builder)
             summary = evaluation.summarise(result, classifier.config)
-            evaluation.save_evaluation(result, summary, folder)
+            save_evaluation(result, summary, folder)
             gallery = load_gallery(
                 result, classifier, partial(read_split, builder, name_test_split(config.data.fold))
             )
@@ -122,7 +122,7 @@ def build_artefact(
             write_card(folder)
         target = publish_folder(folder, run_dir / layout.RUN_SUBFOLDER)
     for name, content in beside.items():
-        publish(run_dir / name, content)
+        write_whole(run_dir / name, content)
     print_summary(result.protocol, summary, console)
     return target
 
@@ -139,20 +139,6 @@ def publish_folder(folder: Path, target: epath.Path) -> epath.Path:
     if target.exists():
         target.rmtree()
     return partial.rename(target)
-
-
-def load_run_config(run_dir: epath.Path) -> Config:
-    """Read the resolved config of a run.
-
-    Raises:
-        RunError: the folder holds no run.
-    """
-    try:
-        return build_config(json.loads((run_dir / CONFIG_FILE).read_text()))
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{run_dir} holds no {CONFIG_FILE}, so it is no run. `tumor train` makes one."
-        ) from error
 
 
 def fit_sections(
@@ -222,9 +208,7 @@ def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
         model, data = LiteRTModel(folder / layout.LITERT_FILE), build_config(content["training"]).data
         fitted = fit_guard_sections(model, builder, data, content["calibration"]["temperature"])
     content |= {"calibration": content["calibration"] | fitted["calibration"], "guard": fitted["guard"]}
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(path, content)
     layout.load_config(folder)
 
 
@@ -267,7 +251,7 @@ def write_config(
             name: layout.compute_sha256(folder / name) for name in (layout.KERAS_FILE, layout.LITERT_FILE)
         },
     }
-    (folder / layout.CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / layout.CONFIG_FILE, content)
 
 
 def find_git_commit() -> str | None:

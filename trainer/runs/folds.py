@@ -12,7 +12,6 @@ The same command goes on after any interruption: finished folds are kept, the on
 """
 
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 
@@ -22,19 +21,22 @@ import tensorflow_datasets as tfds
 from etils import epath
 from rich.console import Console
 
+from serving.files.writing import write_json, write_whole
 from serving.model import artefact as layout
 from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError
 from trainer.evaluation.compare import OVER_FOLDS_FILE, Run, compare_runs
+from trainer.evaluation.gallery import list_gallery
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
-from trainer.evaluation.scoring import load_own_predictions, pool, save_evaluation
+from trainer.evaluation.scoring import load_own_predictions, pool
 from trainer.fitting.cross_calibration import calibrate_folds, describe_calibration
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
 from trainer.reporting.comparison_report import print_comparison
-from trainer.reporting.contact_sheet import list_gallery
+from trainer.reporting.evaluation_files import save_evaluation
+from trainer.reporting.learning_curves import load_learning_curves
 from trainer.reporting.report import REPORT_FILE, Model, write_report
 from trainer.reporting.tables import print_summary
 from trainer.runs.run import complete_run
-from trainer.training.run_folder import FINISHED_FILE, claim_run_dir, load_learning_curves, publish
+from trainer.training.run_folder import FINISHED_FILE, claim_run_dir
 from trainer.training.strategies import is_chief
 
 
@@ -137,14 +139,12 @@ def _pool_and_save(folder: epath.Path, config: Config, console: Console) -> None
         over_folds = figures | describe_calibration(config, parts)
         out = Path(scratch, "pooled")
         save_evaluation(pooled, summary, out)
-        (out / OVER_FOLDS_FILE).write_text(
-            json.dumps(over_folds, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        write_json(out / OVER_FOLDS_FILE, over_folds)
         write_report(out, [model for _, model in loaded], list_gallery(pooled))
         for path in sorted(path for path in out.rglob("*") if path.is_file()):
             target = folder / path.relative_to(out).as_posix()
             target.parent.mkdir(parents=True, exist_ok=True)
-            publish(target, path.read_bytes())
+            write_whole(target, path.read_bytes())
     print_summary(pooled.protocol, summary, console)
     print_comparison(over_folds, console)
 

@@ -9,12 +9,14 @@ from etils import epath
 from rich.console import Console
 
 from trainer.config import Config
+from trainer.reporting.learning_curves import write_curves
 from trainer.runs.artefact import build_artefact
 from trainer.tracking.display import print_run_summary
 from trainer.tracking.lineage import is_logged, log_ending
-from trainer.tracking.observer import Observer, Silence
+from trainer.tracking.observer import Observer
 from trainer.tracking.wandb_run import start_wandb
 from trainer.training.cost import record_session
+from trainer.training.listener import Listener
 from trainer.training.loop import train
 from trainer.training.run_folder import claim_run_dir, find_best_epoch, load_history
 from trainer.training.strategies import is_chief
@@ -49,11 +51,11 @@ def complete_run(
         CheckpointError: the disk is full.
     """
     if not is_chief(strategy):
-        train(config, builder, run_dir, strategy, Silence())
+        train(config, builder, run_dir, strategy, Listener())
         return None
     claim_run_dir(config, run_dir)
     if is_logged(run_dir):
-        train(config, builder, run_dir, strategy, Silence())  # returns at once
+        train(config, builder, run_dir, strategy, Listener())  # returns at once
         built = build_artefact(run_dir, builder, console) if artefact else None
     else:
         built = _complete_and_log(config, builder, run_dir, strategy, console, artefact)
@@ -75,7 +77,10 @@ def _complete_and_log(
 
     labels = builder.info.features["label"].names
     with start_wandb(config, run_dir, say) as tracker:
-        with record_session(run_dir), Observer(config, run_dir, labels, console, tracker) as observer:
+        with (
+            record_session(run_dir),
+            Observer(config, run_dir, labels, console, tracker, write_curves) as observer,
+        ):
             train(config, builder, run_dir, strategy, observer)
         if not artefact:
             return None

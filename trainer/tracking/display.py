@@ -11,7 +11,6 @@ from etils import epath
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trainer.training.learner import Scores
 from trainer.training.run_folder import BEST_WEIGHTS_FILE, CHECKPOINTS, CONFIG_FILE, CURVES_FILE, HISTORY_FILE
 
 RUN_FILES = {
@@ -103,7 +102,7 @@ class Display:
         figures = f"loss {loss:.4f}  {self.best}"
         self.progress.update(self.task, completed=step + 1, speed=speed, figures=figures)
 
-    def end_epoch(self, row: dict[str, float], scores: Scores, best: bool) -> None:
+    def end_epoch(self, row: Mapping[str, float], best: bool) -> None:
         """An epoch is validated."""
         figures = (
             f"loss {row['loss']:.4f}  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.2%}"

@@ -21,10 +21,9 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from serving import Classifier
 from serving.model import artefact as layout
-from trainer.runs.artefact import load_run_config
 from trainer.tracking.samples import Sample, load_samples
 from trainer.tracking.wandb_run import UPLOAD_TIMEOUT_SECONDS, Tracker, is_remote
-from trainer.training.run_folder import CURVES_FILE, FINISHED_FILE
+from trainer.training.run_folder import CURVES_FILE, FINISHED_FILE, load_run_config
 
 LOGGED_FILE = "wandb_logged"
 SAMPLE_COLUMNS: list[str | int] = [

@@ -1,11 +1,12 @@
 """What is told of a run while it goes on: the terminal, Weights & Biases, and TensorBoard where it is wanted.
 
-Goes in: steps and epochs as they are done. Only the chief has an `Observer`; other workers have `Silence`.
+Goes in: steps and epochs as they are done. Only the chief has an `Observer`; other
+workers have a `Listener`, which does nothing.
 """
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 from etils import epath
@@ -15,31 +16,10 @@ from trainer.config import Config
 from trainer.tracking.display import Display
 from trainer.tracking.wandb_run import Tracker, log_validation
 from trainer.training.learner import Scores
+from trainer.training.listener import Listener
 
 
-class Silence:
-    """Says nothing; what a worker that is not the chief has."""
-
-    def __enter__(self) -> "Silence":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def say(self, line: str) -> None:
-        """Print a line."""
-
-    def start_epoch(self, epoch: int, epochs: int, steps: int, step: int) -> None:
-        """An epoch begins, or goes on at a step."""
-
-    def take_step(self, epoch: int, step: int, loss: float, learning_rate: float) -> None:
-        """A step is done."""
-
-    def end_epoch(self, row: dict[str, float], scores: Scores, best: bool) -> None:
-        """An epoch is validated."""
-
-
-class Observer(Silence):
+class Observer(Listener):
     """Tells the terminal, W&B and TensorBoard; a context manager.
 
     Args:
@@ -48,12 +28,25 @@ class Observer(Silence):
         labels: names of the classes.
         console: where the progress is shown.
         tracker: of the run; it stays open when the progress is closed.
+        draw: draws the learning curves of the run folder, from its history and its best epoch.
     """
 
     def __init__(
-        self, config: Config, run_dir: epath.Path, labels: Sequence[str], console: Console, tracker: Tracker
+        self,
+        config: Config,
+        run_dir: epath.Path,
+        labels: Sequence[str],
+        console: Console,
+        tracker: Tracker,
+        draw: Callable[[epath.Path, Sequence[dict[str, float]], int], None],
     ) -> None:
-        self.config, self.run_dir, self.labels, self.tracker = config, run_dir, labels, tracker
+        self.config, self.run_dir, self.labels, self.tracker, self.draw = (
+            config,
+            run_dir,
+            labels,
+            tracker,
+            draw,
+        )
         self.display = Display(console, config.data.batch_size)
         self._open = contextlib.ExitStack()
         self._steps, self._since, self._counted = 0, time.monotonic(), 0
@@ -93,9 +86,12 @@ class Observer(Silence):
         }
         self._log({**values, "train/step": done}, done)
 
-    def end_epoch(self, row: dict[str, float], scores: Scores, best: bool) -> None:
-        """An epoch is validated."""
-        self.display.end_epoch(row, scores, best)
+    def end_epoch(self, history: Sequence[dict[str, float]], best_epoch: int, scores: Scores) -> None:
+        """An epoch is validated: print it, draw the curves, log it."""
+        self.draw(self.run_dir, history, best_epoch)
+        row = history[-1]
+        best = int(row["epoch"]) == best_epoch
+        self.display.end_epoch(row, best)
         done = (int(row["epoch"]) + 1) * self._steps
         log_validation(self.tracker, row, scores, self.labels, done)
         if best:

@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from serving.files.errors import UserError
+from serving.files.writing import write_json, write_whole
+
 KEPT = 2
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint that cannot be written; the message says why and what is still there."""
 
 
@@ -45,8 +48,8 @@ def save_checkpoint(
     name = f"checkpoint-{step:09}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / f"{name}.npz", content)
-        _write(folder / f"{name}.json", (json.dumps(manifest, indent=2) + "\n").encode())
+        write_whole(folder / f"{name}.npz", content)
+        write_json(folder / f"{name}.json", manifest)
     except OSError as error:
         kept = ", ".join(path.stem for path in _list_manifests(folder)) or "none"
         reason = "The disk is full" if error.errno in NO_SPACE else f"{error.strerror or error}"
@@ -62,7 +65,8 @@ def save_checkpoint(
 def load_checkpoint(folder: epath.Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
     """Read the newest checkpoint that is whole.
 
-    Returns: Arrays by name, the state (both empty where there is no checkpoint), and one line for each newer
+    Returns:
+        Arrays by name, the state (both empty where there is no checkpoint), and one line for each newer
         one that is damaged.
     """
     damaged = []
@@ -78,17 +82,6 @@ def load_checkpoint(folder: epath.Path) -> tuple[dict[str, np.ndarray], dict[str
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}, manifest["state"], damaged
     return {}, {}, damaged
-
-
-def _write(path: epath.Path, content: bytes) -> None:
-    """Write under a temporary name, then rename; a failed write leaves nothing behind."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _list_manifests(folder: epath.Path) -> list[epath.Path]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from trainer.training.run_folder import publish
+from serving.files.writing import write_whole
 
 SESSIONS_FILE = "sessions.csv"
 NO_ACCELERATOR = "no accelerator"
@@ -43,13 +43,14 @@ def record_session(run_dir: epath.Path) -> Iterator[None]:
         if not path.exists():
             writer.writerow(COLUMNS)
         writer.writerow(row)
-        publish(path, ((path.read_text() if path.exists() else "") + buffer.getvalue()).encode())
+        write_whole(path, (path.read_text() if path.exists() else "") + buffer.getvalue())
 
 
 def load_cost(run_dir: epath.Path) -> dict[str, Any] | None:
     """Sum up a run's sessions.
 
-    Returns: `wall_seconds`, `cpu_seconds` (of all cores) and `hardware` (every kind that was used); None
+    Returns:
+        `wall_seconds`, `cpu_seconds` (of all cores) and `hardware` (every kind that was used); None
         where none was recorded.
     """
     path = run_dir / SESSIONS_FILE

@@ -20,6 +20,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
+from serving.files.writing import write_whole
 from trainer.config import Config
 from trainer.data.augmentation import choose_variation
 from trainer.data.batches import (
@@ -30,28 +31,27 @@ from trainer.data.batches import (
     compute_class_weights,
 )
 from trainer.data.input_pipeline import Split, load_learning_split
-from trainer.tracking.observer import Silence
 from trainer.training.checkpoints import load_checkpoint, save_checkpoint
 from trainer.training.learner import Learner, Scores
+from trainer.training.listener import Listener
 from trainer.training.run_folder import (
     BEST_WEIGHTS_FILE,
     CHECKPOINTS,
     FINISHED_FILE,
     RunError,
-    publish,
-    write_curves,
     write_history,
 )
 from trainer.training.schedules import Judge, compute_learning_rate
 from trainer.training.strategies import is_chief
 
-PREEMPTED_EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports it
 SECONDS_PER_MINUTE = 60
 SIZE_STEP = 32  # pixels; the networks halve the picture five times
 
 
 class Preempted(RunError):
     """SIGTERM came; the state is saved."""
+
+    exit_code = 143  # 128 + SIGTERM, as a shell reports it
 
 
 @dataclass
@@ -89,7 +89,7 @@ def train(
     builder: tfds.core.DatasetBuilder,
     run_dir: epath.Path,
     strategy: tf.distribute.Strategy,
-    observer: Silence,
+    observer: Listener,
 ) -> None:
     """Train to the end, or from where an earlier call with the same config stopped.
 
@@ -137,7 +137,7 @@ class Run:
         strategy: tf.distribute.Strategy,
         shares: Shares,
         learner: Learner,
-        observer: Silence,
+        observer: Listener,
     ):
         self.config, self.run_dir, self.strategy, self.shares, self.learner, self.observer = (
             config,
@@ -250,8 +250,8 @@ class Run:
         if best and is_chief(self.strategy):
             self._save_best()
         self.learner.swap_averages()
-        row = self._close_row(scores)
-        self.observer.end_epoch(row, scores, best)
+        self._close_row(scores)
+        self.observer.end_epoch(position.history, position.judge.best_epoch, scores)
         position.epoch, position.step, position.loss_sum, position.accuracy_sum = (
             position.epoch + 1,
             0,
@@ -261,9 +261,8 @@ class Run:
         self._save()
         if is_chief(self.strategy):
             write_history(self.run_dir, position.history)
-            write_curves(self.run_dir, position.history, position.judge.best_epoch)
 
-    def _close_row(self, scores: Scores) -> dict[str, float]:
+    def _close_row(self, scores: Scores) -> None:
         position, steps = self.position, self.steps_per_epoch
         rate = compute_learning_rate(
             self.config.optimization,
@@ -281,7 +280,6 @@ class Run:
             "learning_rate": rate,
         }
         position.history.append(row)
-        return row
 
     def _save(self) -> None:
         self.saved_at = time.monotonic()
@@ -294,7 +292,7 @@ class Run:
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / BEST_WEIGHTS_FILE
             self.learner.model.save_weights(local)
-            publish(self.run_dir / BEST_WEIGHTS_FILE, local.read_bytes())
+            write_whole(self.run_dir / BEST_WEIGHTS_FILE, local.read_bytes())
 
 
 def share_out(batch_size: int, strategy: tf.distribute.Strategy) -> Shares:

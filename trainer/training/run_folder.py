@@ -18,17 +18,15 @@ Goes in: what a run has to keep. Comes out, in the run folder:
 
 import csv
 import dataclasses
-import gc
 import io
 import json
 import math
-import tempfile
-from pathlib import Path
 
 from etils import epath
 
-from trainer.config import Config
-from trainer.reporting.figures import plot_learning_curves
+from serving.files.errors import UserError
+from serving.files.writing import write_json, write_whole
+from trainer.config import Config, build_config
 
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
@@ -40,7 +38,7 @@ HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy")
 HISTORY_REMEDY = "Bring back a copy of it, or move it away: the report then goes without learning curves."
 
 
-class RunError(RuntimeError):
+class RunError(UserError):
     """A run folder that cannot be used, or a run that cannot go on; the message says why and what to do."""
 
 
@@ -60,39 +58,30 @@ def claim_run_dir(config: Config, run_dir: epath.Path) -> None:
                 " that one."
             )
         return
-    publish(path, (json.dumps(wanted, indent=2) + "\n").encode())
+    write_json(path, wanted)
+
+
+def load_run_config(run_dir: epath.Path) -> Config:
+    """Read the resolved config of a run.
+
+    Raises:
+        RunError: the folder holds no run.
+    """
+    try:
+        return build_config(json.loads((run_dir / CONFIG_FILE).read_text()))
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{run_dir} holds no {CONFIG_FILE}, so it is no run. `tumor train` makes one."
+        ) from error
 
 
 def write_history(run_dir: epath.Path, history: list[dict[str, float]]) -> None:
-    """Write `history.csv`, whole, under a temporary name first."""
+    """Write `history.csv`."""
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, fieldnames=list(history[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    publish(run_dir / HISTORY_FILE, buffer.getvalue().encode())
-
-
-def write_curves(run_dir: epath.Path, history: list[dict[str, float]], best_epoch: int) -> None:
-    """Draw `learning_curves.png`, whole, under a temporary name first."""
-    publish(run_dir / CURVES_FILE, draw_curves(history, best_epoch))
-
-
-def draw_curves(history: list[dict[str, float]], best_epoch: int) -> bytes:
-    """Draw the learning curves; the content of a PNG."""
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / CURVES_FILE
-        plot_learning_curves(history, best_epoch, local)
-        content = local.read_bytes()
-    # A figure and its canvas hold each other: without this, pictures pile up over the epochs of a long run.
-    gc.collect()
-    return content
-
-
-def publish(path: epath.Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it; also on `gs://`."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    write_whole(run_dir / HISTORY_FILE, buffer.getvalue())
 
 
 def load_history(run_dir: epath.Path) -> list[dict[str, float]]:
@@ -118,16 +107,6 @@ def load_history(run_dir: epath.Path) -> list[dict[str, float]]:
             f" {', '.join(missing)}. {HISTORY_REMEDY}"
         )
     return rows
-
-
-def load_learning_curves(run_dir: epath.Path, monitor: str) -> bytes | None:
-    """Draw the learning curves of a run, its best epoch by `monitor`; None where it has no history.
-
-    Raises:
-        RunError: `history.csv` is damaged.
-    """
-    history = load_history(run_dir)
-    return draw_curves(history, find_best_epoch(history, monitor)) if history else None
 
 
 def find_best_epoch(history: list[dict[str, float]], monitor: str) -> int:

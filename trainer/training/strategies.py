@@ -10,12 +10,14 @@ from typing import Any
 
 import tensorflow as tf
 
+from serving.files.errors import UserError
+
 # For the workers of a Slurm job; below those that Linux hands out by itself.
 SLURM_PORTS = range(12_000, 32_000)
 STRATEGIES = ("auto", "one", "mirrored", "multiworker", "tpu")
 
 
-class StrategyError(RuntimeError):
+class StrategyError(UserError):
     """A strategy whose devices or settings are missing; the message says which and what to do."""
 
 

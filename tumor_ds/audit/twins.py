@@ -86,7 +86,8 @@ def count_twins(duplicates: Duplicates, paths: Sequence[str]) -> tuple[SplitTwin
         duplicates: of the n pictures.
         paths: of the n pictures; split and class are the folders.
 
-    Returns: Sorted by the split asked about, its own twins first. With more than `MAX_SPLITS` splits one
+    Returns:
+        Sorted by the split asked about, its own twins first. With more than `MAX_SPLITS` splits one
         entry `ALL_OTHERS` stands for all other splits.
     """
     splits, labels = _split_and_label(paths)
@@ -178,7 +179,8 @@ def pick_lead(twins: Sequence[SplitTwins]) -> SplitTwins:
     Args:
         twins: from `count_twins`.
 
-    Returns: The collection's own test split against its training split; else the two splits with the largest
+    Returns:
+        The collection's own test split against its training split; else the two splits with the largest
         share of near twins; else, where there is one split, that one.
     """
     own = find_own_split(pair.of for pair in twins)

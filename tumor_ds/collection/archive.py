@@ -55,7 +55,8 @@ def find_source(manual_dir: Path) -> Path:
     Args:
         manual_dir: the folder that a person put it into.
 
-    Returns: The zip by one of `ZIP_NAMES`, else the only zip there, else `manual_dir` itself if a folder in
+    Returns:
+        The zip by one of `ZIP_NAMES`, else the only zip there, else `manual_dir` itself if a folder in
         it holds a picture.
 
     Raises:

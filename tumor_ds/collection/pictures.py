@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from serving.files.errors import UserError
+
 Reader = Callable[[str], bytes]
 
 # The limit of serving.preprocess: what a model is trained on can be sent to it. A slice has a hundredth of
@@ -39,7 +41,7 @@ _DECODE_ERRORS = (
 )
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """The collection on disk cannot be used as it is; the message names the file and the remedy."""
 
 

@@ -146,7 +146,8 @@ def match_twins(duplicates: Duplicates, of: np.ndarray, among: np.ndarray) -> Tw
         of: bool (n,), the pictures asked about.
         among: bool (n,), the pictures to look in; shares none with `of`.
 
-    Returns: For each of the n pictures; -1 where it is not asked about or has no twin there. Pixel-identical
+    Returns:
+        For each of the n pictures; -1 where it is not asked about or has no twin there. Pixel-identical
         goes before near, and the lower index wins a tie.
     """
     count = len(of)
@@ -199,7 +200,8 @@ def equalise(picture: np.ndarray) -> np.ndarray:
     Args:
         picture: uint8 (h, w) or (h, w, 1), [0, 255].
 
-    Returns: The same shape and type; each value becomes its share of pixels that are not brighter, times 255.
+    Returns:
+        The same shape and type; each value becomes its share of pixels that are not brighter, times 255.
         Blank stays blank.
     """
     counts = np.bincount(picture.ravel(), minlength=256)

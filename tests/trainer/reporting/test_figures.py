@@ -8,7 +8,8 @@ from PIL import Image
 from serving import from_pretrained
 from tests.trainer.make_predictions import simulate_predictions
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.scoring import CURVES, FIGURES, summarise
+from trainer.evaluation.scoring import summarise
+from trainer.reporting.evaluation_files import CURVES, FIGURES
 from trainer.reporting.figures import (
     plot_confusion,
     plot_learning_curves,

@@ -16,11 +16,12 @@ from tests.trainer.make_predictions import simulate_predictions
 from tests.trainer.marked_numbers import check_number, follow, parse
 from trainer.cli.main import app
 from trainer.evaluation.corruptions import CORRUPTIONS, choose_filenames
+from trainer.evaluation.gallery import list_gallery, load_gallery
 from trainer.evaluation.metrics import compute_calibration_error
 from trainer.evaluation.predictions import Predictions, load_predictions
-from trainer.evaluation.scoring import save_evaluation, summarise
-from trainer.reporting.contact_sheet import list_gallery, load_gallery
+from trainer.evaluation.scoring import summarise
 from trainer.reporting.corruption_report import save_corruptions
+from trainer.reporting.evaluation_files import save_evaluation
 from trainer.reporting.report import Model, write_report
 
 HOSTILE = "Testing/<script>document.title='x'<script>{{ 7 * 7 }}\"><img src=x>.jpg"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tests.wandb_log import read_run
 from tests.wandb_server import WandbServer
 from trainer.cli.main import app
-from trainer.evaluation.scoring import CURVES, FIGURES, name_figure
+from trainer.reporting.evaluation_files import CURVES, FIGURES, name_figure
 from trainer.training.loop import PREEMPTED_EXIT_CODE
 
 ROOT = Path(__file__).resolve().parents[3]

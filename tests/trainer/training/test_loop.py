@@ -19,7 +19,7 @@ from tests.wandb_log import read_run
 from trainer.cli.main import app
 from trainer.config import Config, build_config
 from trainer.data.input_pipeline import load_builder
-from trainer.tracking.observer import Silence
+from trainer.training.listener import Listener
 from trainer.training.loop import PREEMPTED_EXIT_CODE, train
 from trainer.training.run_folder import (
     BEST_WEIGHTS_FILE,
@@ -269,7 +269,7 @@ def test_loss_that_explodes_is_an_error_with_its_place(dummy_dataset_dir, tmp_pa
             load_builder("tumor_ds/official", dummy_dataset_dir),
             folder,
             build_strategy("one"),
-            Silence(),
+            Listener(),
         )
     assert not (folder / FINISHED_FILE).exists()
 
@@ -298,7 +298,7 @@ def test_calm_epochs_see_calmer_pictures(dummy_dataset_dir, tmp_path, monkeypatc
     folder = epath.Path(tmp_path / "run")
     claim_run_dir(calm, folder)
     train(
-        calm, load_builder("tumor_ds/official", dummy_dataset_dir), folder, build_strategy("one"), Silence()
+        calm, load_builder("tumor_ds/official", dummy_dataset_dir), folder, build_strategy("one"), Listener()
     )
     assert [rotation for _, rotation in seen] == pytest.approx([0.2, 0.2, 0.02, 0.02])
     assert len({chain for chain, _ in seen}) == 2

@@ -33,7 +33,8 @@ def convert_state_dict(state_dict: dict) -> dict[str, np.ndarray]:
     Args:
         state_dict: PyTorch tensors by name: convolutions (out, in, h, w), batch norms (channels,).
 
-    Returns: float16 arrays named `000`, `001`, ... in the order of `keras.Model.weights`: convolution kernels
+    Returns:
+        float16 arrays named `000`, `001`, ... in the order of `keras.Model.weights`: convolution kernels
         (h, w, in, out), depthwise kernels (h, w, channels, 1), batch norms (gamma, beta, mean, variance).
     """
     arrays = []

@@ -1,0 +1,138 @@
+"""`tumor build` and `tumor audit`: thin commands over the dataset builder and the audit."""
+
+import enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serving.files.errors import UserError
+from trainer.cli.options import DataDirOption, Protocol, console, require_training_extra, say
+
+
+class FileFormat(enum.StrEnum):
+    """Record files that TFDS writes without further packages."""
+
+    tfrecord = enum.auto()
+    array_record = enum.auto()
+
+
+def build(
+    config: Annotated[
+        Protocol, typer.Argument(help="Which splits; `folder`: your own CLASS/FILE or SPLIT/CLASS/FILE.")
+    ] = Protocol.official,
+    manual_dir: Annotated[
+        Path | None, typer.Option(help="Folder with the zip or class folders; without it, it is downloaded.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    kaggle_version: Annotated[
+        int, typer.Option(min=1, max=2, help="Version of Kaggle's collection; published figures are about 1.")
+    ] = 1,
+    file_format: Annotated[
+        FileFormat, typer.Option(help="tfrecord, which training reads; array_record: `tfds.data_source`.")
+    ] = FileFormat.tfrecord,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Delete the dataset where it is built already, and build it anew."),
+    ] = False,
+) -> None:
+    """Build the dataset tumor_ds/CONFIG, with Croissant metadata beside it."""
+    require_training_extra()
+    from tumor_ds.collection.archive import find_source
+
+    if kaggle_version != 1 and config not in (Protocol.official, Protocol.grouped):
+        raise UserError(
+            f"Version {kaggle_version} of Kaggle's collection comes as official or grouped, not as {config}:"
+            " its patients are not known."
+        )
+    if set("[]*?") & set(data_dir or ""):
+        raise UserError(
+            f"--data-dir {data_dir} holds one of [ ] * ?, and TFDS reads them as a pattern of names. Choose"
+            " another --data-dir."
+        )
+    source = find_source(manual_dir) if manual_dir else None
+    builder = make_builder(config, f"{kaggle_version}.*.*", data_dir, file_format, overwrite)
+    try:
+        is_new = prepare_dataset(builder, manual_dir, source)
+    except OSError as error:
+        raise UserError(
+            f"Building tumor_ds/{config} failed: {str(error).rstrip('.')}. If another build of it runs or"
+            " ran, wait for its end and run this again."
+        ) from error
+    say_what_is_built(builder, is_new)
+
+
+def audit(
+    dataset: Annotated[
+        Path, typer.Argument(help="Zip or folder of pictures: CLASS/FILE or SPLIT/CLASS/FILE.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json.")] = Path("audit"),
+) -> None:
+    """Show what a collection hides: copies across its splits, conflicting labels, what memory and borders alone can score."""
+    require_training_extra()
+    from tumor_ds.audit.audit import run_audit
+    from tumor_ds.audit.report import print_audit, write_audit
+    from tumor_ds.collection.archive import find_source
+
+    source = find_source(dataset) if dataset.is_dir() else dataset
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise UserError(
+            f"{out} lies inside {dataset}, where its files would count as part of the collection: choose"
+            " --out elsewhere."
+        )
+    result = run_audit(source, console)
+    print_audit(result, console)
+    write_audit(result, out)
+    say(f"Written: {out}/audit.html, {out}/audit.json")
+
+
+def make_builder(
+    config: Protocol, version: str, data_dir: str | None, file_format: FileFormat, overwrite: bool
+) -> Any:
+    """Make the TFDS builder; one data directory holds a dataset in one file format."""
+    from etils import epath
+
+    from tumor_ds import Builder
+
+    built = Builder(config=config.value, version=version, data_dir=data_dir)
+    # As TFDS asks before it builds; `is_prepared` warns where there is nothing.
+    exists = epath.Path(built.data_dir).is_dir()
+    if overwrite and exists:
+        # Before the builder is made, which would keep the old format and the old classes.
+        epath.Path(built.data_dir).rmtree()
+    elif config is Protocol.folder and exists:
+        pictures = sum(split.num_examples for split in built.info.splits.values())
+        raise UserError(
+            f"tumor_ds/folder is already built in {built.data_dir} ({pictures:,} pictures). "
+            "Add --overwrite to build it anew, or choose another --data-dir."
+        )
+    try:
+        return Builder(config=config.value, version=version, data_dir=data_dir, file_format=file_format.value)
+    except ValueError as error:
+        raise UserError(
+            f"{error}. A built dataset keeps its format: choose another --data-dir, or add --overwrite to"
+            " build it anew."
+        ) from error
+
+
+def prepare_dataset(builder: Any, manual_dir: Path | None, source: Path | None) -> bool:
+    """Build a dataset and its Croissant metadata, or what of them is missing; False where it was there before."""
+    import tensorflow_datasets as tfds
+    from etils import epath
+
+    from tumor_ds.croissant import CROISSANT_FILE, write_croissant
+
+    folder = epath.Path(builder.data_dir)
+    is_new = not folder.is_dir()
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    if is_new or not (folder / CROISSANT_FILE).is_file():
+        write_croissant(builder, source)
+    return is_new
+
+
+def say_what_is_built(builder: Any, is_new: bool) -> None:
+    """Print counts and classes: with CLASS/PATIENT/FILE the patients would stand as the classes."""
+    counts = ", ".join(f"{name} {split.num_examples:,}" for name, split in builder.info.splits.items())
+    labels = builder.info.features["label"].names
+    say(f"{'Built' if is_new else 'Already built'} {builder.info.full_name} in {builder.data_dir}: {counts}")
+    say(f"{len(labels):,} classes: {', '.join(labels[:20])}{', ...' if len(labels) > 20 else ''}")

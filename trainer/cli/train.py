@@ -1,0 +1,110 @@
+"""`tumor train` and `tumor export`: thin commands; TensorFlow is imported only when one runs."""
+
+import dataclasses
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainer.cli.options import DataDirOption, console, require_training_extra, say
+
+
+class StrategyName(enum.StrEnum):
+    """Distribution strategies."""
+
+    auto = enum.auto()
+    one = enum.auto()
+    mirrored = enum.auto()
+    multiworker = enum.auto()
+    tpu = enum.auto()
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file with what differs from the defaults.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value over the config; may be given several times."),
+    ] = None,
+    run_dir: Annotated[
+        str | None,
+        typer.Option(help="Run folder, also gs://; runs/CONFIG by default. The same command resumes there."),
+    ] = None,
+    data_dir: DataDirOption = None,
+    strategy: Annotated[
+        StrategyName, typer.Option(help="Where it runs; auto takes all workers in TF_CONFIG, else all GPUs.")
+    ] = StrategyName.auto,
+    tpu: Annotated[
+        str, typer.Option(help="Name or address of the TPU; the one attached to this machine by default.")
+    ] = "",
+    folds: Annotated[
+        bool,
+        typer.Option("--folds", help="Train all five folds of tumor_ds/patient, and pool what they say."),
+    ] = False,
+    artefact: Annotated[
+        bool, typer.Option(help="Export, calibrate and score on the test split at the end; a sweep does not.")
+    ] = True,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print config, model, steps and an estimate of the time; write nothing."
+        ),
+    ] = False,
+) -> None:
+    """Train a model and write its artefact."""
+    require_training_extra()
+    from etils import epath
+
+    from trainer.config import load_config
+    from trainer.data.input_pipeline import load_builder
+    from trainer.runs.folds import check_folds, choose_fold, complete_folds
+    from trainer.runs.run import complete_run
+    from trainer.training.dry_run import describe_run
+    from trainer.training.loop import resolve_precision
+    from trainer.training.strategies import build_strategy
+
+    folder = epath.Path(run_dir or Path("runs") / config.stem)
+    resolved = load_config(config, overrides)
+    check_folds(resolved, folds, artefact)
+    devices = build_strategy(strategy.value, tpu)  # before any other TensorFlow operation
+    resolved = dataclasses.replace(resolved, precision=resolve_precision(resolved.precision, devices))
+    builder = load_builder(resolved.data.dataset, data_dir)
+    if dry_run:
+        return describe_run(choose_fold(resolved, 1) if folds else resolved, builder, devices, console)
+    if folds:
+        return complete_folds(resolved, builder, folder, devices, console)
+    built = complete_run(resolved, builder, folder, devices, console, artefact)
+    if built is not None:
+        say(
+            f"Artefact: {built}\nTry it:   tumor serve --model {built}"
+            if "://" not in str(built)
+            else f"Artefact: {built}"
+        )
+    return None
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="Run folder of `tumor train`, also gs://.")],
+    data_dir: DataDirOption = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "Folder of `tumor train --folds` by the same recipe: calibrate on its unseen patients, not on"
+                " validation."
+            )
+        ),
+    ] = None,
+) -> None:
+    """Write the artefact of a run again: export, calibration, evaluation, card."""
+    require_training_extra()
+    from etils import epath
+
+    from trainer.data.input_pipeline import load_builder
+    from trainer.runs.artefact import build_artefact
+    from trainer.training.run_folder import load_run_config
+
+    run_dir = epath.Path(run)
+    builder = load_builder(load_run_config(run_dir).data.dataset, data_dir)
+    folder = build_artefact(run_dir, builder, console, epath.Path(folds) if folds else None)
+    say(f"Artefact: {folder}")
