@@ -318,13 +318,13 @@ def test_slurm_job_agrees_with_its_nodes(run_script):
 
 
 def test_slurm_job_that_saved_in_time_goes_back_into_the_queue(run_script):
-    from trainer.training.loop import PREEMPTED_EXIT_CODE
+    from trainer.training.loop import Preempted
 
     options = read_slurm_options()
     assert "requeue" in options
     assert options["signal"].startswith("TERM@")  # to the tasks; B:TERM would go to the script alone
-    code, _, calls = run_slurm(run_script, status=PREEMPTED_EXIT_CODE)
-    assert code == PREEMPTED_EXIT_CODE
+    code, _, calls = run_slurm(run_script, status=Preempted.exit_code)
+    assert code == Preempted.exit_code
     assert find_call(calls, "scontrol", "requeue")["words"] == ["requeue", "4711"]
 
 

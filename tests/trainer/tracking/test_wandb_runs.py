@@ -16,7 +16,7 @@ from tests.wandb_log import read_run
 from tests.wandb_server import WandbServer
 from trainer.cli.main import app
 from trainer.reporting.evaluation_files import CURVES, FIGURES, name_figure
-from trainer.training.loop import PREEMPTED_EXIT_CODE
+from trainer.training.loop import Preempted
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "0" * 40
@@ -234,7 +234,7 @@ def check_lineage(server: WandbServer, run_id: str, artefact: dict[str, str]) ->
 
 def test_online_a_run_that_was_interrupted_is_one_run_with_model_and_dataset(server, run_tumor, tmp_path):
     code, output = run_tumor(PREEMPT)
-    assert code == PREEMPTED_EXIT_CODE, output
+    assert code == Preempted.exit_code, output
     [run_id] = server.runs
     run = server.runs[run_id]
     assert [row["_step"] for row in run.history] == [1, 2, 3, 4, 5, 6, 7, 8]

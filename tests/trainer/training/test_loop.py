@@ -20,7 +20,7 @@ from trainer.cli.main import app
 from trainer.config import Config, build_config
 from trainer.data.input_pipeline import load_builder
 from trainer.training.listener import Listener
-from trainer.training.loop import PREEMPTED_EXIT_CODE, train
+from trainer.training.loop import Preempted, train
 from trainer.training.run_folder import (
     BEST_WEIGHTS_FILE,
     FINISHED_FILE,
@@ -407,7 +407,7 @@ def test_sigterm_saves_first(config, uninterrupted, dummy_dataset_dir, tmp_path)
     run_dir = tmp_path / "run"
     arguments = ["train", str(config), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
     code, output = finish(run_tumor(arguments, preempt))
-    assert code == PREEMPTED_EXIT_CODE, output
+    assert code == Preempted.exit_code, output
     assert "the same command goes on from here" in " ".join(output.split())
     assert (run_dir / "checkpoints" / "checkpoint-000000009.json").exists()
     code, output = finish(run_tumor(arguments))

@@ -8,8 +8,8 @@ from serving import from_pretrained
 from serving.model.explain import overlay_heatmap
 from tests.trainer.make_predictions import make_predictions, simulate_predictions
 from trainer.data.input_pipeline import load_builder, load_split
-from trainer.reporting import contact_sheet
-from trainer.reporting.contact_sheet import (
+from trainer.evaluation import gallery as galleries
+from trainer.evaluation.gallery import (
     SIDE,
     Gallery,
     choose_mistakes,
@@ -18,8 +18,8 @@ from trainer.reporting.contact_sheet import (
     load_gallery,
     read_folder,
     read_split,
-    save_contact_sheets,
 )
+from trainer.reporting.contact_sheet import save_contact_sheets
 
 
 def draw(names) -> dict[str, np.ndarray]:
@@ -40,7 +40,7 @@ def test_no_more_mistakes_than_fit_a_page():
     predictions = simulate_predictions(count=400, skill=0.5)
     chosen = choose_mistakes(predictions)
     wrong = predictions.probs.max(axis=1)[predictions.predicted != predictions.true]
-    assert len(chosen) == contact_sheet.MAX_MISTAKES < len(wrong)
+    assert len(chosen) == galleries.MAX_MISTAKES < len(wrong)
     np.testing.assert_array_equal(predictions.probs[chosen].max(axis=1), np.sort(wrong)[::-1][:24])
 
 
