@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from serving.files.errors import UserError
+from serving.files.errors import ImageError
 
 MAX_BYTES = 20 * 1024 * 1024
 # Pictures of more are neither slices nor photographs of them; decoded, one of this size takes up to 64 MB in
@@ -95,10 +95,6 @@ class Picture:
 
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray | Picture
-
-
-class ImageError(UserError, ValueError):
-    """A picture that cannot be read; the message is fit for the person who sent it and names no server path."""
 
 
 def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:

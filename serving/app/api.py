@@ -16,8 +16,8 @@ from PIL import Image
 from serving.app.service import Answer, Desk
 from serving.app.uploads import open_uploads
 from serving.classifier import Prediction
+from serving.files.errors import ImageError
 from serving.model.explain import overlay_heatmap
-from serving.preprocess import ImageError
 
 
 class PredictionAnswer(TypedDict):

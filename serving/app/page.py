@@ -24,10 +24,10 @@ from serving.app.uploads import UploadGate, open_uploads
 from serving.app.views import EXAMPLES
 from serving.classifier import Classifier
 from serving.files.entries import MAX_VOLUME_BYTES
+from serving.files.errors import ImageError
 from serving.model.artefact import CARD_FILE, METRICS_FILE
 from serving.model.explain import INFERNO
 from serving.pictures.anatomy import PLANES
-from serving.preprocess import ImageError
 
 TITLE = "Brain MRI slice classifier"
 # Requests that wait; further ones are told that the server is busy. How many of a kind are answered at once.

@@ -16,9 +16,10 @@ import numpy as np
 
 from serving.classifier import Classifier, Prediction
 from serving.files.entries import Entry, list_entries
+from serving.files.errors import ImageError
 from serving.model.runtime import MAX_BATCH, MAX_INTERPRETERS
 from serving.pictures.volumes import Volume, VolumeSummary, read_volume, summarise_volume
-from serving.preprocess import MAX_BYTES, ImageError, Picture, decode, fit_to_square
+from serving.preprocess import MAX_BYTES, Picture, decode, fit_to_square
 
 SLICE_SECONDS = 20.0
 # For a batch or a volume.

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.files.entries import MAX_VOLUME_BYTES
-from serving.preprocess import ImageError
+from serving.files.errors import ImageError
 
 MAX_FILES_A_REQUEST = 32
 # Of all uploads that wait for an answer; beyond, further ones are told to come back.

@@ -19,11 +19,12 @@ from PIL import Image
 
 from serving.classifier import Classifier, Prediction
 from serving.files.entries import HEAD_BYTES, MAX_VOLUME_BYTES
+from serving.files.errors import ImageError
 from serving.model.explain import overlay_heatmap
 from serving.model.runtime import MAX_BATCH
 from serving.pictures.dicom import is_dicom
 from serving.pictures.volumes import is_volume, read_volume, summarise_volume
-from serving.preprocess import ImageError, Picture, decode
+from serving.preprocess import Picture, decode
 
 STDIN = "-"
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from serving.preprocess import ImageError
+from serving.files.errors import ImageError
 
 # Of one file, as it is sent; and of what the files of one zip hold together.
 MAX_VOLUME_BYTES = 256 * 1024 * 1024

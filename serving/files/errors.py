@@ -13,3 +13,7 @@ class UserError(Exception):
     """
 
     exit_code = 1
+
+
+class ImageError(UserError, ValueError):
+    """A picture that cannot be read; the message is fit for the person who sent it and names no server path."""

@@ -9,7 +9,8 @@ and a sagittal one the face on the left. The training pictures are shown so.
 import numpy as np
 from PIL import Image
 
-from serving.preprocess import MAX_PIXELS, MAX_SIDE, ImageError
+from serving.files.errors import ImageError
+from serving.preprocess import MAX_PIXELS, MAX_SIDE
 
 # By patient axis (x, y, z) that a slice is cut across.
 PLANES = ("sagittal", "coronal", "axial")

@@ -7,7 +7,7 @@ the stream states, so a stream of some kilobytes could take gigabytes.
 import struct
 from itertools import pairwise
 
-from serving.preprocess import ImageError
+from serving.files.errors import ImageError
 
 RLE = "1.2.840.10008.1.2.5"
 _J2K_START = b"\xff\x4f\xff\x51"

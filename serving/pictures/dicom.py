@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOXELS, Entry
+from serving.files.errors import ImageError
 from serving.pictures.anatomy import find_plane
 from serving.pictures.codestreams import check_frame
 from serving.pictures.dicom_pixels import find_value, import_pydicom, make_slice
-from serving.preprocess import ImageError
 
 if TYPE_CHECKING:
     from pydicom import Dataset

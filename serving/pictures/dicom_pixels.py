@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from serving.files.errors import ImageError
 from serving.pictures.anatomy import orient_slice, square_pixels
-from serving.preprocess import ImageError, apply_window, decode_grey, find_window
+from serving.preprocess import apply_window, decode_grey, find_window
 
 if TYPE_CHECKING:
     from pydicom import Dataset

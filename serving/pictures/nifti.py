@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
+from serving.files.errors import ImageError
 from serving.pictures.anatomy import PLANES, compute_square_shape, orient_slice, square_pixels
-from serving.preprocess import ImageError, apply_window, decode_grey, find_window
+from serving.preprocess import apply_window, decode_grey, find_window
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serving.files.entries import ZIP_MAGIC, VolumeSource, list_entries
+from serving.files.errors import ImageError
 from serving.model.guard import Verdict
 from serving.pictures.anatomy import PLANES
 from serving.pictures.dicom import is_dicom, read_dicom
 from serving.pictures.nifti import GZIP_MAGIC, is_nifti, read_nifti
-from serving.preprocess import FileFacts, ImageError, Picture
+from serving.preprocess import FileFacts, Picture
 
 if TYPE_CHECKING:
     from serving.classifier import Prediction

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from serving import preprocess as module
-from serving.preprocess import ImageError, decode, decode_grey, fit_to_square, preprocess
+from serving.files.errors import ImageError
+from serving.preprocess import decode, decode_grey, fit_to_square, preprocess
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
