@@ -93,7 +93,7 @@ def write_card(folder: Path) -> None:
     """Write `README.md` from the other files of the artefact."""
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-    template = importlib.resources.files("trainer").joinpath("card.md.j2").read_text(encoding="utf-8")
+    template = importlib.resources.files("trainer.reporting").joinpath("card.md.j2").read_text(encoding="utf-8")
     facts = _describe_data(config) | _describe_figures(metrics) | _describe_thresholds(config)
     results = folder / RESULTS_FILE
     card = ModelCard.from_template(
