@@ -1,4 +1,4 @@
-"""Fixtures that several tests share: the real collection where it is present, and datasets built from it or from the dummy data."""
+"""Shared fixtures: the real collection, where present, and datasets built of it or of dummy data."""
 
 import hashlib
 import os
@@ -47,7 +47,7 @@ def dummy_counts() -> Mapping[tuple[str, str], int]:
 
 @pytest.fixture(scope="session")
 def build_dataset() -> BuildDataset:
-    """Function `build(manual_dir, data_dir, expected_counts=DUMMY_COUNTS, config="official", **)`: builds, returns `data_dir`.
+    """A function that builds a dataset and gives `data_dir`.
 
     Further arguments go to the builder.
     """
@@ -73,7 +73,7 @@ def build_dataset() -> BuildDataset:
 
 @pytest.fixture(scope="session")
 def digest_examples() -> DigestExamples:
-    """Function `digest(data_dir)`: by tfrecord file, the sha256 of every stored example, pixels as encoded, in the order on disk.
+    """A function that gives, by tfrecord file, the sha256 of every stored example in the order on disk.
 
     Protobuf draws the order of an example's features anew in every process, and TFDS writes them as they
     come; so files are compared example by example, with the features sorted, rather than byte by byte.
@@ -98,7 +98,7 @@ def digest_examples() -> DigestExamples:
 
 @pytest.fixture(scope="session")
 def dummy_dataset_dir(build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """TFDS data directory with tumor_ds/official built from the dummy data: 36 train, 4 validation, 8 test."""
+    """Data directory with tumor_ds/official of the dummy data: 36 train, 4 validation, 8 test."""
     return build_dataset(DUMMY_DATA, tmp_path_factory.mktemp("dummy_dataset"))
 
 

@@ -1,4 +1,4 @@
-"""Join the groups in `tumor_ds/groups.csv` wherever a picture of one is a near twin of a picture of the other.
+"""Join groups in `tumor_ds/groups.csv` where a picture of one is a near twin of a picture of the other.
 
 Goes in: Kaggle's version 1 (zip or folder), and `groups.csv` with groups from other sources (neighbouring
     slices, patients). Comes

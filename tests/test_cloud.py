@@ -1,4 +1,4 @@
-"""Cloud jobs and the sweep, none of which can run here: their command lines are `tumor`'s own, their files exist, their counts agree.
+"""Cloud jobs and the sweep: their commands are `tumor`'s own, their files exist, their counts agree.
 
 Command lines are read by the real parser, configs by the real loader; shell scripts run with stand-ins for
 what a cluster has.
@@ -49,7 +49,8 @@ STAND_IN = f"""#!{sys.executable}
 import json, os, subprocess, sys
 name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
 with open({{log!r}}, "a") as file:
-    file.write(json.dumps({{{{"name": name, "words": words, "key": os.environ.get("WANDB_API_KEY")}}}}) + "\\n")
+    call = {{{{"name": name, "words": words, "key": os.environ.get("WANDB_API_KEY")}}}}
+    file.write(json.dumps(call) + "\\n")
 if name == "sudo":
     words = words[next(number for number, word in enumerate(words) if not word.startswith("-")):]
     sys.exit(subprocess.run(words).returncode)
@@ -86,7 +87,7 @@ def read_job(path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> RunScript:
-    """Function `run(command, names, **environment)`: exit code, standard error, and calls of the stand-ins with these names."""
+    """A function that runs a command: exit code, standard error, and calls of the stand-ins named."""
     log = tmp_path / "calls"
     folder = tmp_path / "bin"
     folder.mkdir()

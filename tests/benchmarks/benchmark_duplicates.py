@@ -67,7 +67,7 @@ def draw_phantom(seed: int) -> np.ndarray:
 
 
 def alter(picture: np.ndarray, seed: int) -> bytes:
-    """Make a near twin: one of the eight flips and turns, 96 to 224 pixels wide, a tenth brighter or darker, JPEG 30 to 95."""
+    """Make a near twin: flipped or turned, 96 to 224 pixels, a tenth brighter or darker, JPEG 30 to 95."""
     random = np.random.default_rng(seed)
     copy = np.rot90(picture.T if random.random() < 0.5 else picture, random.integers(4))
     copy = np.clip(copy * random.uniform(0.9, 1.1) + random.uniform(-5, 10), 0, 255).astype(np.uint8)
@@ -78,7 +78,7 @@ def alter(picture: np.ndarray, seed: int) -> bytes:
 
 
 def draw(number: int) -> bytes:
-    """Draw the picture with that number as a JPEG; of every two phantoms one comes with `COPIES` altered copies."""
+    """Draw the picture of that number as a JPEG; every second phantom has `COPIES` altered copies."""
     phantom = draw_phantom(family_of(number))
     member = number % (COPIES + 2)
     return alter(phantom, number) if 0 < member <= COPIES else _encode(Image.fromarray(phantom), 95)

@@ -68,7 +68,7 @@ def audit(
     ],
     out: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json.")] = Path("audit"),
 ) -> None:
-    """Show what a collection hides: copies across its splits, conflicting labels, what memory and borders alone can score."""
+    """Show what a collection hides: copies across splits, conflicting labels, what memory alone scores."""
     require_training_extra()
     from tumor_ds.audit.audit import run_audit
     from tumor_ds.audit.report import print_audit, write_audit
@@ -116,7 +116,7 @@ def make_builder(
 
 
 def prepare_dataset(builder: Any, manual_dir: Path | None, source: Path | None) -> bool:
-    """Build a dataset and its Croissant metadata, or what of them is missing; False where it was there before."""
+    """Build a dataset and its Croissant metadata, or what is missing; False where it was there before."""
     import tensorflow_datasets as tfds
     from etils import epath
 

@@ -1,4 +1,4 @@
-"""`tumor evaluate`, `compare`, `floor` and `tabulate`: thin commands; what needs TensorFlow is imported only when a command needs it."""
+"""`tumor evaluate`, `compare`, `floor` and `tabulate`: thin commands that import TensorFlow only when run."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,7 +52,7 @@ def evaluate(
     revision: RevisionOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Score the test split of a protocol, the leaked figure and the unseen one side by side; or any labelled folder."""
+    """Score the test split of a protocol, all images beside unseen ones; or any labelled folder."""
     require_training_extra()
     if images is not None and (protocol is not None or predictions is not None):
         raise UserError("--images takes neither --protocol nor --predictions. Choose one.")

@@ -1,4 +1,4 @@
-"""`tumor guard` and `tumor refit-guard`: thin commands about the input guard; what needs TensorFlow is imported only when one runs."""
+"""`tumor guard` and `tumor refit-guard`: thin commands that import TensorFlow only when run."""
 
 from pathlib import Path
 from typing import Annotated

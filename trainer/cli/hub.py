@@ -1,4 +1,4 @@
-"""`tumor push`, `tumor pull` and `tumor space`: thin commands over `serving.hub.publish` and `serving.hub.fetch`."""
+"""`tumor push`, `tumor pull` and `tumor space`: thin commands over `serving.hub`."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What all commands of `tumor` share: the terminal, the names of protocols, and a check that training is installed.
+"""What all commands share: the terminal, names of protocols, a check that training is installed.
 
 Goes in: text. Comes out: lines on the terminal. Light: nothing here imports TensorFlow.
 """
@@ -38,5 +38,5 @@ def require_training_extra() -> None:
 
 
 def say(text: str) -> None:
-    """Print as it is: a path may hold brackets, which rich would take for markup, and must not be broken into lines."""
+    """Print as it is: a path may hold brackets, which are no markup, and stays on one line."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -8,8 +8,8 @@ folder appears under its name only when it is whole.
 
 import dataclasses
 import importlib.metadata
+import os
 import platform
-import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ from trainer.reporting.evaluation_files import save_evaluation
 from trainer.reporting.learning_curves import load_learning_curves
 from trainer.reporting.report import REPORT_FILE, Model, build_page
 from trainer.reporting.tables import print_summary
+from trainer.runs.provenance import find_git_commit
 from trainer.training.cost import load_cost
 from trainer.training.run_folder import (
     BEST_WEIGHTS_FILE,
@@ -92,59 +93,78 @@ def build_artefact(
         folder = Path(scratch) / layout.RUN_SUBFOLDER
         folder.mkdir()
         with console.status("Exporting model.keras and model.tflite"):
-            local = Path(scratch) / BEST_WEIGHTS_FILE
-            local.write_bytes(weights.read_bytes())
-            model = load_best_model(config, local, len(labels))
-            save_keras(model, folder / layout.KERAS_FILE)
-            save_litert(model, folder / layout.LITERT_FILE)
-            (folder / layout.FIGURES_FOLDER).mkdir()
-            plot_architecture(
-                model, config.model.architecture, folder / layout.FIGURES_FOLDER / ARCHITECTURE_FIGURE
-            )
+            export_models(config, weights, len(labels), folder)
         with console.status("Fitting temperature, prediction sets and guard"):
             fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen)
             write_config(folder, config, builder, labels, fitted, load_cost(run_dir))
         with console.status("Evaluating the reloaded artefact on the test split"):
-            classifier = Classifier(folder)
-            result = evaluation.evaluate(classifier, builder)
-            summary = evaluation.summarise(result, classifier.config)
-            save_evaluation(result, summary, folder)
-            gallery = load_gallery(
-                result, classifier, partial(read_split, builder, name_test_split(config.data.fold))
-            )
-            beside = {
-                PREDICTIONS_FILE: (folder / PREDICTIONS_FILE).read_bytes(),
-                REPORT_FILE: (
-                    build_page(folder, result, [Model(classifier.config, folder, curves)], gallery).encode()
-                ),
-            }
-            (folder / PREDICTIONS_FILE).unlink()
-            write_card(folder)
+            result, summary, page = evaluate_artefact(folder, builder, config, curves)
+        predictions = (folder / PREDICTIONS_FILE).read_bytes()
+        (folder / PREDICTIONS_FILE).unlink()
+        write_card(folder)
         target = publish_folder(folder, run_dir / layout.RUN_SUBFOLDER)
-    for name, content in beside.items():
-        write_whole(run_dir / name, content)
+    write_whole(run_dir / PREDICTIONS_FILE, predictions)
+    write_whole(run_dir / REPORT_FILE, page)
     print_summary(result.protocol, summary, console)
     return target
 
 
+def export_models(config: Config, weights: epath.Path, classes: int, folder: Path) -> None:
+    """Write `model.keras`, `model.tflite` and the figure of the network, from the best weights of a run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch) / BEST_WEIGHTS_FILE
+        local.write_bytes(weights.read_bytes())
+        model = load_best_model(config, local, classes)
+    save_keras(model, folder / layout.KERAS_FILE)
+    save_litert(model, folder / layout.LITERT_FILE)
+    figures = folder / layout.FIGURES_FOLDER
+    figures.mkdir()
+    plot_architecture(model, config.model.architecture, figures / ARCHITECTURE_FIGURE)
+
+
+def evaluate_artefact(
+    folder: Path, builder: tfds.core.DatasetBuilder, config: Config, curves: bytes | None
+) -> tuple[Predictions, dict[str, Any], str]:
+    """Score the reloaded artefact on the test split and write its numbers and figures into it.
+
+    Returns:
+        The predictions, their summary, and the report as HTML, which shows pictures of the dataset.
+    """
+    classifier = Classifier(folder)
+    result = evaluation.evaluate(classifier, builder)
+    summary = evaluation.summarise(result, classifier.config)
+    save_evaluation(result, summary, folder)
+    source = partial(read_split, builder, name_test_split(config.data.fold))
+    gallery = load_gallery(result, classifier, source)
+    return result, summary, build_page(folder, result, [Model(classifier.config, folder, curves)], gallery)
+
+
 def publish_folder(folder: Path, target: epath.Path) -> epath.Path:
-    """Copy a local folder to where the run lies, also `gs://`: under a temporary name first, then in the place of an older one."""
-    partial = target.with_name(f"{target.name}.partial")
-    if partial.exists():
-        partial.rmtree()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        copy = partial / path.relative_to(folder).as_posix()
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
-    if target.exists():
-        target.rmtree()
-    return partial.rename(target)
+    """Copy a local artefact to where its run lies, also on `gs://`, in the place of an older artefact.
+
+    Raises:
+        RunError: the target holds something that is no artefact; it stays.
+    """
+    if target.exists() and any(target.iterdir()) and not (target / layout.CONFIG_FILE).exists():
+        raise RunError(f"{target} holds something that is no artefact. Move it away, and run this again.")
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            copy = partial / path.relative_to(folder).as_posix()
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+        if target.exists():
+            target.rmtree()
+        return partial.rename(target)
+    finally:
+        if partial.exists():
+            partial.rmtree()
 
 
 def fit_sections(
     litert: Path, builder: tfds.core.DatasetBuilder, config: Config, unseen: Predictions | None
 ) -> dict[str, Any]:
-    """Fit what serving needs with the exported graph; the `validation`, `calibration` and `guard` sections of `config.json`.
+    """Fit the sections `validation`, `calibration` and `guard` of `config.json` with the exported graph.
 
     Args:
         litert: the exported graph.
@@ -174,7 +194,7 @@ def fit_sections(
 def fit_guard_sections(
     model: LiteRTModel, builder: tfds.core.DatasetBuilder, data: DataConfig, temperature: float
 ) -> dict[str, Any]:
-    """Fit the `guard` section of `config.json`, and the thresholds that `calibration` holds for slices unlike the training slices."""
+    """Fit the section `guard`, and the thresholds in `calibration` for slices unlike the training slices."""
     training, validation = (
         load_learning_split(builder, name, data, data.image_size) for name in ("train", "validation")
     )
@@ -188,7 +208,7 @@ def fit_guard_sections(
 
 
 def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
-    """Fit the guard of an artefact anew, by its `model.tflite` and the dataset it was trained on, and rewrite its `config.json`.
+    """Fit the guard of an artefact anew, on the dataset it was trained on, and rewrite its `config.json`.
 
     All other fields stay.
 
@@ -252,12 +272,3 @@ def write_config(
         },
     }
     write_json(folder / layout.CONFIG_FILE, content)
-
-
-def find_git_commit() -> str | None:
-    """Commit of the source tree; None where the package runs from an installation."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        return None

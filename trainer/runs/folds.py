@@ -1,12 +1,12 @@
-"""All folds of the patient protocol: a run a fold, then every picture's answer from the model that had not seen its patient.
+"""All folds of the patient protocol: a run a fold, and every picture answered without its patient.
 
 Goes in: a config without a fold, the dataset, a folder. Comes out, in that folder:
     fold1/ ... fold5/   run folders as `tumor train --set data.fold=N` makes them, each with its artefact
     predictions.csv     of all pictures, each once; their temperature was fitted on the other folds
     metrics.json        of those
-    over_folds.json     figures of each fold, their mean and standard deviation; the recipe, and each fold's temperature and thresholds
+    over_folds.json     figures of each fold, mean and deviation; the recipe; each fold's thresholds
     figures/            the pooled figures, drawn
-    report.html         all of these as a page for people, without pictures: those of its mistakes are in each fold's own
+    report.html         all of these as a page for people, without pictures, which are in each fold's own
 The same command goes on after any interruption: finished folds are kept, the one under way resumes at its
     step.
 """

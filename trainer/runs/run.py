@@ -1,4 +1,4 @@
-"""A whole run: training, then its artefact, with the Weights & Biases run open from the first step until both are logged.
+"""A whole run: training, then its artefact, with its Weights & Biases run open until both are logged.
 
 Goes in: a config, a built dataset, a run folder. Comes out: the artefact in the run folder.
 """
@@ -30,7 +30,7 @@ def complete_run(
     console: Console,
     artefact: bool,
 ) -> epath.Path | None:
-    """Train, or go on where an earlier call stopped, then build the artefact, log both and say where everything lies.
+    """Train, or go on after a stop; then build the artefact, log both and say where everything lies.
 
     A run that is finished and logged is not logged again; its artefact is built anew.
 

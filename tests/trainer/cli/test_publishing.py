@@ -14,7 +14,7 @@ SERVE = "from trainer.cli.main import app; app()"
 
 
 def test_the_app_answers_from_the_hub_as_the_trained_artefact_does(tiny_run, dummy_data_dir, tmp_path):
-    """Two epochs, pushed, then served by commit in a fresh process with an empty cache, after the branch has moved on."""
+    """Two epochs, pushed; then served by commit in a fresh process, after the branch has moved on."""
     # Of the very pictures it learnt, so that its guard lets them in.
     pictures = sorted((dummy_data_dir / "Training").rglob("*.jpg"))[::7]
     with HubServer() as hub, Shell(hub.url, tmp_path / "home") as shell:

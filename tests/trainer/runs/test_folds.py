@@ -1,4 +1,4 @@
-"""The folds of the patient protocol: who learns what, and that a pooled answer never comes from a model that knew the patient."""
+"""Folds of the patient protocol: no pooled answer comes from a model that knew the patient."""
 
 import csv
 import json
