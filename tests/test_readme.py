@@ -30,7 +30,7 @@ METRICS = json.loads((BUNDLED / "metrics.json").read_text())["official"]
 
 
 def describe_hospital(glioma: list[int], healthy: list[int]) -> str:
-    """Gliomas named, gliomas called healthy, healthy slices named: rows of a confusion matrix as tables have it."""
+    """Gliomas named, gliomas called healthy, healthy slices named, as the tables say it."""
     shares = f"{glioma[0] / sum(glioma):.0%}, {glioma[2] / sum(glioma):.0%}".replace("%", " %")
     return f"{shares}; {healthy[2]} of {sum(healthy)}"
 
