@@ -507,7 +507,7 @@ def find_anchors(path: Path) -> set[str]:
 
 
 def test_checklists_are_whole_and_link_to_what_exists():
-    path = ROOT / "trainer" / "CHECKLISTS.md"
+    path = ROOT / "trainer" / "reporting" / "CHECKLISTS.md"
     text = path.read_text()
     claim, tripod = (
         re.findall(r"^\| (\d+[a-g]?) \|", part, re.MULTILINE) for part in text.split("## TRIPOD+AI")
@@ -531,7 +531,7 @@ def test_checklists_are_whole_and_link_to_what_exists():
         target = (path.parent / name).resolve()
         assert target.exists(), link
         assert not anchor or anchor in find_anchors(target), link
-    assert "trainer/CHECKLISTS.md" in README
+    assert "trainer/reporting/CHECKLISTS.md" in README
 
 
 def test_commands_exist():
