@@ -1,3 +1,4 @@
+import errno
 import importlib.util
 import shutil
 from unittest import mock
@@ -5,7 +6,11 @@ from unittest import mock
 import pytest
 from typer.testing import CliRunner
 
+from serving.files.writing import write_json
 from trainer.cli.main import app
+from trainer.config import build_config
+from trainer.data import input_pipeline
+from trainer.data.input_pipeline import CacheError
 
 
 def test_build_writes_the_dataset_and_says_what_it_holds(dummy_data_dir, dummy_counts, tmp_path):
@@ -209,8 +214,31 @@ def test_audit_that_cannot_be_written_is_one_clear_line(own_folder, tmp_path):
     (tmp_path / "taken").write_text("a file")
     result = CliRunner().invoke(app, ["audit", str(own_folder), "--out", str(tmp_path / "taken")])
     assert result.exit_code == 1
-    assert (
-        f"Cannot write the audit into {tmp_path / 'taken'}: File exists. Choose another --out."
-        in result.stderr
-    )
+    assert f"{tmp_path / 'taken'} cannot be used: File exists. Choose another place" in result.stderr
     assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "model.keras"),
+            "model.keras cannot be written: the disk is full",
+        ),
+        (CacheError("Cannot keep images in cache: Read-only file system."), "Cannot keep images in cache"),
+    ],
+)
+def test_what_an_export_cannot_write_is_one_clear_line(tmp_path, monkeypatch, error, message):
+    write_json(tmp_path / "config.json", build_config({}).model_dump())
+    monkeypatch.setattr(input_pipeline, "load_builder", mock.Mock(side_effect=error))
+    result = CliRunner().invoke(app, ["export", str(tmp_path)])
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(tmp_path, monkeypatch):
+    write_json(tmp_path / "config.json", build_config({}).model_dump())
+    monkeypatch.setattr(input_pipeline, "load_builder", mock.Mock(side_effect=KeyError("label")))
+    assert isinstance(CliRunner().invoke(app, ["export", str(tmp_path)]).exception, KeyError)
