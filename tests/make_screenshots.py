@@ -1,4 +1,4 @@
-"""Draw the README's pictures of the app again: `python -m tests.make_screenshots`, at the root.
+"""Draw the README's pictures of the app again: `python -m tests.make_screenshots`, from the root.
 
 Starts the app, shows it the bundled examples in headless Chromium, and writes PNGs to `.github/`.
 """

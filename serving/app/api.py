@@ -5,23 +5,21 @@ dictionaries below. What cannot be answered is an error with a message; in a bat
 file.
 """
 
-import base64
-import io
 from typing import Any, TypedDict, cast
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
-from serving.app.service import Answer, Desk
+from serving.app.service import Answer, AnswerService
 from serving.app.uploads import open_uploads
+from serving.app.views import encode_base64
 from serving.classifier import Prediction
 from serving.files.errors import ImageError
 from serving.model.explain import overlay_heatmap
 
 
 class PredictionAnswer(TypedDict):
-    """A prediction; see `serving.Prediction`."""
+    """A prediction, as `serving.classifier.Prediction.to_dict` gives it."""
 
     label: str | None
     verdict: str
@@ -54,92 +52,69 @@ class Explanation(TypedDict):
     overlay: str | None
 
 
-class _Refusal(gr.Error):
+def _refuse(message: str) -> gr.Error:
     """An error for the one who asked; the server's log keeps neither it nor the names of files in it."""
-
-    def __init__(self, message: str):
-        super().__init__(message, print_exception=False)
+    return gr.Error(message, print_exception=False)
 
 
-def add_endpoints(desk: Desk) -> None:
+def add_endpoints(service: AnswerService) -> None:
     """Add the endpoints to the app that is being laid out."""
 
     def predict(file: gr.FileData) -> PredictionAnswer:
         """Classify one picture, or a DICOM or NIfTI file of one slice."""
-        return tell(_answer_slice(desk, file).prediction)
+        return _to_json(_answer_slice(service, file).prediction)
 
     def predict_batch(files: list[gr.FileData]) -> list[FileAnswer]:
-        """Classify many pictures, or zips of them; a file that cannot be read has an error instead of a prediction."""
+        """Classify many pictures, or zips of them; one that cannot be read has an error in its place."""
         if not isinstance(files, list):
-            raise _Refusal("Expected a list of files. Send [file, file, ...].")
+            raise _refuse("Expected a list of files. Send [file, file, ...].")
         try:
             with open_uploads([_get_path(file) for file in files]) as paths:
-                _, chunks = desk.answer_batch(paths)
-                return [_tell_file(answer) for chunk in chunks for answer in chunk]
+                _, chunks = service.answer_batch(paths)
+                return [_to_file_answer(answer) for chunk in chunks for answer in chunk]
         except ImageError as error:
-            raise _Refusal(str(error)) from error
+            raise _refuse(str(error)) from error
 
     def explain(file: gr.FileData, label: str | None = None) -> Explanation:
-        """Classify one picture and show where the evidence for `label`, or else for the most probable label, lies."""
-        answer, labels = _answer_slice(desk, file), desk.classifier.labels
+        """Classify one picture and show where the evidence for `label`, or the most probable one, lies."""
+        answer, labels = _answer_slice(service, file), service.classifier.labels
         if label is not None and label not in labels:
-            raise _Refusal(f"Expected a label of {', '.join(labels)}, or none; got {str(label)[:40]!r}.")
-        prediction, told = answer.prediction, tell(answer.prediction)
+            raise _refuse(f"Expected a label of {', '.join(labels)}, or none; got {str(label)[:40]!r}.")
+        prediction, found = answer.prediction, _to_json(answer.prediction)
         if prediction is None or answer.picture is None or prediction.label is None:
-            return {"prediction": told, "heatmaps": None, "overlay_label": None, "overlay": None}
-        wanted = label or prediction.label
-        overlay = overlay_heatmap(
-            answer.picture.grey, prediction.heatmaps[wanted], desk.classifier.config.image_fit
-        )
-        heatmaps = {
-            name: _encode_png(np.round(heatmap * 255).astype(np.uint8))
-            for name, heatmap in prediction.heatmaps.items()
-        }
-        return {
-            "prediction": told,
-            "heatmaps": heatmaps,
-            "overlay_label": wanted,
-            "overlay": _encode_png(overlay),
-        }
+            return {"prediction": found, "heatmaps": None, "overlay_label": None, "overlay": None}
+        wanted, fit = label or prediction.label, service.classifier.config.image_fit
+        laid_over = overlay_heatmap(answer.picture.grey, prediction.heatmaps[wanted], fit)
+        maps = {name: np.round(heat * 255).astype(np.uint8) for name, heat in prediction.heatmaps.items()}
+        heatmaps = {name: encode_base64(pixels, "PNG") for name, pixels in maps.items()}
+        overlay = encode_base64(laid_over, "PNG")
+        return {"prediction": found, "heatmaps": heatmaps, "overlay_label": wanted, "overlay": overlay}
 
-    gr.api(predict, api_name="predict")
-    gr.api(predict_batch, api_name="predict_batch")
-    gr.api(explain, api_name="explain")
+    for endpoint in (predict, predict_batch, explain):
+        gr.api(endpoint, api_name=endpoint.__name__)
 
 
-def tell(prediction: Prediction | None) -> PredictionAnswer:
-    """A prediction as JSON."""
+def _to_json(prediction: Prediction | None) -> PredictionAnswer:
     assert prediction is not None
     return cast(PredictionAnswer, prediction.to_dict())
 
 
-def _tell_file(answer: Answer) -> FileAnswer:
-    return {
-        "file": answer.name,
-        "error": answer.error or None,
-        "prediction": tell(answer.prediction) if answer.prediction else None,
-    }
+def _to_file_answer(answer: Answer) -> FileAnswer:
+    prediction = _to_json(answer.prediction) if answer.prediction else None
+    return {"file": answer.name, "error": answer.error or None, "prediction": prediction}
 
 
-def _answer_slice(desk: Desk, file: Any) -> Answer:
+def _answer_slice(service: AnswerService, file: Any) -> Answer:
     try:
         with open_uploads([_get_path(file)]) as (path,):
-            return desk.answer_slice(path)
+            return service.answer_slice(path)
     except ImageError as error:
-        raise _Refusal(str(error)) from error
+        raise _refuse(str(error)) from error
 
 
 def _get_path(file: Any) -> str:
     path = file.get("path") if isinstance(file, dict) else None
     if not isinstance(path, str):
-        raise _Refusal(
-            'Expected an uploaded file, as {"path": ..., "meta": {"_type": "gradio.FileData"}}. Upload it to'
-            " /gradio_api/upload first."
-        )
+        form = '{"path": ..., "meta": {"_type": "gradio.FileData"}}'
+        raise _refuse(f"Expected an uploaded file, as {form}. Upload it to /gradio_api/upload first.")
     return path
-
-
-def _encode_png(pixels: np.ndarray) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode()

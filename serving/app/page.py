@@ -1,4 +1,4 @@
-"""The Gradio app: a tab each for a slice, a batch and a volume, one about the model, and the endpoints of `serving.app.api`.
+"""The Gradio app: a tab for a slice, a batch, a volume and the model, and the endpoints of `serving.app.api`.
 
 Goes in: a loaded `Classifier`. Comes out: a page, served until it is stopped. Gradio carries files and
 answers; what they look like stands in `serving/app/web/` and `serving.app.views`, and what they say comes
@@ -11,7 +11,8 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from types import FrameType
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -19,17 +20,17 @@ from starlette.middleware import Middleware
 
 from serving.app import views
 from serving.app.api import add_endpoints
-from serving.app.service import Answer, Desk
+from serving.app.service import Answer, AnswerService
 from serving.app.uploads import UploadGate, open_uploads
 from serving.app.views import EXAMPLES
 from serving.classifier import Classifier
 from serving.files.entries import MAX_VOLUME_BYTES
 from serving.files.errors import ImageError
+from serving.files.owned_folders import OwnedFolders
 from serving.model.artefact import CARD_FILE, METRICS_FILE
 from serving.model.explain import INFERNO
 from serving.pictures.anatomy import PLANES
 
-TITLE = "Brain MRI slice classifier"
 # Requests that wait; further ones are told that the server is busy. How many of a kind are answered at once.
 MAX_WAITING = 32
 AT_ONCE = 4
@@ -38,81 +39,61 @@ AT_ONCE = 4
 MAX_SESSIONS = 8
 # System fonts: the default theme would fetch its fonts from another host.
 FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
-PICTURES = ".png,.jpg,.jpeg,.bmp,.tif,.tiff,.webp,image/png,image/jpeg,image/webp"
-DICOM = ".dcm,.dicom,application/dicom"
-Show = Callable[[gr.EventData], Iterator[str]]
+MONOSPACED = ["ui-monospace", "monospace"]
+Handler = Callable[[gr.EventData], Iterator[str]]
 
 
-class Shows:
-    """What the page shows for what it was sent: functions of Gradio's events.
+class EventHandlers:
+    """Functions of Gradio's events: each gives the HTML that answers what was sent.
 
-    Attributes:
-        desk: answers.
+    Example:
+        >>> files.submit(EventHandlers(service).show_slice, None, answer)
     """
 
-    def __init__(self, desk: Desk):
-        self.desk = desk
-        self._config = desk.classifier.config
+    def __init__(self, service: AnswerService):
+        self._service, self._config = service, service.classifier.config
         self._examples = {path.stem: path for path in EXAMPLES.glob("*.png")}
 
     def show_slice(self, event: gr.EventData) -> Iterator[str]:
         """One slice, sent or chosen among the examples."""
-        example = self._examples.get(_read(event, "example") or "")
-        if example is not None:
-            yield views.render_slice(self.desk.answer_slice(example), self._config)
-            return
-        with open_uploads(_read_files(event)) as paths:
-            yield views.render_slice(self.desk.answer_slice(paths[0]), self._config)
+        example = self._examples.get(str(_read(event, "example")))
+        with nullcontext([example]) if example else open_uploads(_read_files(event)) as paths:
+            yield views.render_slice(self._service.answer_slice(paths[0]), self._config)
 
     def show_batch(self, event: gr.EventData) -> Iterator[str]:
         """How far a batch is, as it goes on, and all of it at the end."""
         with open_uploads(_read_files(event)) as paths:
-            total, chunks = self.desk.answer_batch(paths)
+            total, chunks = self._service.answer_batch(paths)
             answers: list[Answer] = []
-            yield views.render_progress(0, total)
+            yield views.render("progress.html.j2", done=0, total=total)
             for chunk in chunks:
                 answers += chunk
-                yield views.render_progress(len(answers), total)
+                yield views.render("progress.html.j2", done=len(answers), total=total)
             yield views.render_batch(answers, self._config)
 
     def show_volume(self, event: gr.EventData) -> Iterator[str]:
         """A volume, slice by slice."""
         with open_uploads(_read_files(event)) as paths:
-            yield views.render_volume(
-                self.desk.answer_volume(paths, _read(event, "plane") or None), self._config
-            )
+            volume, predictions = self._service.answer_volume(paths, _read(event, "plane") or None)
+            yield views.render_volume(paths[0].name, volume, predictions, self._config)
 
 
 def build_app(classifier: Classifier) -> gr.Blocks:
-    """Lay out the page and wire its events.
-
-    Args:
-        classifier: answers every request.
-    """
-    desk = Desk(classifier)
-    shows = Shows(desk)
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
-        gr.HTML(views.render_masthead(), apply_default_css=False, js_on_load=None)
+    """Lay out the page and wire its events."""
+    service = AnswerService(classifier)
+    handlers = EventHandlers(service)
+    with gr.Blocks(title="Brain MRI slice classifier", analytics_enabled=False) as app:
+        gr.HTML(views.render("masthead.html.j2"), apply_default_css=False, js_on_load=None)
         with gr.Tabs():
             with gr.Tab("Slice"), gr.Row(elem_classes="columns"):
-                _add_exchange(
-                    _describe_slice(),
-                    "The label comes here, how likely it is, what cannot be ruled out, and why.",
-                    shows.show_slice,
-                )
+                _add_form(handlers.show_slice, "slice", examples=views.list_examples())
             with gr.Tab("Batch"), gr.Column(elem_classes="columns"):
-                _add_exchange(
-                    _describe_batch(), "A row a file comes here, to sort and to download.", shows.show_batch
-                )
+                _add_form(handlers.show_batch, "batch")
             with gr.Tab("Volume"), gr.Column(elem_classes="columns"):
-                _add_exchange(
-                    _describe_volume(),
-                    "All slices come here, each with its heat map, and what they say together.",
-                    shows.show_volume,
-                )
+                _add_form(handlers.show_volume, "volume", planes=PLANES[::-1])
             with gr.Tab("About"):
                 _add_about(classifier)
-        add_endpoints(desk)
+        add_endpoints(service)
     return app
 
 
@@ -121,26 +102,23 @@ def launch(classifier: Classifier, host: str | None = None, port: int | None = N
 
     Args:
         classifier: answers every request.
-        host: address to listen on; None: Gradio's default.
+        host: address to listen on; None: GRADIO_SERVER_NAME, or 127.0.0.1.
         port: None: the first free one from 7860.
     """
-    signal.signal(signal.SIGTERM, _leave)
-    # A folder that no other user of the machine may open, and that goes with the server.
-    with tempfile.TemporaryDirectory(prefix="tumor-uploads-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        app = build_app(classifier).queue(max_size=MAX_WAITING, default_concurrency_limit=AT_ONCE)
-        stops = json.dumps(INFERNO.tolist())
-        app.launch(
+    # Leave as Python does, so that the uploads are removed.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    folders = OwnedFolders()
+    uploads = folders.make(Path(tempfile.gettempdir()), "tumor-uploads-")
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    stops, script = json.dumps(INFERNO.tolist()), (views.WEB / "app.js").read_text(encoding="utf-8")
+    theme = gr.themes.Base(primary_hue="sky", neutral_hue="slate", font=FONTS, font_mono=MONOSPACED)
+    try:
+        build_app(classifier).queue(max_size=MAX_WAITING, default_concurrency_limit=AT_ONCE).launch(
             server_name=host,
             server_port=port,
-            theme=gr.themes.Base(
-                primary_hue="sky", neutral_hue="slate", font=FONTS, font_mono=["ui-monospace", "monospace"]
-            ),
+            theme=theme,
             css=(views.WEB / "app.css").read_text(encoding="utf-8"),
-            head=(
-                "<script>const COLOUR_STOPS ="
-                f" {stops};\n{(views.WEB / 'app.js').read_text(encoding='utf-8')}</script>"
-            ),
+            head=f"<script>const COLOUR_STOPS = {stops};\n{script}</script>",
             max_file_size=MAX_VOLUME_BYTES,
             state_session_capacity=MAX_SESSIONS,
             allowed_paths=[],
@@ -149,90 +127,60 @@ def launch(classifier: Classifier, host: str | None = None, port: int | None = N
             ssr_mode=False,
             app_kwargs={"middleware": [Middleware(UploadGate)]},
         )
+    finally:
+        folders.remove(uploads)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """Leave as Python does, so that the uploads are removed."""
-    sys.exit(128 + number)
-
-
-def _add_exchange(intake: str, text: str, show: Show) -> None:
-    """A place where files come in, and a place for what comes of them; beside each other in a row, else below each other."""
+def _add_form(handler: Handler, name: str, **options: Any) -> None:
+    """A place where files come in, and beside or below it a place for the answer."""
     with gr.Column(scale=4, min_width=300):
+        intake = views.render("intake.html.j2", name=name, **options)
         files = gr.HTML(intake, apply_default_css=False, js_on_load="intake(element, trigger, upload)")
     with gr.Column(scale=7, min_width=300):
         answer = gr.HTML(
-            views.render_empty(text),
+            views.render("empty.html.j2", name=name),
             html_template=" ",
             apply_default_css=False,
             js_on_load="output(element, props, watch)",
             elem_classes="output",
         )
-    files.submit(_tell_errors(show), None, answer, api_visibility="private", show_progress="minimal")
+    files.submit(_show_errors(handler), None, answer, api_visibility="private", show_progress="minimal")
 
 
-def _tell_errors(show: Show) -> Show:
+def _show_errors(handler: Handler) -> Handler:
     """Say what cannot be read where the answer would stand."""
 
-    def telling(event: gr.EventData) -> Iterator[str]:
+    def handle(event: gr.EventData) -> Iterator[str]:
         try:
-            yield from show(event)
+            yield from handler(event)
         except ImageError as error:
-            yield views.render_error(str(error))
+            yield views.render("error.html.j2", message=str(error))
 
-    return telling
+    return handle
 
 
 def _read(event: gr.EventData, name: str) -> Any:
-    """A field that the page sent, or that someone else did; None where it is no text."""
-    value = event._data.get(name) if isinstance(event._data, dict) else None
-    return value if isinstance(value, str) else None
+    """A field of what the page sent, or someone else: it may be of any type."""
+    return event._data.get(name) if isinstance(event._data, dict) else None
 
 
 def _read_files(event: gr.EventData) -> list[str]:
-    files = event._data.get("files") if isinstance(event._data, dict) else None
+    files = _read(event, "files")
     if not isinstance(files, list) or not files or not all(isinstance(file, str) for file in files):
         raise ImageError("Expected a file, got none. Choose one, drop it or paste it.")
     return files
 
 
-def _describe_slice() -> str:
-    return views.render_intake(
-        "slice",
-        call="Choose a slice",
-        hint="PNG, JPEG, TIFF, BMP, WebP or a DICOM file of one slice; on a phone also from the camera roll",
-        accept=f"{PICTURES},{DICOM}",
-        paste=True,
-        examples=views.list_examples(),
-    )
-
-
-def _describe_batch() -> str:
-    return views.render_intake(
-        "batch", call="Choose pictures or a zip", hint="Up to 1,000 pictures, or single DICOM files; a bad one stops none of the others",
-        accept=f"{PICTURES},{DICOM},.zip", several=True,
-    )  # fmt: skip
-
-
-def _describe_volume() -> str:
-    return views.render_intake(
-        "volume", call="Choose a volume", hint="A DICOM series, as a zip, its files or its folder; or NIfTI (.nii, .nii.gz)",
-        accept=f"{DICOM},.zip,.nii,.gz", several=True, planes=PLANES[::-1],
-    )  # fmt: skip
-
-
 def _add_about(classifier: Classifier) -> None:
     """The model's own facts, figures and card; a model from the Hub lies in a folder named by its commit."""
     folder, config = classifier.folder, classifier.config
-    metrics = (
-        json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-        if (folder / METRICS_FILE).is_file()
-        else None
+    metrics, card = (
+        path.read_text(encoding="utf-8") if path.is_file() else ""
+        for path in (folder / METRICS_FILE, folder / CARD_FILE)
     )
     revision = folder.name if folder.parent.name == "snapshots" else config.raw["git_commit"]
-    gr.HTML(views.render_about(config, metrics, revision), apply_default_css=False, js_on_load=None)
-    if (folder / CARD_FILE).is_file():
+    about = views.render_about(config, json.loads(metrics or "{}"), revision)
+    gr.HTML(about, apply_default_css=False, js_on_load=None)
+    if card:
         with gr.Accordion("The model card", open=False):
-            gr.Markdown(
-                views.strip_card((folder / CARD_FILE).read_text(encoding="utf-8")), sanitize_html=True
-            )
+            gr.Markdown(views.strip_card(card), sanitize_html=True)

@@ -1,24 +1,24 @@
-"""The app's desk: answers what people and scripts send, on a few workers and in limited time.
+"""Answers what people and scripts send to the app, on a few workers and in limited time.
 
-Goes in: paths of uploads. Comes out: an `Answer` a file, and a `VolumeAnswer` a volume. In a batch a file
-that cannot be read is an answer too, so that one bad file never stops the rest. Decoding and scoring happen
-on as many workers as there are interpreters, and whoever waits longer than the limit is told so.
+Goes in: paths of uploads. Comes out: an `Answer` a file; of a volume its slices and their predictions. In a
+batch a file that cannot be read is an answer too, so that one bad file never stops the rest. Decoding and
+scoring happen on as many workers as there are interpreters. Whoever waits longer than the limit gets an
+error, and what has not begun by then is not computed.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from serving.classifier import Classifier, Prediction
 from serving.files.entries import Entry, list_entries
 from serving.files.errors import ImageError
 from serving.model.runtime import MAX_BATCH, MAX_INTERPRETERS
-from serving.pictures.volumes import Volume, VolumeSummary, read_volume, summarise_volume
+from serving.pictures.volumes import Volume, read_volume
 from serving.preprocess import MAX_BYTES, Picture, decode, fit_to_square
 
 SLICE_SECONDS = 20.0
@@ -28,6 +28,7 @@ MAX_BATCH_FILES = 1000
 # Of a picture in a batch only this much is kept, for its thumbnail.
 KEPT_SIDE = 96
 
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
@@ -40,33 +41,32 @@ class Answer:
         picture: None where the file could not be read.
         prediction: None where the file could not be read.
         error: why the file could not be read; else empty.
+
+    Example:
+        >>> Answer("notes.txt", error="notes.txt is no picture.").prediction is None
+        True
     """
 
     name: str
-    picture: Picture | None
-    prediction: Prediction | None
+    picture: Picture | None = None
+    prediction: Prediction | None = None
     error: str = ""
 
 
-@dataclass(frozen=True)
-class VolumeAnswer:
-    """What came of one volume: its slices, an answer for each, and all of them together."""
-
-    volume: Volume
-    predictions: list[Prediction]
-    summary: VolumeSummary
-
-
-class Desk:
+class AnswerService:
     """Answers requests; safe to call from several threads.
 
     Attributes:
         classifier: gives the answers.
+
+    Example:
+        >>> AnswerService(from_pretrained()).answer_slice(Path("slice.png")).prediction.label
+        'glioma'
     """
 
     def __init__(self, classifier: Classifier):
         self.classifier = classifier
-        self._workers = ThreadPoolExecutor(MAX_INTERPRETERS, "desk")
+        self._workers = ThreadPoolExecutor(MAX_INTERPRETERS, "answers")
 
     def answer_slice(self, path: Path) -> Answer:
         """Answer one picture, or a DICOM or NIfTI file of one slice.
@@ -74,7 +74,8 @@ class Desk:
         Raises:
             ImageError: it cannot be read, or not in time.
         """
-        return _wait(self._workers.submit(self._score_slice, path), time.monotonic() + SLICE_SECONDS)
+        (answer,) = self._run(self._score_slice, [path], time.monotonic() + SLICE_SECONDS)
+        return answer
 
     def answer_batch(self, paths: Sequence[Path]) -> tuple[int, Iterator[list[Answer]]]:
         """Answer many pictures.
@@ -91,13 +92,12 @@ class Desk:
         deadline = time.monotonic() + MANY_SECONDS
         files = [file for path in paths for file in _list_files(path)]
         if not 0 < len(files) <= MAX_BATCH_FILES:
-            raise ImageError(
-                f"Expected 1 to {MAX_BATCH_FILES:,} pictures, got {len(files):,}. Send fewer at a time."
-            )
-        return len(files), self._score_in_turn(files, deadline)
+            text = f"Expected 1 to {MAX_BATCH_FILES:,} pictures, got {len(files):,}."
+            raise ImageError(f"{text} Send fewer at a time.")
+        return len(files), self._run(self._score_chunk, _split(files), deadline)
 
-    def answer_volume(self, paths: Sequence[Path], plane: str | None) -> VolumeAnswer:
-        """Answer a DICOM series or a NIfTI file.
+    def answer_volume(self, paths: Sequence[Path], plane: str | None) -> tuple[Volume, list[Prediction]]:
+        """Read a DICOM series or a NIfTI file, and answer each of its slices.
 
         Args:
             paths: one file or zip, or the files of a series.
@@ -107,58 +107,48 @@ class Desk:
             ImageError: it cannot be read, or not in time.
         """
         deadline = time.monotonic() + MANY_SECONDS
-        volume = _wait(
-            self._workers.submit(read_volume, paths[0] if len(paths) == 1 else paths, plane), deadline
-        )
-        starts = range(0, len(volume.slices), MAX_BATCH)
-        futures = [
-            self._workers.submit(self.classifier.predict_batch, volume.slices[start : start + MAX_BATCH])
-            for start in starts
-        ]
-        predictions = [prediction for future in futures for prediction in _wait(future, deadline)]
-        return VolumeAnswer(volume, predictions, summarise_volume(predictions))
+        sources = [paths[0] if len(paths) == 1 else paths]
+        (volume,) = self._run(lambda source: read_volume(source, plane), sources, deadline)
+        chunks = self._run(self.classifier.predict_batch, _split(volume.slices), deadline)
+        return volume, [prediction for chunk in chunks for prediction in chunk]
+
+    def _run(self, work: Callable[[Task], Result], tasks: list[Task], deadline: float) -> Iterator[Result]:
+        """Give results in order; keep every worker busy, and few results in memory.
+
+        Once the deadline has passed, or whoever takes the results has left, no further task begins.
+        """
+        waiting, pending = deque(tasks), deque[Future[Result]]()
+        try:
+            while waiting or pending:
+                while waiting and len(pending) <= MAX_INTERPRETERS:
+                    pending.append(self._workers.submit(work, waiting.popleft()))
+                yield pending[0].result(max(0.0, deadline - time.monotonic()))
+                pending.popleft()
+        except TimeoutError as error:
+            text = "This took too long: the server is busy, or the file is too much work."
+            raise ImageError(f"{text} Try again later, or with less.") from error
+        finally:
+            for future in pending:
+                future.cancel()
 
     def _score_slice(self, path: Path) -> Answer:
         picture = decode(path)
         return Answer(path.name, picture, self.classifier.predict(picture))
 
-    def _score_in_turn(self, files: list[Entry | Answer], deadline: float) -> Iterator[list[Answer]]:
-        """Keep every worker busy, and few pictures in memory."""
-        pending: list[Future[list[Answer]]] = []
-        for start in range(0, len(files), MAX_BATCH):
-            pending.append(self._workers.submit(self._score_chunk, files[start : start + MAX_BATCH]))
-            if len(pending) > MAX_INTERPRETERS:
-                yield _wait(pending.pop(0), deadline)
-        for future in pending:
-            yield _wait(future, deadline)
-
     def _score_chunk(self, files: Sequence[Entry | Answer]) -> list[Answer]:
         """Read up to `MAX_BATCH` files and score together those that could be read."""
-        config = self.classifier.config
-        answers, inputs, coloured = [_read_file(file) for file in files], [], []
+        answers, fit = [_read_file(file) for file in files], self.classifier.config.image_fit
+        pictures = [answer.picture for answer in answers if answer.picture is not None]
+        predictions = iter(self.classifier.predict_batch(pictures))
         for at, answer in enumerate(answers):
             if answer.picture is not None:
-                inputs.append(fit_to_square(answer.picture.grey, config.image_size, config.image_fit))
-                coloured.append(answer.picture.coloured)
-                kept = Picture(fit_to_square(answer.picture.grey, KEPT_SIDE, config.image_fit)[..., 0])
-                answers[at] = Answer(answer.name, kept, None)
-        predictions = iter(self.classifier.score(np.stack(inputs), np.array(coloured)) if inputs else ())
-        return [
-            answer if answer.picture is None else Answer(answer.name, answer.picture, next(predictions))
-            for answer in answers
-        ]
+                thumbnail = Picture(fit_to_square(answer.picture.grey, KEPT_SIDE, fit)[..., 0])
+                answers[at] = Answer(answer.name, thumbnail, next(predictions))
+        return answers
 
 
-def _wait(future: "Future[Result]", deadline: float) -> Result:
-    """The result of a worker, until the deadline; a worker that has not begun never will."""
-    try:
-        return future.result(max(0.0, deadline - time.monotonic()))
-    except TimeoutError as error:
-        future.cancel()
-        raise ImageError(
-            "This took too long: the server is busy, or the file is too much work. Try again later, or with"
-            " less."
-        ) from error
+def _split(items: Sequence[Task]) -> list[Sequence[Task]]:
+    return [items[start : start + MAX_BATCH] for start in range(0, len(items), MAX_BATCH)]
 
 
 def _list_files(path: Path) -> list[Entry | Answer]:
@@ -166,7 +156,7 @@ def _list_files(path: Path) -> list[Entry | Answer]:
     try:
         return list(list_entries(path))
     except ImageError as error:
-        return [Answer(path.name, None, None, error=str(error))]
+        return [Answer(path.name, error=str(error))]
 
 
 def _read_file(file: Entry | Answer) -> Answer:
@@ -174,6 +164,6 @@ def _read_file(file: Entry | Answer) -> Answer:
         return file
     try:
         with file.open() as stream:
-            return Answer(file.name, decode(stream.read(MAX_BYTES + 1)), None)
+            return Answer(file.name, decode(stream.read(MAX_BYTES + 1)))
     except ImageError as error:
-        return Answer(file.name, None, None, error=str(error))
+        return Answer(file.name, error=str(error))

@@ -1,14 +1,14 @@
 """Uploads of the app: taken in under limits, kept apart by sender, removed after the answer.
 
 Goes in: HTTP requests. Comes out: paths of files that this server stored, each in a folder with a name that
-cannot be guessed. It replaces Gradio's own upload, which names the folder by the content, so that two people
-who send the same picture share one file, and which lets everyone who knows a path read it.
+cannot be guessed; no other file is opened, and no other folder removed. It replaces Gradio's own upload,
+which names the folder by the content, so that two people who send the same picture share one file, and which
+lets everyone who knows a path read it.
 """
 
 import asyncio
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gradio.utils import get_upload_folder
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import MutableHeaders, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.files.entries import MAX_VOLUME_BYTES
 from serving.files.errors import ImageError
+from serving.files.owned_folders import OwnedFolders
 
 MAX_FILES_A_REQUEST = 32
 # Of all uploads that wait for an answer; beyond, further ones are told to come back.
@@ -34,22 +35,30 @@ LIFETIME_SECONDS = 600
 _ENVELOPE_BYTES = 64 * 1024
 _BUSY = "The server is busy: too much is waiting for an answer. Try again in a minute."
 _LATER = {"Retry-After": "60"}
+# A folder an upload; what a request names is looked up here.
+_FOLDERS = OwnedFolders()
 # The page needs none of these: it gets its pictures inside the answer.
 _CLOSED = re.compile(r"/(?:file|proxy|stream|deep_link)(?:[=/?]|$)")
 _HEADERS = {
     # The browser itself keeps the page from asking another host for anything.
-    b"content-security-policy": (
-        b"default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data:"
-        b" blob:; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; script-src 'self'"
-        b" 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'"
+    "content-security-policy": (
+        "default-src 'self'; img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data:"
+        " blob:; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; script-src 'self'"
+        " 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'"
     ),
-    b"referrer-policy": b"no-referrer",
-    b"x-content-type-options": b"nosniff",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
 }
 
 
 class UploadGate:
-    """ASGI middleware: stores uploads, closes the routes that hand out files, says "busy", and adds headers that keep the page to itself."""
+    """ASGI middleware for uploads, answers of a busy server, and headers that keep the page to itself.
+
+    It also closes the routes of Gradio that hand out files.
+
+    Example:
+        >>> app.launch(app_kwargs={"middleware": [Middleware(UploadGate)]})
+    """
 
     def __init__(self, app: ASGIApp):
         self._app = app
@@ -68,10 +77,7 @@ class UploadGate:
 
 @contextmanager
 def open_uploads(names: Sequence[str]) -> Iterator[list[Path]]:
-    """Give the files that a client names, and remove them at the end.
-
-    Args:
-        names: paths as the upload answered them.
+    """Give the files that a client names, by paths as the upload answered them; remove them at the end.
 
     Raises:
         ImageError: one of them is no upload of this server, or no longer there.
@@ -82,44 +88,40 @@ def open_uploads(names: Sequence[str]) -> Iterator[list[Path]]:
         yield paths
     finally:
         for path in paths:
-            shutil.rmtree(path.parent, ignore_errors=True)
+            _FOLDERS.remove(path.parent)
 
 
 def _find(name: str) -> Path:
-    path, folder = Path(name), Path(get_upload_folder())
-    if path.parts[:-2] != folder.parts or ".." in path.parts or not os.path.isfile(path):
+    path = Path(name)
+    if path.parent not in _FOLDERS or not os.path.isfile(path):
         raise ImageError("This file is not, or no longer, among the uploads of this server. Send it again.")
     return path
 
 
 async def _store(scope: Scope, receive: Receive) -> Response:
     """Store the files of one request and answer their paths, as Gradio's clients expect."""
-    folder = Path(get_upload_folder())
-    if await run_in_threadpool(_measure, folder) > MAX_STORED_BYTES:
+    root = Path(get_upload_folder())
+    if await run_in_threadpool(_measure, root) > MAX_STORED_BYTES:
         return PlainTextResponse(_BUSY, 503, _LATER)
-    paths: list[Path] = []
+    root.mkdir(parents=True, exist_ok=True)
+    paths: list[str] = []
+    request = Request(scope, _limit(receive, MAX_VOLUME_BYTES + _ENVELOPE_BYTES))
     try:
-        async with Request(scope, _limit(receive, MAX_VOLUME_BYTES + _ENVELOPE_BYTES)).form(
-            max_files=MAX_FILES_A_REQUEST
-        ) as form:
+        async with request.form(max_files=MAX_FILES_A_REQUEST) as form:
             for file in form.getlist("files"):
                 if isinstance(file, UploadFile):
-                    paths.append(await run_in_threadpool(_write, file, folder))
-                    asyncio.get_running_loop().call_later(
-                        LIFETIME_SECONDS, shutil.rmtree, paths[-1].parent, True
-                    )
+                    folder = _FOLDERS.make(root)
+                    asyncio.get_running_loop().call_later(LIFETIME_SECONDS, _FOLDERS.remove, folder)
+                    paths.append(str(await run_in_threadpool(_write, file, folder)))
     except HTTPException as error:
         return PlainTextResponse(error.detail, error.status_code)
-    return JSONResponse([str(path) for path in paths])
+    return JSONResponse(paths)
 
 
 def _write(file: UploadFile, folder: Path) -> Path:
-    """Copy one file into a folder of its own that no other user of the machine may open."""
+    """Copy one file into its folder, under a name that is fit to show."""
     shown = re.sub(r"[^\w .()+-]", "_", (file.filename or "").replace("\\", "/").rpartition("/")[2])
-    own = folder / secrets.token_urlsafe(24)
-    folder.mkdir(parents=True, exist_ok=True)
-    own.mkdir(mode=0o700)
-    path = own / (shown[-100:].lstrip(" .") or "upload")
+    path = folder / (shown[-100:].lstrip(" .") or "upload")
     with path.open("xb") as stored:
         shutil.copyfileobj(file.file, stored)
     return path
@@ -144,11 +146,8 @@ def _limit(receive: Receive, most: int) -> Receive:
         message = await receive()
         read += len(message.get("body", b""))
         if read > most:
-            raise HTTPException(
-                413,
-                f"The upload is too large; at most {MAX_VOLUME_BYTES:,} bytes are accepted. Send less at a"
-                " time.",
-            )
+            text = f"The upload is too large; at most {MAX_VOLUME_BYTES:,} bytes are accepted."
+            raise HTTPException(413, f"{text} Send less at a time.")
         return message
 
     return counted
@@ -162,11 +161,9 @@ def _finish(scope: Scope, receive: Receive, send: Send) -> Send:
         nonlocal is_replaced
         if message["type"] == "http.response.start":
             is_replaced = message["status"] == 503
-            present = {name for name, _ in message["headers"]}
-            message["headers"] = [
-                *message["headers"],
-                *((name, value) for name, value in _HEADERS.items() if name not in present),
-            ]
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
             if is_replaced:
                 await JSONResponse({"detail": _BUSY}, 503, _LATER)(scope, receive, send)
         if not is_replaced:

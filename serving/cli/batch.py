@@ -1,4 +1,4 @@
-"""Many inputs at once, as `tumor predict` takes them: files, folders, patterns and standard input; pictures and volumes.
+"""Many inputs at once, as `tumor predict` takes them: files, folders, patterns and standard input.
 
 Goes in: arguments and a classifier. Comes out: an answer an input, ready for JSON, in the order of the
 arguments; one that cannot be read is an answer, too. Pictures are scored in batches, and only one batch or
@@ -9,21 +9,23 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from PIL import Image
 
 from serving.classifier import Classifier, Prediction
+from serving.cli.answers import Row, build_row, build_volume_row
 from serving.files.entries import HEAD_BYTES, MAX_VOLUME_BYTES
 from serving.files.errors import ImageError
+from serving.files.writing import replace_whole
 from serving.model.explain import overlay_heatmap
 from serving.model.runtime import MAX_BATCH
 from serving.pictures.dicom import is_dicom
-from serving.pictures.volumes import is_volume, read_volume, summarise_volume
+from serving.pictures.volumes import is_volume, read_volume
 from serving.preprocess import Picture, decode
 
 STDIN = "-"
@@ -38,6 +40,10 @@ class Input:
         source: a file, the DICOM files of one folder, or the content of a file; an `ImageError` where there
             is nothing.
         is_volume: whether it may hold several slices.
+
+    Example:
+        >>> Input("scan.png", Path("scan.png")).is_volume
+        False
     """
 
     name: str
@@ -65,31 +71,25 @@ def find_inputs(arguments: Sequence[str], stdin: IO[bytes]) -> list[Input]:
         elif os.path.lexists(argument) or not glob.has_magic(argument):
             found.append(_open(Path(argument)))
         else:
-            matches = [
-                match for match in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(match)
-            ]
-            found += [_open(Path(match)) for match in matches] or [
-                Input(argument, ImageError(f"{argument} matches no file."))
-            ]
+            matches = filter(os.path.isfile, sorted(glob.glob(argument, recursive=True)))
+            none = Input(argument, ImageError(f"{argument} matches no file."))
+            found += [_open(Path(match)) for match in matches] or [none]
     return found
 
 
 def score_inputs(
     classifier: Classifier, inputs: Sequence[Input], plane: str | None, heatmaps: Path | None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Answer input by input.
 
     Args:
-        classifier: answers.
+        classifier: answers them.
         inputs: see `find_inputs`.
         plane: for NIfTI, see `serving.pictures.volumes.read_volume`.
         heatmaps: folder for an overlay a scored slice, named in the answer; None: none are made.
 
     Yields:
-        For a picture `file` and the fields of `Prediction.to_dict`; DICOM and NIfTI of one slice have
-        `format`, `plane`, `facts` and `skipped` as well; those of several have, in place of the prediction,
-        `summary` and `slices`, a list with `slice` (from 0), `position_mm` and the fields of a prediction
-        each. What cannot be read has `file` and `error`. `heatmap` is the overlay's path.
+        What `serving.cli.answers` builds; `heatmap` of a picture or slice is the overlay's path.
     """
     writer = _HeatmapWriter(classifier.config.image_fit, heatmaps)
     for are_volumes, group in groupby(inputs, key=lambda one: one.is_volume):
@@ -101,62 +101,38 @@ def score_inputs(
                 yield from _score_pictures(classifier, members[start : start + MAX_BATCH], writer)
 
 
-def _score_pictures(
-    classifier: Classifier, inputs: Sequence[Input], writer: "_HeatmapWriter"
-) -> list[dict[str, Any]]:
-    decoded: list[Picture | ImageError] = [_decode(one) for one in inputs]
+def _score_pictures(classifier: Classifier, inputs: list[Input], writer: "_HeatmapWriter") -> Iterator[Row]:
+    decoded = [_decode(one) for one in inputs]
     pictures = [picture for picture in decoded if isinstance(picture, Picture)]
     predictions = iter(classifier.predict_batch(pictures))
-    rows = []
     for one, picture in zip(inputs, decoded, strict=True):
         if isinstance(picture, ImageError):
-            rows.append({"file": one.name, "error": str(picture)})
+            yield build_row(one.name, str(picture))
         else:
             prediction = next(predictions)
-            rows.append(
-                {"file": one.name} | prediction.to_dict() | writer.write(one.name, picture.grey, prediction)
-            )
-    return rows
+            yield build_row(one.name, prediction) | writer.write(one.name, picture.grey, prediction)
 
 
 def _decode(one: Input) -> Picture | ImageError:
+    assert not isinstance(one.source, list)
     try:
-        if isinstance(one.source, ImageError):
-            return one.source
-        assert not isinstance(one.source, list)
-        return decode(one.source)
+        return one.source if isinstance(one.source, ImageError) else decode(one.source)
     except ImageError as error:
         return error
 
 
-def _score_volume(
-    classifier: Classifier, one: Input, plane: str | None, writer: "_HeatmapWriter"
-) -> dict[str, Any]:
+def _score_volume(classifier: Classifier, one: Input, plane: str | None, writer: "_HeatmapWriter") -> Row:
     assert not isinstance(one.source, ImageError)
     try:
         volume = read_volume(one.source, plane)
     except ImageError as error:
-        return {"file": one.name, "error": str(error)}
+        return build_row(one.name, str(error))
     predictions = classifier.predict_batch(volume.slices)
-    described = {
-        "file": one.name,
-        "format": volume.format,
-        "plane": volume.plane,
-        "facts": volume.facts,
-        "skipped": list(volume.skipped),
-    }
-    if len(predictions) == 1:
-        return described | predictions[0].to_dict() | writer.write(one.name, volume.slices[0], predictions[0])
-    positions = volume.positions or (None,) * len(predictions)
-    rows = []
-    for number, (grey, position, prediction) in enumerate(
-        zip(volume.slices, positions, predictions, strict=True)
-    ):
-        where = {"slice": number, "position_mm": position}
-        rows.append(
-            where | prediction.to_dict() | writer.write(f"{one.name}_slice{number:03d}", grey, prediction)
-        )
-    return described | {"summary": asdict(summarise_volume(predictions)), "slices": rows}
+    row = build_volume_row(one.name, volume, predictions)
+    for each, grey, prediction in zip(row.get("slices", [row]), volume.slices, predictions, strict=True):
+        suffix = f"_slice{each['slice']:03d}" if "slice" in each else ""
+        each.update(writer.write(one.name + suffix, grey, prediction))
+    return row
 
 
 class _HeatmapWriter:
@@ -171,9 +147,8 @@ class _HeatmapWriter:
         self.count += 1
         stem = re.sub(r"[^\w.-]", "_", Path(name).name)[:100]
         path = self.folder / f"{self.count:04d}_{stem}_{prediction.label}.png"
-        temporary = path.with_name(f"{path.name}.partial")
-        Image.fromarray(overlay_heatmap(grey, prediction.heatmap, self.fit)).save(temporary, "PNG")
-        temporary.replace(path)
+        with replace_whole(path) as partial:
+            Image.fromarray(overlay_heatmap(grey, prediction.heatmap, self.fit)).save(partial, "PNG")
         return {"heatmap": str(path)}
 
 
@@ -182,13 +157,9 @@ def _find_in_folder(folder: Path) -> list[Input]:
     found = []
     for parent, _, names in sorted(os.walk(folder)):
         paths = [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
-        opened = [_open(path) for path in paths if os.path.isfile(path)]
-        series = [
-            one.source
-            for one in opened
-            if one.is_volume and isinstance(one.source, Path) and _is_dicom(one.source)
-        ]
-        found += [one for one in opened if one.source not in series]
+        heads = {path: _read_head(path) for path in paths if os.path.isfile(path)}
+        series = [path for path, head in heads.items() if is_dicom(head)]
+        found += [Input(str(path), path, is_volume(heads[path])) for path in heads if path not in series]
         if series:
             found.append(Input(str(parent if len(series) > 1 else series[0]), series, is_volume=True))
     return found or [Input(str(folder), ImageError(f"{folder.name} holds no file."))]
@@ -197,15 +168,9 @@ def _find_in_folder(folder: Path) -> list[Input]:
 def _open(path: Path) -> Input:
     # A pipe or a device would be waited for, and what its first bytes were is gone when the rest is read.
     if os.path.exists(path) and not os.path.isfile(path):
-        return Input(
-            str(path),
-            ImageError(f"{path.name} is no regular file. Hand it over as standard input: tumor predict -"),
-        )
+        text = f"{path.name} is no regular file. Hand it over as standard input: tumor predict -"
+        return Input(str(path), ImageError(text))
     return Input(str(path), path, is_volume(_read_head(path)))
-
-
-def _is_dicom(path: Path) -> bool:
-    return is_dicom(_read_head(path))
 
 
 def _read_head(path: Path) -> bytes:

@@ -1,21 +1,21 @@
-"""`tumor predict` and `tumor serve`: thin commands over the classifier and the app."""
+"""`tumor predict`: a thin command over the classifier, and the table that it prints."""
 
-import csv
-import enum
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from serving import from_pretrained
+from serving.classifier import from_pretrained
+from serving.cli.answers import Row, build_csv, list_slices
 from serving.cli.batch import find_inputs, score_inputs
 from serving.cli.terminal import errors
+from serving.cli.wording import clean, format_percent
+from serving.files.writing import write_whole
 from serving.model.guard import Verdict
 
 ModelOption = Annotated[
@@ -23,41 +23,22 @@ ModelOption = Annotated[
     typer.Option(help="Artefact folder or Hub repository user/name; the bundled model by default."),
 ]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
-MIN_FOR_PROGRESS = 20
-
-
-class Plane(enum.StrEnum):
-    """How a volume may be cut."""
-
-    axial = enum.auto()
-    coronal = enum.auto()
-    sagittal = enum.auto()
+_INPUTS = (
+    "Pictures (PNG, JPEG, BMP, TIFF, WebP), DICOM, NIfTI, zips of a DICOM series, folders, quoted patterns,"
+    " or - for standard input."
+)
+_CSV = "Also write a CSV file, a row a picture and a row a slice of a volume."
+_HEATMAPS = "Also write the heat map of every scored picture into this folder."
+_PLANE = "How a NIfTI volume is cut; by default as it was taken."
+_MIN_FOR_PROGRESS = 20
 
 
 def predict(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUTS...",
-            help=(
-                "Pictures (PNG, JPEG, BMP, TIFF, WebP), DICOM, NIfTI, zips of a DICOM series, folders, quoted"
-                " patterns, or - for standard input."
-            ),
-        ),
-    ],
-    json_output: Annotated[
-        bool, typer.Option("--json", help="Print a JSON list, an object an input.")
-    ] = False,
-    csv_file: Annotated[
-        Path | None,
-        typer.Option("--csv", help="Also write a CSV file, a row a picture and a row a slice of a volume."),
-    ] = None,
-    heatmaps: Annotated[
-        Path | None, typer.Option(help="Also write the heat map of every scored picture into this folder.")
-    ] = None,
-    plane: Annotated[
-        Plane | None, typer.Option(help="How a NIfTI volume is cut; by default as it was taken.")
-    ] = None,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help=_INPUTS)],
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON, an object an input.")] = False,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help=_CSV)] = None,
+    heatmaps: Annotated[Path | None, typer.Option(help=_HEATMAPS)] = None,
+    plane: Annotated[Literal["axial", "coronal", "sagittal"] | None, typer.Option(help=_PLANE)] = None,
     model: ModelOption = None,
     revision: RevisionOption = None,
 ) -> None:
@@ -67,16 +48,15 @@ def predict(
     written; 2: at least one input cannot be read (the others are answered), or the command line is wrong.
     """
     if csv_file is not None and not csv_file.parent.is_dir():
-        raise typer.BadParameter(
-            f"{csv_file.parent} is no folder. Make it first, or write elsewhere.", param_hint="--csv"
-        )
+        text = f"{csv_file.parent} is no folder. Make it first, or write elsewhere."
+        raise typer.BadParameter(text, param_hint="--csv")
     classifier = from_pretrained(model, revision)
     if heatmaps is not None:
         heatmaps.mkdir(parents=True, exist_ok=True)
     found = find_inputs(inputs, sys.stdin.buffer)
     rows = list(show_progress(score_inputs(classifier, found, plane, heatmaps), len(found)))
     if csv_file is not None:
-        write_csv(rows, classifier.labels, csv_file)
+        write_whole(csv_file, build_csv(rows, classifier.labels))
     if json_output:
         typer.echo(json.dumps(rows, indent=2))
     else:
@@ -85,64 +65,17 @@ def predict(
         raise typer.Exit(2)
 
 
-def serve(
-    model: ModelOption = None,
-    revision: RevisionOption = None,
-    port: Annotated[int | None, typer.Option(help="Port; by default the first free one from 7860.")] = None,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on; by default 127.0.0.1, or GRADIO_SERVER_NAME.")
-    ] = None,
-) -> None:
-    """Open the app in the browser. A research tool, not a medical device."""
-    classifier = from_pretrained(model, revision)
-    # Imported here: predicting on the command line needs no web framework.
-    from serving.app.page import launch
-
-    launch(classifier, host=host, port=port)
-
-
-def show_progress(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+def show_progress(rows: Iterator[Row], count: int) -> Iterator[Row]:
     """Show a bar on a terminal's stderr while many inputs are answered."""
-    if count < MIN_FOR_PROGRESS or not errors.is_terminal:
-        return rows
-    # Imported here: one picture is answered before it is.
-    from rich.progress import track
+    if count >= _MIN_FOR_PROGRESS and errors.is_terminal:
+        # Imported here: one picture is answered before it is.
+        from rich.progress import track
 
-    return iter(track(rows, "Scoring", count, console=errors, transient=True))
-
-
-def list_slices(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Flatten answers to a row a picture and a row a slice."""
-    for row in rows:
-        yield from ({"file": row["file"]} | each for each in row["slices"]) if "slices" in row else [row]
+        rows = iter(track(rows, "Scoring", count, console=errors, transient=True))
+    return rows
 
 
-def write_csv(rows: list[dict[str, Any]], labels: tuple[str, ...], path: Path) -> None:
-    """Write a row a picture or slice; an input that could not be read has only its file and the error."""
-    probabilities = [f"prob_{label}" for label in labels]
-    columns = [
-        "file",
-        "slice",
-        "position_mm",
-        "label",
-        "verdict",
-        "in_domain",
-        *probabilities,
-        "prediction_set",
-        "domain_distance",
-    ]
-    temporary = path.with_name(f"{path.name}.partial")
-    # File names that are no UTF-8 go out as they came in.
-    with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, [*columns, "heatmap", "reason", "error"], extrasaction="ignore")
-        writer.writeheader()
-        for row in list_slices(rows):
-            flat = {f"prob_{label}": value for label, value in (row.get("probabilities") or {}).items()}
-            writer.writerow(row | flat | {"prediction_set": " ".join(row.get("prediction_set", []))})
-    temporary.replace(path)
-
-
-def print_table(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> None:
+def print_table(rows: list[Row], labels: tuple[str, ...]) -> None:
     """Print a row a picture or slice, and below them what the slices of each volume say together."""
     table = Table(caption="Research only, not a medical device.")
     for column in ("file", "label", *labels, "cannot be ruled out"):
@@ -154,13 +87,9 @@ def print_table(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> None:
         elif not row["in_domain"]:
             table.add_row(name, "[yellow]refused[/yellow]", *["-"] * len(labels), row["reason"])
         else:
-            probabilities = (f"{row['probabilities'][label]:.1%}" for label in labels)
-            table.add_row(
-                name,
-                row["label"],
-                *probabilities,
-                ", ".join(row["prediction_set"]) + (f". {row['reason']}" if row["reason"] else ""),
-            )
+            shares = (format_percent(row["probabilities"][label]) for label in labels)
+            reason = f". {row['reason']}" if row["reason"] else ""
+            table.add_row(name, row["label"], *shares, ", ".join(row["prediction_set"]) + reason)
     console = Console()
     console.print(table)
     for row in rows:
@@ -168,29 +97,18 @@ def print_table(rows: list[dict[str, Any]], labels: tuple[str, ...]) -> None:
             console.print(describe_volume(row), soft_wrap=True, highlight=False)
 
 
-def describe_volume(row: dict[str, Any]) -> str:
-    """Say in a few lines what a volume is and how many of its slices speak for what."""
-    summary, facts = row["summary"], ", ".join(f"{name} {value}" for name, value in row["facts"].items())
+def describe_volume(row: Row) -> str:
+    """Say in a few lines what a volume is, and how many of its slices have which label."""
+    summary, plane = row["summary"], row["plane"] or "plane not stated"
+    facts = ", ".join(f"{name} {value}" for name, value in row["facts"].items())
     counts = dict(summary["counts"])
-    parts = [
-        f"refused {counts.pop(Verdict.not_brain_mri)}",
-        *(f"{label} {count}" for label, count in counts.items()),
-    ]
+    refused = counts.pop(Verdict.not_brain_mri)
+    parts = ", ".join([f"refused {refused}", *(f"{label} {count}" for label, count in counts.items())])
     lines = [
-        f"{clean(row['file'])}: {row['format']}, {row['plane'] or 'plane not stated'}, {len(row['slices'])}"
-        f" slices ({facts})"
+        f"{clean(row['file'])}: {row['format']}, {plane}, {len(row['slices'])} slices ({facts})",
+        f"  slices: {parts}; unlike the training pictures {summary['unlike_training']}",
     ]
-    lines.append(f"  slices: {', '.join(parts)}; unlike the training pictures {summary['unlike_training']}")
     if summary["most_affected"]:
-        lines.append(
-            f"  most likely to show a tumour: slices {', '.join(map(str, summary['most_affected']))}"
-        )
-    lines += [f"  left out: {clean(reason)}" for reason in row["skipped"]]
-    return "\n".join(lines)
-
-
-def clean(text: str) -> str:
-    """Make text from a file name safe to print: no markup, no control characters, nothing that is no UTF-8."""
-    return escape(
-        "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
-    )
+        numbers = ", ".join(map(str, summary["most_affected"]))
+        lines.append(f"  most likely to show a tumour: slices {numbers}")
+    return "\n".join([*lines, *(f"  left out: {clean(reason)}" for reason in row["skipped"])])

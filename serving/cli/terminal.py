@@ -1,7 +1,7 @@
 """The one place that turns errors into a line on the terminal.
 
-Goes in: whatever a command raises. Comes out: one line on stderr and an exit code, for what a person can mend;
-a fault of this program keeps its traceback.
+Goes in: whatever a command raises. Comes out: one line on stderr and an exit code, for what a person can
+mend. A fault of this program keeps its traceback.
 """
 
 import errno
@@ -17,7 +17,11 @@ errors = Console(stderr=True)
 
 
 class CommandGroup(TyperGroup):
-    """The commands of `tumor`, with one handler around all of them."""
+    """The commands of `tumor`, with one handler around all of them.
+
+    Example:
+        >>> app = typer.Typer(cls=CommandGroup)
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; leave with one line where it cannot be done as asked, or a file cannot be used."""
@@ -27,9 +31,8 @@ class CommandGroup(TyperGroup):
             _print_error(str(error))
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
-            if (
-                error.errno == errno.EPIPE
-            ):  # whoever read the output has left, as `head` does; Click ends quietly
+            # Who reads the output has left, as `head` does: Typer ends quietly.
+            if error.errno == errno.EPIPE:
                 raise
             _print_error(describe_os_error(error))
             raise typer.Exit(1) from error

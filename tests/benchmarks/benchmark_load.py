@@ -1,12 +1,12 @@
-"""Load the app with many clients at once: every answer is right, nothing fails but by "busy", and memory stays flat.
+"""Load the app with many clients at once: answers are right, only "busy" is refused, memory stays flat.
 
     python -m tests.benchmarks.benchmark_load --clients 32 --seconds 60
 
 Starts the app as `tumor serve` does. Each client uploads an example slice and asks `/predict` for it over
 plain HTTP, again and again; the answers are compared with those of the artefact in this process. Before the
-time that counts so many requests are made that Gradio's own
-memory, of the last 2,000 sessions, is full: only then can a leak be told from it. Prints counts, latencies,
-and the memory of the server. Leaves with code 1 where an answer was wrong or an error was not "busy".
+time that counts so many requests are made that Gradio's own memory, of the last 2,000 sessions, is full: only
+then can a leak be told from it. Prints counts, latencies, and the memory of the server. Leaves with code 1
+where an answer was wrong or an error was not "busy".
 """
 
 import argparse

@@ -1,10 +1,9 @@
-"""How soon `tumor predict` answers, and in how much memory: from the start of the process to its end, one slice.
+"""How soon `tumor predict` answers one slice, from start to end of the process, and in how much memory.
 
     python tests/benchmarks/benchmark_predict.py [--rounds 10] [FILE ...]
 
 By default an example picture. Prints a line a file: wall seconds (median and largest), CPU seconds and
-    resident megabytes (largest), and fails
-where a bound is broken: 1.5 s wall in the median, 150 MB.
+resident megabytes (largest), and fails where a bound is broken: 1.5 s wall in the median, 150 MB.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""How long one picture takes: the served model with LiteRT against the published CNN with Keras `predict`, in paired rounds.
+"""How long one picture takes: the served model with LiteRT against the published CNN with Keras `predict`.
 
     python -m tests.benchmarks.benchmark_serving            # start, latency, threads
     python -m tests.benchmarks.benchmark_serving latency --rounds 200
 
 `latency`: batch 1, preprocessed pictures; in each round both answer the same picture, so that whatever else
-    the machine does meets both.
+the machine does meets both.
 `threads`: images a second and latency of one interpreter with one or two threads and of two interpreters at
 once, alone and in batches, and the memory that batches cost. `start`: seconds from starting `tumor serve` to
 its first answer. Medians are printed, p99 beside them.
@@ -69,9 +69,8 @@ def measure_latency(rounds: int) -> None:
     classifier, config = from_pretrained(), load_config(ROOT / "configs" / "reference_vgg.toml")
     keras.config.set_dtype_policy(config.precision)
     side = config.data.image_size
-    reference = build_model(
-        config.model, side, len(classifier.labels)
-    )  # its weights do not change how long it takes
+    # Its weights do not change how long it takes.
+    reference = build_model(config.model, side, len(classifier.labels))
     greys = [decode_grey(path) for path in sorted(EXAMPLES.glob("*.png"))]
     served = [fit_to_square(grey, classifier.config.image_size)[None] for grey in greys]
     published = [fit_to_square(grey, side, "stretch")[None].astype(np.float32) for grey in greys]

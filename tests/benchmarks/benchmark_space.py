@@ -1,4 +1,4 @@
-"""How fast the Space starts, and in how much memory, in a fresh environment made from exactly its `requirements.txt`.
+"""How fast the Space starts, and in how much memory, in an environment made from its `requirements.txt`.
 
     python tests/benchmarks/benchmark_space.py
 

@@ -39,3 +39,4 @@ def running_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp
         [sys.executable, "-c", "from trainer.cli.main import app; app()", "serve"], environment
     ) as (url, process):
         yield RunningApp(url, process, folder)
+    assert list(folder.glob("tumor-uploads-*")) == [], "the app left its uploads behind"

@@ -2,7 +2,8 @@
 
 import typer
 
-from serving.cli.commands import predict, serve
+from serving.app.serve import serve
+from serving.cli.commands import predict
 from serving.cli.terminal import CommandGroup
 from trainer.cli.data import audit, build
 from trainer.cli.evaluate import compare, evaluate, floor, tabulate

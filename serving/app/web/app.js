@@ -1,5 +1,5 @@
 // The page's own behaviour: taking files in, showing heat maps, sorting the table. Gradio calls `intake` and `output` for its elements;
-// COLOUR_STOPS stands before this file (see serving/app.py).
+// COLOUR_STOPS stands before this file (see serving/app/page.py).
 
 const PARALLEL_UPLOADS = 4;
 const say = (text) => {

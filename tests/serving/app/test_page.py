@@ -18,7 +18,7 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture
 def open_page(browser, running_app):
-    """Function that opens the page; the test fails on a console error, a warning of the browser's, or a request to another host."""
+    """Open the page; the test fails on an error in the console or a request to another host."""
     opened, errors, strangers = [], [], []
 
     def open_page(**settings):
@@ -84,7 +84,8 @@ def read_heat(page) -> np.ndarray:
     return np.array(
         page.evaluate(
             """() => { const canvas = document.querySelector(".viewer canvas");
-            return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data].filter((_, at) => at % 4 == 3) }"""
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return [...data].filter((_, at) => at % 4 == 3) }"""
         )
     )
 
@@ -167,7 +168,7 @@ def test_batch_is_a_table_that_sorts_and_downloads(page, tmp_path):
     with page.expect_download() as download:
         page.get_by_text("Download CSV").click()
     lines = Path(download.value.path()).read_text().splitlines()
-    assert lines[0].startswith("file,label,verdict,reason,prob_glioma")
+    assert lines[0].startswith("file,slice,position_mm,label,verdict,in_domain,prob_glioma")
     assert len(lines) == 5
 
 
@@ -209,8 +210,10 @@ def test_phone(open_page, scheme):
 def test_everything_that_is_used_has_a_name_for_screen_readers(page):
     upload(page, EXAMPLES / "glioma.png")
     unnamed = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, a[href], [role=region]")].filter((one) => one.offsetParent !== null &&
-        !(one.innerText || one.ariaLabel || one.title || [...(one.labels ?? [])].map((label) => label.innerText).join("")).trim())
+        """() => [...document.querySelectorAll("button, input, a[href], [role=region]")]
+        .filter((one) => one.offsetParent !== null)
+        .filter((one) => !(one.innerText || one.ariaLabel || one.title ||
+            [...(one.labels ?? [])].map((label) => label.innerText).join("")).trim())
         .map((one) => one.outerHTML.slice(0, 200))"""
     )
     assert unnamed == []

@@ -99,11 +99,49 @@ def test_upload_that_nobody_asks_for_goes(tmp_path, monkeypatch):
     assert asyncio.run(store()) == (1, 0)
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "", ".", "a\0b", "x" * 5000, "../slice.png"])
-def test_other_files_are_no_uploads(client, tmp_path, name):
-    for claimed in (name, str(tmp_path / "some" / ".." / name)):
+@pytest.fixture
+def foreign(tmp_path):
+    """A file in a folder that lies among the uploads, but that the server did not make."""
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    (folder / "slice.png").write_bytes(b"foreign")
+    return folder / "slice.png"
+
+
+def test_other_files_are_no_uploads(client, tmp_path, foreign, monkeypatch):
+    # What is relative is meant for a folder of the test, too.
+    monkeypatch.chdir(foreign.parent)
+    (own,) = send(client, b"content").json()
+    folder = str(Path(own).parent)
+    (tmp_path / "slice.png").write_bytes(b"foreign")
+    (tmp_path / "link").symlink_to(folder)
+    for claimed in (
+        *(str(foreign), str(tmp_path / "slice.png"), f"{folder}/../foreign/slice.png", "../slice.png"),
+        *(f"{folder}/..", folder, f"{folder}/other.png", f"{tmp_path}/link/slice.png", "slice.png"),
+        *("", ".", "a\0b", "x" * 5000),
+    ):
         with pytest.raises(ImageError, match="not, or no longer, among the uploads"), open_uploads([claimed]):
             pytest.fail("opened")
+    assert foreign.read_bytes() == b"foreign"
+    with open_uploads([own]) as (path,):
+        assert path.read_bytes() == b"content"
+
+
+def test_foreign_folder_is_kept_even_where_its_path_is_let_through(client, foreign, monkeypatch):
+    """As after a mistake in the one condition on what a request names."""
+    monkeypatch.setattr(uploads, "_find", Path)
+    for name in (str(foreign), str(foreign.parent / "gone.png"), str(foreign.parent)):
+        with open_uploads([name]):
+            pass
+    assert foreign.read_bytes() == b"foreign"
+
+
+def test_upload_that_is_asked_for_with_one_that_is_none_is_removed(client, foreign):
+    (own,) = send(client, b"content").json()
+    with pytest.raises(ImageError), open_uploads([own, str(foreign)]):
+        pytest.fail("opened")
+    assert not Path(own).parent.exists()
+    assert foreign.exists()
 
 
 def test_page_asks_no_other_host(client):

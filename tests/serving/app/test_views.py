@@ -9,6 +9,7 @@ from serving.app import views
 from serving.app.page import EXAMPLES
 from serving.app.service import Answer
 from serving.model.guard import UNLIKE, Verdict
+from serving.pictures.volumes import Volume
 from serving.preprocess import decode
 
 
@@ -45,12 +46,13 @@ def test_set_in_words(answer, labels, words):
     assert views.describe_set(with_sets(answer, *labels).prediction, 0.95) == words
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.9999, "> 99.9 %"), (1.0, "100.0 %"), (0.0004, "< 0.1 %"), (0.0, "0.0 %"), (0.123, "12.3 %")],
-)
-def test_percentages_claim_no_certainty(value, text):
-    assert views.percent(value) == text
+def test_certain_answer_is_shown_as_not_quite_certain(answer, config):
+    probabilities = {"glioma": 1.0, "meningioma": 0.0, "notumor": 0.0, "pituitary": 0.0}
+    certain = with_sets(answer, "glioma", probabilities=probabilities)
+    for page in (views.render_slice(certain, config), views.render_batch([certain], config)):
+        assert "&gt; 99.9 %" in page
+        assert "100.0 %" not in page
+    assert "&lt; 0.1 %" in views.render_slice(certain, config)
 
 
 def test_unlike_training_is_warned_of(answer, config):
@@ -77,22 +79,25 @@ def test_text_from_outside_is_escaped(answer, config):
     evil = "<script>alert(1)</script>"
     pages = [
         views.render_slice(dataclasses.replace(answer, name=evil), config),
-        views.render_batch(
-            [dataclasses.replace(answer, name=evil), Answer(evil, None, None, error=evil)], config
-        ),
-        views.render_error(evil),
+        views.render_batch([dataclasses.replace(answer, name=evil), Answer(evil, error=evil)], config),
+        views.render("error.html.j2", message=evil),
     ]
     for page in pages:
         assert "<script" not in page
         assert "&lt;script&gt;" in page
 
 
-def test_names_in_the_csv_are_no_formulas(answer, config):
-    lines = views.write_csv(
-        [dataclasses.replace(answer, name="=1+1"), Answer("bad", None, None, error="no, not")], config.labels
-    ).splitlines()
-    assert lines[1].startswith("'=1+1,glioma,like_training,,0.9")
-    assert lines[2].endswith('"no, not"')
+def test_every_answer_can_be_downloaded(answer, config):
+    volume = Volume((answer.picture.grey,) * 2, "DICOM", None, None, {}, ())
+    pages = [
+        views.render_slice(answer, config),
+        views.render_batch([answer], config),
+        views.render_volume("series.zip", volume, [answer.prediction] * 2, config),
+    ]
+    for page in pages:
+        assert page.count('download="answers.csv" href="data:text/csv;charset=utf-8,file%2Cslice%2C') == 1
+    assert "%0Aseries.zip%2C0%2C" in html.unescape(pages[2]).replace("%0D", "")
+    assert "2</strong> Glioma (up to 2 in a row)" in pages[2]
 
 
 def test_card_is_shown_without_front_matter_and_pictures():
@@ -101,4 +106,4 @@ def test_card_is_shown_without_front_matter_and_pictures():
 
 
 def test_model_without_figures_says_so(config):
-    assert "came without its figures" in views.render_about(config, None, "abc")
+    assert "came without its figures" in views.render_about(config, {}, "abc")

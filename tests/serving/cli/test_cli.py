@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 
 from serving import from_pretrained
 from serving.app.page import EXAMPLES
+from serving.cli.answers import build_row
+from serving.cli.commands import print_table
 from tests.bad_volumes import PATIENT, make_dicom, make_nifti, save_dicom
 from trainer.cli.main import app
 
@@ -175,7 +178,27 @@ def test_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     result = run("predict", GLIOMA, "--heatmaps", str(tmp_path / "file"))
     assert result.exit_code == 1
-    assert "cannot be written" in result.stderr
+    assert "file cannot be used: File exists" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_csv_that_cannot_be_written(tmp_path):
+    (tmp_path / "out.csv").mkdir()
+    result = run("predict", GLIOMA, "--csv", str(tmp_path / "out.csv"))
+    assert result.exit_code == 1
+    assert "out.csv cannot be used: Is a directory" in result.stderr
+    assert "Traceback" not in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_certain_answer_is_shown_as_not_quite_certain(capsys):
+    prediction = from_pretrained().predict(GLIOMA)
+    certain = {label: float(label == "glioma") for label in prediction.probabilities}
+    print_table([build_row("a.png", dataclasses.replace(prediction, probabilities=certain))], tuple(certain))
+    shown = capsys.readouterr().out
+    assert "> 99.9 %" in shown
+    assert "< 0.1 %" in shown
+    assert "100.0" not in shown
 
 
 def test_plane_of_nifti(tmp_path):
