@@ -23,8 +23,9 @@ from serving.files.errors import ImageError
 from serving.model.explain import overlay_heatmap
 from serving.model.runtime import MAX_BATCH
 from serving.pictures.dicom import is_dicom
-from serving.pictures.volumes import is_volume, read_volume, summarise_volume
+from serving.pictures.volumes import is_volume, read_volume
 from serving.preprocess import Picture, decode
+from serving.summary import summarise_volume
 
 STDIN = "-"
 
