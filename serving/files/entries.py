@@ -130,7 +130,8 @@ def _list_zip(file: Entry, content: Path | io.BytesIO) -> list[Entry]:
         for member in members:
             with archive.open(member) as stream:
                 head = stream.read(HEAD_BYTES)
-            entries.append(Entry(_name(member), head, partial(_unpack, archive, member)))
+            name = PurePosixPath(member.filename).name
+            entries.append(Entry(name, head, partial(_unpack, archive, member, name)))
         return entries
     except ImageError:
         raise
@@ -138,12 +139,8 @@ def _list_zip(file: Entry, content: Path | io.BytesIO) -> list[Entry]:
         raise ImageError(f"{file.name} is a damaged zip. Pack the files again.") from error
 
 
-def _name(member: zipfile.ZipInfo) -> str:
-    return PurePosixPath(member.filename).name
-
-
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> IO[bytes]:
     try:
         return io.BytesIO(archive.read(member))
     except DAMAGE as error:
-        raise ImageError(f"{_name(member)} is damaged in its zip. Pack the files again.") from error
+        raise ImageError(f"{name} is damaged in its zip. Pack the files again.") from error

@@ -104,10 +104,9 @@ def compute_square_shape(
         return shape
     height, width = round(shape[0] * row_spacing / finest), round(shape[1] * column_spacing / finest)
     if stretch > _MAX_STRETCH or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
-        raise ImageError(
-            f"Slices of {shape[1]} x {shape[0]} pixels, {column_spacing:g} x {row_spacing:g} mm each, are too"
-            " long and thin to be shown. Choose another plane, or export again where the header is wrong."
-        )
+        found = f"Slices of {shape[1]} x {shape[0]} pixels, {column_spacing:g} x {row_spacing:g} mm each,"
+        advice = "Choose another plane, or export again where the header is wrong."
+        raise ImageError(f"{found} are too long and thin to be shown. {advice}")
     return height, width
 
 

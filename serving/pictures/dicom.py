@@ -7,10 +7,10 @@ read, and no message of the parser, which may quote it, gets into an error or a 
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,9 +45,6 @@ _SEQUENCES = {
 }
 _AGAIN = "Export it again."
 _TIMES = {"EchoTime": "echo time", "RepetitionTime": "repetition time", "InversionTime": "inversion time"}
-
-Source = TypeVar("Source")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -86,22 +83,16 @@ def read_dicom(entries: Sequence[Entry]) -> Volume:
         series = Counter(frame.series for frame in frames)
         (chosen, count), *others = series.most_common()
         if others:
-            skipped.append(
-                f"{len(frames) - count:,} slices of {len(others)} other series or directions: the one with"
-                f" the most slices, {count:,}, was taken"
-            )
+            left = f"{len(frames) - count:,} slices of {len(others)} other series or directions"
+            skipped.append(f"{left}: the one with the most slices, {count:,}, was taken")
         ordered, repeats = _order([frame for frame in frames if frame.series == chosen])
         if repeats:
-            skipped.append(
-                f"{repeats:,} further pictures of the same places (echoes, directions or points in time): the"
-                " first of each was taken"
-            )
+            left = f"{repeats:,} further pictures of the same places (echoes, directions or points in time)"
+            skipped.append(f"{left}: the first of each was taken")
         return _decode(ordered, skipped, len(entries) == 1)
 
 
-def _read_each(
-    read: Callable[[Source], Result], sources: Sequence[Source], skipped: list[str], is_alone: bool
-) -> Iterator[Result]:
+def _read_each(read: Callable, sources: Iterable, skipped: list[str], is_alone: bool) -> Iterator[Any]:
     """What can be read; what cannot is added to `skipped`, or is an error where it is alone."""
     for source in sources:
         try:
@@ -118,9 +109,8 @@ def _order(frames: list[_Frame]) -> tuple[list[_Frame], int]:
     if len(places) < len(frames):
         return sorted(frames, key=lambda frame: (frame.instance, frame.entry.name, frame.number)), 0
     kept: dict[int, _Frame] = {}
-    for frame, place in sorted(
-        zip(frames, places, strict=True), key=lambda pair: (pair[1], pair[0].instance, pair[0].number)
-    ):
+    placed = zip(places, frames, strict=True)
+    for place, frame in sorted(placed, key=lambda pair: (pair[0], pair[1].instance, pair[1].number)):
         kept.setdefault(round(place / _SAME_PLACE), frame)
     return list(kept.values()), len(frames) - len(kept)
 
@@ -137,10 +127,9 @@ def _list_frames(entry: Entry) -> list[_Frame]:
         count = int(header.get("NumberOfFrames") or 1)
         rows, columns = int(header.Rows), int(header.Columns)
         if not 0 < rows * columns <= MAX_FRAME_PIXELS or not 0 < count <= MAX_SLICES:
-            raise ImageError(
-                f"{entry.name} has {count:,} pictures of {columns} x {rows} pixels; at most {MAX_SLICES:,} of"
-                f" {MAX_FRAME_PIXELS:,} are accepted. {_AGAIN}"
-            )
+            found = f"{entry.name} has {count:,} pictures of {columns} x {rows} pixels"
+            limits = f"at most {MAX_SLICES:,} of {MAX_FRAME_PIXELS:,} are accepted"
+            raise ImageError(f"{found}; {limits}. {_AGAIN}")
         return [_locate(header, entry, number, (rows, columns)) for number in range(count)]
     except ImageError:
         raise
@@ -182,16 +171,14 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
     """Decode frames, file by file."""
     rows, columns = frames[0].series[-1]
     if len(frames) > MAX_SLICES or len(frames) * rows * columns > MAX_VOXELS:
-        raise ImageError(
-            f"The series has {len(frames):,} slices of {columns} x {rows}; at most {MAX_SLICES:,} slices and"
-            f" {MAX_VOXELS:,} pixels are accepted."
-        )
+        limits = f"at most {MAX_SLICES:,} slices and {MAX_VOXELS:,} pixels are accepted"
+        raise ImageError(f"The series has {len(frames):,} slices of {columns} x {rows}; {limits}. {_AGAIN}")
     by_file: dict[int, list[_Frame]] = {}
     for frame in frames:
         by_file.setdefault(id(frame.entry), []).append(frame)
     slices: dict[_Frame, np.ndarray] = {}
     facts: dict[str, str] = {}
-    for described, decoded in _read_each(_decode_file, list(by_file.values()), skipped, is_alone):
+    for described, decoded in _read_each(_decode_file, by_file.values(), skipped, is_alone):
         slices |= decoded
         facts = facts or described
     kept = [frame for frame in frames if frame in slices]

@@ -22,9 +22,8 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_PIXELS = 4096 * 4096
 # Padded to a square, a long and thin picture would grow without bound.
 MAX_SIDE = 8192
-# A progressive JPEG has some ten; each is a pass over all pixels, whatever little it holds.
+# Markers ff da; a progressive JPEG has some ten, each a pass over all pixels, whatever little it holds.
 _MAX_SCANS = 100
-_SCAN = b"\xff\xda"
 _DEEP_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 # What the error messages promise. Pillow knows many more, among them EPS, which it hands to Ghostscript.
@@ -116,10 +115,8 @@ def decode_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Pictu
         content = source if isinstance(source, bytes) else read_start(Path(source), MAX_BYTES + 1)
         size, image = len(content), _open(content, name)
     if not 0 < image.width * image.height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
-        raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,}, and {MAX_SIDE:,} a"
-            f" side, are accepted. {_SMALLER}"
-        )
+        limits = f"at most {MAX_PIXELS:,}, and {MAX_SIDE:,} a side, are accepted"
+        raise ImageError(f"{name} has {image.width} x {image.height} pixels; {limits}. {_SMALLER}")
     try:
         image.load()
         is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
@@ -129,9 +126,8 @@ def decode_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Pictu
         kind = image.format or image.mode
         raise ImageError(f"{name} is damaged or cut short ({kind}). {_AGAIN}") from error
     turned = ["Turned as its EXIF header says."] if is_turned else []
-    return Picture(
-        grey, coloured, FileFacts(image.format or "", image.mode, image.size, size, (*turned, *steps))
-    )
+    facts = FileFacts(image.format or "", image.mode, image.size, size, (*turned, *steps))
+    return Picture(grey, coloured, facts)
 
 
 def _open(content: bytes, name: str) -> Image.Image:
@@ -140,14 +136,13 @@ def _open(content: bytes, name: str) -> Image.Image:
         raise ImageError(f"{name} is empty (0 bytes). Send a PNG or JPEG of one slice.")
     if len(content) > MAX_BYTES:
         raise ImageError(f"{name} has {len(content):,} bytes; at most {MAX_BYTES:,} are accepted. {_SMALLER}")
-    if content.startswith(b"\xff\xd8") and (scans := content.count(_SCAN)) > _MAX_SCANS:
+    if content.startswith(b"\xff\xd8") and (scans := content.count(b"\xff\xda")) > _MAX_SCANS:
         raise ImageError(f"{name} is a JPEG of {scans:,} scans; at most {_MAX_SCANS} are accepted. {_AGAIN}")
     try:
         return Image.open(io.BytesIO(content), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(
-            f"{name} unpacks to more than the {MAX_PIXELS:,} pixels accepted. {_SMALLER}"
-        ) from error
+        what = f"{name} unpacks to more than the {MAX_PIXELS:,} pixels accepted"
+        raise ImageError(f"{what}. {_SMALLER}") from error
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, UnidentifiedImageError) and not content.startswith(_SIGNATURES):
             what = f"{name} is {_name_format(content)}. Send PNG, JPEG, BMP, TIFF, WebP, DICOM or NIfTI."
@@ -168,10 +163,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
         array = array[..., 0]
     grey, colour = array.ndim == 2, array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8
     if not (grey or colour) or array.size == 0 or array.dtype.kind not in "uifb":
-        raise ImageError(
-            f"Expected an array (h, w) of numbers, or uint8 (h, w, 3) or (h, w, 4); got {array.dtype}"
-            f" {array.shape}."
-        )
+        expected = "an array (h, w) of numbers, or uint8 (h, w, 3) or (h, w, 4)"
+        raise ImageError(f"Expected {expected}; got {array.dtype} {array.shape}.")
     return Image.fromarray(array if array.dtype == np.uint8 else array.astype(np.float32))
 
 

@@ -62,10 +62,8 @@ def decode_single(source: str | Path | bytes) -> Picture:
     volume = read_volume(source)
     if len(volume.slices) != 1:
         name = "The upload" if isinstance(source, bytes) else Path(source).name
-        raise ImageError(
-            f"{name} holds {len(volume.slices):,} slices, expected one. Open it as a volume: in the app's"
-            " Volume tab, or with serving.pictures.volumes.read_volume."
-        )
+        advice = "Open it in the app's Volume tab, or with serving.pictures.volumes.read_volume."
+        raise ImageError(f"{name} holds {len(volume.slices):,} slices, expected one. {advice}")
     [grey] = volume.slices
     size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
     return Picture(grey, facts=FileFacts(volume.format, "", grey.T.shape, size, (), volume.facts))

@@ -13,6 +13,7 @@ import pytest
 
 from serving.files.entries import HEAD_BYTES, Entry
 from serving.files.errors import ImageError
+from serving.pictures.anatomy import Volume
 from serving.pictures.dicom import read_dicom
 from tests.bad_volumes import PATIENT, make_dicom, save_dicom
 from tests.process_state import describe_process
@@ -20,22 +21,44 @@ from tests.process_state import describe_process
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def make_entry(content: bytes, before: threading.Barrier | None = None) -> Entry:
-    """A file that is opened once all who read at once have come so far."""
+class File:
+    """A file in memory; whoever opens it says so and waits until it may go on.
 
-    def open_file() -> io.BytesIO:
-        if before is not None:
-            before.wait(timeout=60)
-        return io.BytesIO(content)
+    It is opened twice: for its header and for its pixels.
+    """
 
-    return Entry("a.dcm", content[:HEAD_BYTES], open_file)
+    def __init__(self, content: bytes):
+        self.content, self.opened, self.may_go_on = content, threading.Event(), threading.Event()
+
+    def open(self) -> io.BytesIO:
+        self.opened.set()
+        assert self.may_go_on.wait(timeout=60)
+        return io.BytesIO(self.content)
+
+    def read(self) -> Volume:
+        return read_dicom([Entry("a.dcm", self.content[:HEAD_BYTES], self.open)])
+
+
+def read_content(content: bytes) -> Volume:
+    file = File(content)
+    file.may_go_on.set()
+    return file.read()
 
 
 @pytest.fixture
 def wrong() -> bytes:
-    """A slice whose fields break the rules of their types, which pydicom warns of, and quotes."""
-    fields = {"ScanningSequence": PATIENT, "ImageType": [PATIENT], "RescaleSlope": "1.0000000000000000000001"}
-    return save_dicom(make_dicom(RescaleIntercept="0", **fields))
+    """A slice that pydicom warns of when it reads the header and when it decodes; it quotes the values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = make_dicom(SpecificCharacterSet=PATIENT, SeriesInstanceUID=f"1.2.{PATIENT}")
+        dataset.PixelData += bytes(64)
+        return save_dicom(dataset)
+
+
+def test_pydicom_warns_of_the_slice(wrong):
+    with pytest.warns(UserWarning, match=PATIENT.replace("^", r"\^")) as caught:
+        assert pydicom.dcmread(io.BytesIO(wrong)).pixel_array.any()
+    assert "excess padding" in str(caught.list[-1].message)
 
 
 def test_import_and_reading_leave_the_process_as_it_was(tmp_path, wrong):
@@ -54,20 +77,24 @@ def test_import_and_reading_leave_the_process_as_it_was(tmp_path, wrong):
     assert finished.stdout + finished.stderr == ""
 
 
-def test_two_threads_that_read_at_once_leave_the_process_as_it_was(wrong):
-    before, barrier = describe_process(), threading.Barrier(2)
-    entries = [make_entry(wrong, barrier), make_entry(wrong, barrier)]
+def test_two_threads_that_read_at_once_leave_the_process_as_it_was(wrong, caplog, recwarn):
+    before, first, second = describe_process(), File(wrong), File(wrong)
     with ThreadPoolExecutor(2) as workers:
-        # A file is opened twice: for its header and for its pixels.
-        volumes = list(workers.map(lambda entry: read_dicom([entry]), entries, timeout=60))
-    assert [len(volume.slices) for volume in volumes] == [1, 1]
+        futures = [workers.submit(file.read) for file in (first, second)]
+        assert first.opened.wait(timeout=60)
+        assert second.opened.wait(timeout=60)
+        # The one who comes last goes on alone, and is as silent.
+        for file, future in zip((first, second), futures, strict=True):
+            file.may_go_on.set()
+            assert len(future.result(timeout=60).slices) == 1
     assert describe_process() == before
+    assert caplog.records == recwarn.list == []
 
 
 def test_damaged_files_leave_the_process_as_it_was(wrong):
     before = describe_process()
     with pytest.raises(ImageError, match="damaged pixels"):
-        read_dicom([make_entry(wrong[:-1000])])
+        read_content(wrong[:-1000])
     assert describe_process() == before
 
 
@@ -75,29 +102,20 @@ def test_damaged_files_leave_the_process_as_it_was(wrong):
 def test_nothing_is_said_of_a_header(wrong, caplog, capfd, action):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter(action)
-        assert read_dicom([make_entry(wrong)]).facts["modality"] == "MR"
-    assert caught == []
-    assert caplog.records == []
+        assert read_content(wrong).facts["modality"] == "MR"
+    assert caught == caplog.records == []
     assert PATIENT not in "".join(capfd.readouterr())
 
 
 def test_other_threads_are_warned_while_one_reads(wrong, caplog):
-    mode = pydicom.config.settings.reading_validation_mode
-    opened, barrier = threading.Event(), threading.Barrier(2)
-
-    def open_file() -> io.BytesIO:
-        opened.set()
-        barrier.wait(timeout=60)
-        return io.BytesIO(wrong)
-
+    file, mode = File(wrong), pydicom.config.settings.reading_validation_mode
     with ThreadPoolExecutor(1) as workers:
-        future = workers.submit(read_dicom, [Entry("a.dcm", wrong[:HEAD_BYTES], open_file)])
-        assert opened.wait(timeout=60)
-        with pytest.warns(UserWarning, match="of another thread"):
+        future = workers.submit(file.read)
+        assert file.opened.wait(timeout=60)
+        with pytest.warns(UserWarning, match="of another thread") as caught:
             pydicom.misc.warn_and_log("of another thread")
+        assert caught.list[0].filename == __file__
         assert [record.message for record in caplog.records] == ["of another thread"]
         assert pydicom.config.settings.reading_validation_mode == mode
-        # Once for the header, once for the pixels.
-        barrier.wait(timeout=60)
-        barrier.wait(timeout=60)
+        file.may_go_on.set()
         assert len(future.result(timeout=60).slices) == 1

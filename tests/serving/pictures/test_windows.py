@@ -30,6 +30,11 @@ def test_linear_window_by_hand():
     assert apply_voi_window(values, 100, 5, "LINEAR_EXACT").tolist() == [[0, 26, 77, 128, 179, 230]]
 
 
+def test_linear_window_of_width_1_is_a_threshold():
+    values = np.array([[9, 9.4, 9.5, 9.6, 10]], np.float32)
+    assert apply_voi_window(values, 10, 1, "LINEAR").tolist() == [[0, 0, 0, 255, 255]]
+
+
 def test_sigmoid_window_by_hand():
     values = np.array([[75, 100, 125]], np.float32)
     expected = [[round(255 / (1 + np.exp(-4 * (value - 100) / 50))) for value in (75, 100, 125)]]
