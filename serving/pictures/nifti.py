@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_BYTES = {1: 348, 2: 540}
-# NIfTI's world has x to the right and y to the front; DICOM's, which `serving.pictures.anatomy` speaks, to
-# the left and to the back.
+# NIfTI's world has x to the right and y to the front; that of DICOM, to the left and to the back.
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
