@@ -55,19 +55,20 @@ def make_dicom(
     )
     dataset.BitsAllocated = dataset.BitsStored = pixels.dtype.itemsize * 8
     dataset.HighBit, dataset.PixelData = dataset.BitsStored - 1, pixels.tobytes()
-    for keyword, value in fields.items():
-        if value is None:
-            delattr(dataset, keyword)
-        else:
-            setattr(dataset, keyword, value)
+    with pydicom.config.disable_value_validation():
+        for keyword, value in fields.items():
+            if value is None:
+                delattr(dataset, keyword)
+            else:
+                setattr(dataset, keyword, value)
     return dataset
 
 
 def save_dicom(dataset: Dataset) -> bytes:
     """Write DICOM into memory, however wrong it is."""
     buffer = io.BytesIO()
-    pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=False)
+    with pydicom.config.disable_value_validation():
+        pydicom.dcmwrite(buffer, dataset, enforce_file_format=False)
     return buffer.getvalue()
 
 
@@ -87,16 +88,10 @@ def rle_bomb() -> bytes:
     return struct.pack("<16I", 2, 64, 64 + len(segment), *[0] * 13) + segment * 2
 
 
-def jpeg_2000_of_size(side: int) -> bytes:
-    """A JPEG 2000 stream that states another size."""
+def jpeg_2000_of_size(side: int, offset: int = 0) -> bytes:
+    """A JPEG 2000 stream that states another grid, and another place of picture and tile in it."""
     stream = encode(draw(), "JPEG2000", no_jp2=True)
-    return (
-        stream[:8]
-        + struct.pack(">2I", side, side)
-        + stream[16:24]
-        + struct.pack(">2I", side, side)
-        + stream[32:]
-    )
+    return stream[:8] + struct.pack(">8I", *(side, side, offset, offset) * 2) + stream[40:]
 
 
 def nested(depth: int) -> bytes:
@@ -188,6 +183,12 @@ def build_dicoms() -> list[Case]:
             "a.dcm",
             packed(jpeg_2000_of_size(30_000), JPEG2000Lossless),
             "is 30000 x 30000",
+        ),
+        Case(
+            "dicom, JPEG 2000 of 64 x 64 at 40,000 of its grid",
+            "a.dcm",
+            packed(jpeg_2000_of_size(40_064, offset=40_000), JPEG2000Lossless),
+            "starts at 40000, 40000",
         ),
         Case(
             "dicom, JPEG 2000 cut short",

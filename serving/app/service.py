@@ -18,8 +18,10 @@ from serving.classifier import Classifier, Prediction
 from serving.files.entries import Entry, list_entries
 from serving.files.errors import ImageError
 from serving.model.runtime import MAX_BATCH, MAX_INTERPRETERS
-from serving.pictures.volumes import Volume, read_volume
-from serving.preprocess import MAX_BYTES, Picture, decode, fit_to_square
+from serving.pictures.anatomy import Volume
+from serving.pictures.image_files import MAX_BYTES
+from serving.pictures.volumes import read_volume
+from serving.preprocess import Picture, decode, fit_to_square
 
 SLICE_SECONDS = 20.0
 # For a batch or a volume.

@@ -25,8 +25,9 @@ from serving.cli.wording import format_percent
 from serving.model.artefact import ArtefactConfig
 from serving.model.explain import INFERNO
 from serving.model.guard import Verdict
-from serving.pictures.volumes import Volume, summarise_volume
+from serving.pictures.anatomy import Volume
 from serving.preprocess import fit_to_square
+from serving.summary import summarise_volume
 
 WEB = Path(__file__).parent / "web"
 EXAMPLES = Path(__file__).parent / "examples"

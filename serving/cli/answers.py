@@ -10,7 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from serving.classifier import Prediction
-from serving.pictures.volumes import Volume, summarise_volume
+from serving.pictures.anatomy import Volume
+from serving.summary import summarise_volume
 
 Row = dict[str, Any]
 # A spreadsheet takes text that starts with one of these for a formula.

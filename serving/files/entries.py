@@ -1,4 +1,4 @@
-"""The files of an upload: one file, several, a folder or a zip; opened where they are and never unpacked to disk.
+"""The files of an upload: one file, several, a folder or a zip; never unpacked to disk.
 
 Goes in: a path, paths, or the bytes of a file. Comes out: an `Entry` a file. Counts and sizes are limited
 before anything is unpacked, because a zip of some kilobytes can unpack to gigabytes. Names inside a zip are
@@ -32,19 +32,8 @@ ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 # are not what they say. RuntimeError stands for RecursionError and methods of compression that zipfile lacks,
 # ValueError for UnicodeError, ArithmeticError for OverflowError.
 DAMAGE = (
-    *(
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ),
-    *(lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error),
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
+    *(RuntimeError, TypeError, ValueError, lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error),
 )
 _ENCRYPTED = 0x1
 _ADVICE = "Send one DICOM series or one NIfTI file."
@@ -60,6 +49,11 @@ class Entry:
         name: last part of its name, fit to show.
         head: its first bytes, by which formats are told apart.
         open: gives a seekable stream of its content.
+
+    Example:
+        >>> [entry] = list_entries(b"content")
+        >>> entry.open().read()
+        b'content'
     """
 
     name: str
@@ -78,59 +72,66 @@ def list_entries(source: VolumeSource) -> list[Entry]:
         ImageError: there is no file, one cannot be read, a zip is damaged or locked, or there is too much.
     """
     if isinstance(source, bytes):
-        entry = _make_entry("The upload", len(source), lambda: io.BytesIO(source))
+        _limit("The upload", 1, len(source))
+        entry = Entry("The upload", source[:HEAD_BYTES], lambda: io.BytesIO(source))
         return _list_zip(entry, io.BytesIO(source)) if entry.head.startswith(ZIP_MAGIC) else [entry]
     if not isinstance(source, str | Path):
-        return [_open_file(path) for path in _limit([Path(path) for path in source], "The list")]
+        return _open_files([Path(path) for path in source], "The list")
     path = Path(source)
     if path.is_dir():
-        return [
-            _open_file(found)
-            for found in _limit(sorted(found for found in path.rglob("*") if found.is_file()), path.name)
-        ]
-    entry = _open_file(path)
+        return _open_files(sorted(found for found in path.rglob("*") if found.is_file()), path.name)
+    [entry] = _open_files([path], path.name)
     return _list_zip(entry, path) if entry.head.startswith(ZIP_MAGIC) else [entry]
 
 
-def _limit(paths: list[Path], name: str) -> list[Path]:
-    if not 0 < len(paths) <= MAX_FILES:
-        raise ImageError(f"{name} holds {len(paths):,} files; 1 to {MAX_FILES:,} are accepted. {_ADVICE}")
-    return paths
+def read_start(path: Path, limit: int) -> bytes:
+    """Read the first bytes of a file, at most `limit`.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        what = f"{path.name} cannot be read: {error.strerror}. Check the path and its permissions."
+        raise ImageError(what) from error
+
+
+def _limit(name: str, files: int, size: int) -> None:
+    if not 0 < files <= MAX_FILES:
+        raise ImageError(f"{name} holds {files:,} files; 1 to {MAX_FILES:,} are accepted. {_ADVICE}")
+    if size > MAX_VOLUME_BYTES:
+        raise ImageError(f"{name} holds {size:,} bytes; at most {MAX_VOLUME_BYTES:,} are accepted. {_ADVICE}")
+
+
+def _open_files(paths: list[Path], name: str) -> list[Entry]:
+    _limit(name, len(paths), 0)
+    return [_open_file(path) for path in paths]
 
 
 def _open_file(path: Path) -> Entry:
-    try:
-        return _make_entry(path.name, path.stat().st_size, lambda: path.open("rb"))
-    except OSError as error:
-        raise ImageError(
-            f"{path.name} cannot be read: {error.strerror}. Check the path and its permissions."
-        ) from error
-
-
-def _make_entry(name: str, size: int, open_stream: Callable[[], AbstractContextManager[IO[bytes]]]) -> Entry:
-    if size > MAX_VOLUME_BYTES:
-        raise ImageError(f"{name} has {size:,} bytes; at most {MAX_VOLUME_BYTES:,} are accepted. {_ADVICE}")
-    with open_stream() as stream:
-        return Entry(name, stream.read(HEAD_BYTES), open_stream)
+    head = read_start(path, HEAD_BYTES)
+    _limit(path.name, 1, path.stat().st_size)
+    return Entry(path.name, head, lambda: path.open("rb"))
 
 
 def _list_zip(file: Entry, content: Path | io.BytesIO) -> list[Entry]:
-    """List the members of a zip; each is unpacked in memory when it is opened, from the one archive that the entries share."""
+    """List the members of a zip; each is unpacked in memory when it is opened."""
     try:
         archive = zipfile.ZipFile(content)
-        members = [
-            member
-            for member in archive.infolist()
-            if member.file_size and not member.filename.startswith("__MACOSX/")
-        ]
-        _check_zip(file.name, members)
+        listed = sorted(archive.infolist(), key=lambda member: member.filename)
+        members = [one for one in listed if one.file_size and not one.filename.startswith("__MACOSX/")]
+        # Of a member, `zipfile` unpacks no more than the zip says it holds.
+        _limit(file.name, len(members), sum(member.file_size for member in members))
+        if any(member.flag_bits & _ENCRYPTED for member in members):
+            raise ImageError(f"{file.name} is locked with a password. Pack the files without one.")
         entries = []
-        for member in sorted(members, key=lambda member: member.filename):
+        for member in members:
             with archive.open(member) as stream:
                 head = stream.read(HEAD_BYTES)
-            entries.append(
-                Entry(PurePosixPath(member.filename).name, head, partial(_unpack, archive, member))
-            )
+            name = PurePosixPath(member.filename).name
+            entries.append(Entry(name, head, partial(_unpack, archive, member, name)))
         return entries
     except ImageError:
         raise
@@ -138,23 +139,8 @@ def _list_zip(file: Entry, content: Path | io.BytesIO) -> list[Entry]:
         raise ImageError(f"{file.name} is a damaged zip. Pack the files again.") from error
 
 
-def _check_zip(name: str, members: list[zipfile.ZipInfo]) -> None:
-    """Limit what a zip says it holds; `zipfile` unpacks no more of a member than that."""
-    if not 0 < len(members) <= MAX_FILES:
-        raise ImageError(f"{name} holds {len(members):,} files; 1 to {MAX_FILES:,} are accepted. {_ADVICE}")
-    unpacked = sum(member.file_size for member in members)
-    if unpacked > MAX_VOLUME_BYTES:
-        raise ImageError(
-            f"{name} unpacks to {unpacked:,} bytes; at most {MAX_VOLUME_BYTES:,} are accepted. {_ADVICE}"
-        )
-    if any(member.flag_bits & _ENCRYPTED for member in members):
-        raise ImageError(f"{name} is locked with a password. Pack the files without one.")
-
-
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> IO[bytes]:
     try:
         return io.BytesIO(archive.read(member))
     except DAMAGE as error:
-        raise ImageError(
-            f"{PurePosixPath(member.filename).name} is damaged in its zip. Pack the files again."
-        ) from error
+        raise ImageError(f"{name} is damaged in its zip. Pack the files again.") from error

@@ -6,11 +6,13 @@ so that an axial or coronal slice has the patient's right on the left of the pic
 and a sagittal one the face on the left. The training pictures are shown so.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image
 
 from serving.files.errors import ImageError
-from serving.preprocess import MAX_PIXELS, MAX_SIDE
+from serving.pictures.image_files import MAX_PIXELS, MAX_SIDE
 
 # By patient axis (x, y, z) that a slice is cut across.
 PLANES = ("sagittal", "coronal", "axial")
@@ -22,6 +24,33 @@ _SQUARE_TOLERANCE = 0.1
 # Slices 10 mm apart with pixels of 0.3 mm have 33; beyond, the header is wrong and a picture of nothing but
 # stretched rows would come out.
 _MAX_STRETCH = 40.0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A row of slices that are ready to be scored.
+
+    Attributes:
+        slices: uint8 (h, w), [0, 255], each; native size in the plane but for pixels that were not square;
+            axial ones from feet to head, coronal ones from front to back, sagittal ones from right to left.
+        format: "DICOM" or "NIfTI".
+        plane: one of `PLANES`; None where the file does not say.
+        positions: of each slice along the normal of the plane, mm, rising; None where the file does not say.
+        facts: harmless technical facts to show, by name; never an identifier, never a text that a person
+            typed.
+        skipped: what was left out, and why.
+
+    Example:
+        >>> volume = read_volume("series.zip")
+        >>> volume.plane, len(volume.slices), volume.facts["pixel spacing"]
+    """
+
+    slices: tuple[np.ndarray, ...]
+    format: str
+    plane: str | None
+    positions: tuple[float, ...] | None
+    facts: dict[str, str]
+    skipped: tuple[str, ...] = ()
 
 
 def find_plane(normal: np.ndarray) -> str:
@@ -54,7 +83,7 @@ def orient_slice(pixels: np.ndarray, right: np.ndarray, down: np.ndarray, plane:
 def compute_square_shape(
     shape: tuple[int, int], row_spacing: float, column_spacing: float
 ) -> tuple[int, int]:
-    """Height and width of a slice once its pixels are as high as they are wide: the coarser side grows to the finer spacing.
+    """Height and width of a slice once its pixels are square: the coarser side grows to the finer spacing.
 
     Args:
         shape: height and width, pixels.
@@ -75,10 +104,9 @@ def compute_square_shape(
         return shape
     height, width = round(shape[0] * row_spacing / finest), round(shape[1] * column_spacing / finest)
     if stretch > _MAX_STRETCH or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
-        raise ImageError(
-            f"Slices of {shape[1]} x {shape[0]} pixels, {column_spacing:g} x {row_spacing:g} mm each, are too"
-            " long and thin to be shown. Choose another plane, or export again where the header is wrong."
-        )
+        found = f"Slices of {shape[1]} x {shape[0]} pixels, {column_spacing:g} x {row_spacing:g} mm each,"
+        advice = "Choose another plane, or export again where the header is wrong."
+        raise ImageError(f"{found} are too long and thin to be shown. {advice}")
     return height, width
 
 

@@ -1,58 +1,37 @@
 """DICOM: from files of a scanner to oriented grey slices.
 
 Goes in: `serving.files.entries.Entry` objects that hold DICOM. Comes out: the slices of one series, in
-    anatomical order. Patient identifiers
-are neither kept nor shown: of the header only technical fields are read, and no message of the parser, which
-may quote the header, gets into an error or a log.
+anatomical order. Patient identifiers are neither kept nor shown: of the header only technical fields are
+read, and no message of the parser, which may quote it, gets into an error or a log.
 """
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOXELS, Entry
+from serving.files.entries import MAX_SLICES, MAX_VOXELS, Entry
 from serving.files.errors import ImageError
-from serving.pictures.anatomy import find_plane
+from serving.pictures.anatomy import Volume, find_plane
 from serving.pictures.codestreams import check_frame
-from serving.pictures.dicom_pixels import find_value, import_pydicom, make_slice
+from serving.pictures.dicom_parser import find_value, import_pydicom, list_damage, parse, silence_pydicom
+from serving.pictures.dicom_pixels import make_slice
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 # An MRI has up to 1024 x 1024 pixels a slice.
 MAX_FRAME_PIXELS = 2048 * 2048
-# Before the pixels: an enhanced MR has some 2 kB a frame, and some hundred elements. The parser takes
-# microseconds for each element.
+# Before the pixels: an enhanced MR has some 2 kB a frame.
 _MAX_HEADER_BYTES = 2 * 1024 * 1024
-_MAX_ELEMENTS = 10_000
-# Groups of the pixels, and of what may follow them.
-_PIXELS, _AFTER_PIXELS = 0x7FE00000, 0x7FE10000
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 # MR, and what screen captures and converted files call themselves: of those the guard judges by their looks.
 _MODALITIES = ("MR", "OT", "SC", "")
 # PS3.3 C.7.3.1.1.1, the common ones; any other text in this field is not repeated.
-_OTHER_MODALITIES = (
-    "CR",
-    "CT",
-    "DX",
-    "ECG",
-    "ES",
-    "GM",
-    "IO",
-    "MG",
-    "NM",
-    "OP",
-    "PT",
-    "RF",
-    "SM",
-    "US",
-    "XA",
-    "XC",
-)
+_REFUSED = ("CR", "CT", "DX", "ECG", "ES", "GM", "IO", "MG", "NM", "OP", "PT", "RF", "SM", "US", "XA", "XC")
 # Images of the same place (echoes, diffusion directions, points in time) have the same position along the
 # normal to this, mm.
 _SAME_PLACE = 1e-2
@@ -64,6 +43,7 @@ _SEQUENCES = {
     "EP": "echo planar",
     "RM": "research mode",
 }
+_AGAIN = "Export it again."
 _TIMES = {"EchoTime": "echo time", "RepetitionTime": "repetition time", "InversionTime": "inversion time"}
 
 
@@ -79,19 +59,8 @@ class _Frame:
     instance: int
 
 
-@dataclass(frozen=True)
-class DicomSlices:
-    """One series: see the attributes of `serving.pictures.volumes.Volume`."""
-
-    slices: tuple[np.ndarray, ...]
-    plane: str | None
-    positions: tuple[float, ...] | None
-    facts: dict[str, str]
-    skipped: tuple[str, ...]
-
-
 def is_dicom(head: bytes) -> bool:
-    """Tell DICOM by its first bytes: the prefix `DICM`, or, in old files without it, a first element of group 8."""
+    """Tell DICOM by its first bytes: the prefix `DICM`, or, in old files, a first element of group 8."""
     if head[128:132] == b"DICM":
         return True
     is_group_8 = head[:2] == b"\x08\x00" and head[3:4] == b"\x00"
@@ -99,49 +68,49 @@ def is_dicom(head: bytes) -> bool:
     return is_group_8 and (has_type or head[6:8] == b"\x00\x00")  # else a length, of less than 64 kB
 
 
-def read_dicom(entries: Sequence[Entry]) -> DicomSlices:
-    """Read the series with the most slices; slices of other series and what cannot be read are listed as skipped.
+def read_dicom(entries: Sequence[Entry]) -> Volume:
+    """Read the series with the most slices; other slices and what cannot be read are listed as skipped.
 
     Raises:
         ImageError: no file holds a slice of MRI, or there is too much.
     """
-    frames: list[_Frame] = []
     skipped: list[str] = []
-    for entry in entries:
+    with silence_pydicom():
+        files = _read_each(_list_frames, entries, skipped, len(entries) == 1)
+        frames = [frame for listed in files for frame in listed]
+        if not frames:
+            raise ImageError(f"None of {len(entries)} DICOM files can be scored. {skipped[0]}")
+        series = Counter(frame.series for frame in frames)
+        (chosen, count), *others = series.most_common()
+        if others:
+            left = f"{len(frames) - count:,} slices of {len(others)} other series or directions"
+            skipped.append(f"{left}: the one with the most slices, {count:,}, was taken")
+        ordered, repeats = _order([frame for frame in frames if frame.series == chosen])
+        if repeats:
+            left = f"{repeats:,} further pictures of the same places (echoes, directions or points in time)"
+            skipped.append(f"{left}: the first of each was taken")
+        return _decode(ordered, skipped, len(entries) == 1)
+
+
+def _read_each(read: Callable, sources: Iterable, skipped: list[str], is_alone: bool) -> Iterator[Any]:
+    """What can be read; what cannot is added to `skipped`, or is an error where it is alone."""
+    for source in sources:
         try:
-            frames += _list_frames(entry)
+            yield read(source)
         except ImageError as error:
-            if len(entries) == 1:
+            if is_alone:
                 raise
             skipped.append(str(error))
-    if not frames:
-        raise ImageError(f"None of {len(entries)} DICOM files can be scored. {skipped[0]}")
-    series = Counter(frame.series for frame in frames)
-    chosen, _ = series.most_common(1)[0]
-    if len(series) > 1:
-        others = sum(series.values()) - series[chosen]
-        skipped.append(
-            f"{others:,} slices of {len(series) - 1} other series or directions: the one with the most"
-            f" slices, {series[chosen]:,}, was taken"
-        )
-    ordered, repeats = _order([frame for frame in frames if frame.series == chosen])
-    if repeats:
-        skipped.append(
-            f"{repeats:,} further pictures of the same places (echoes, directions or points in time): the"
-            " first of each was taken"
-        )
-    return _decode(ordered, skipped, len(entries) == 1)
 
 
 def _order(frames: list[_Frame]) -> tuple[list[_Frame], int]:
-    """Sort along the normal, or by number where places are not known; drop further pictures of the same place, and count them."""
+    """Sort along the normal, or by number where places are not known; drop and count repeated places."""
     places = [frame.position for frame in frames if frame.position is not None]
     if len(places) < len(frames):
         return sorted(frames, key=lambda frame: (frame.instance, frame.entry.name, frame.number)), 0
     kept: dict[int, _Frame] = {}
-    for frame, place in sorted(
-        zip(frames, places, strict=True), key=lambda pair: (pair[1], pair[0].instance, pair[0].number)
-    ):
+    placed = zip(places, frames, strict=True)
+    for place, frame in sorted(placed, key=lambda pair: (pair[0], pair[1].instance, pair[1].number)):
         kept.setdefault(round(place / _SAME_PLACE), frame)
     return list(kept.values()), len(frames) - len(kept)
 
@@ -150,33 +119,22 @@ def _list_frames(entry: Entry) -> list[_Frame]:
     """Read the header of one file."""
     with entry.open() as stream:
         start = io.BytesIO(stream.read(_MAX_HEADER_BYTES))
-    header = _parse(start, entry, with_pixels=False)
+    header = parse(start, entry, with_pixels=False)
     if start.tell() >= _MAX_HEADER_BYTES:
-        raise ImageError(
-            f"{entry.name} has a header of more than {_MAX_HEADER_BYTES:,} bytes. Export it again."
-        )
+        raise ImageError(f"{entry.name} has a header of more than {_MAX_HEADER_BYTES:,} bytes. {_AGAIN}")
     try:
         _check_kind(header, entry.name)
         count = int(header.get("NumberOfFrames") or 1)
         rows, columns = int(header.Rows), int(header.Columns)
         if not 0 < rows * columns <= MAX_FRAME_PIXELS or not 0 < count <= MAX_SLICES:
-            raise ImageError(
-                f"{entry.name} has {count:,} pictures of {columns} x {rows} pixels; at most {MAX_SLICES:,} of"
-                f" {MAX_FRAME_PIXELS:,} are accepted. Export it again."
-            )
+            found = f"{entry.name} has {count:,} pictures of {columns} x {rows} pixels"
+            limits = f"at most {MAX_SLICES:,} of {MAX_FRAME_PIXELS:,} are accepted"
+            raise ImageError(f"{found}; {limits}. {_AGAIN}")
         return [_locate(header, entry, number, (rows, columns)) for number in range(count)]
     except ImageError:
         raise
-    # Values are converted when they are asked for, and the parser's message may quote them: so none of its
-    # text.
-    except _list_damage():
-        raise ImageError(f"{entry.name} has a damaged DICOM header. Export it again.") from None
-
-
-def _list_damage() -> tuple[type[Exception], ...]:
-    """What damaged DICOM makes pydicom and its decoders raise; pydicom has two errors that are derived from no other."""
-    errors = import_pydicom().errors
-    return (*DAMAGE, errors.BytesLengthException, errors.InvalidDicomError)
+    except list_damage():  # values are converted when they are asked for, and the message may quote them
+        raise ImageError(f"{entry.name} has a damaged DICOM header. {_AGAIN}") from None
 
 
 def _check_kind(header: "Dataset", name: str) -> None:
@@ -187,7 +145,7 @@ def _check_kind(header: "Dataset", name: str) -> None:
         raise ImageError(f"{name} holds no picture: it is {described}. Send the files that hold the slices.")
     modality = str(header.get("Modality") or "")
     if modality not in _MODALITIES:
-        stated = modality if modality in _OTHER_MODALITIES else "another modality"
+        stated = modality if modality in _REFUSED else "another modality"
         raise ImageError(f"{name} is no MRI: its header says {stated}. Send slices of modality MR.")
 
 
@@ -209,48 +167,37 @@ def _locate(header: "Dataset", entry: Entry, number: int, shape: tuple[int, int]
     return _Frame(entry, number, series, plane, position, int(header.get("InstanceNumber") or 0))
 
 
-def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> DicomSlices:
+def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
     """Decode frames, file by file."""
     rows, columns = frames[0].series[-1]
     if len(frames) > MAX_SLICES or len(frames) * rows * columns > MAX_VOXELS:
-        raise ImageError(
-            f"The series has {len(frames):,} slices of {columns} x {rows}; at most {MAX_SLICES:,} slices and"
-            f" {MAX_VOXELS:,} pixels are accepted."
-        )
+        limits = f"at most {MAX_SLICES:,} slices and {MAX_VOXELS:,} pixels are accepted"
+        raise ImageError(f"The series has {len(frames):,} slices of {columns} x {rows}; {limits}. {_AGAIN}")
     by_file: dict[int, list[_Frame]] = {}
     for frame in frames:
         by_file.setdefault(id(frame.entry), []).append(frame)
     slices: dict[_Frame, np.ndarray] = {}
     facts: dict[str, str] = {}
-    for wanted in by_file.values():
-        try:
-            described, decoded = _decode_file(wanted)
-            slices |= decoded
-            facts = facts or described
-        except ImageError as error:
-            if is_alone:
-                raise
-            skipped.append(str(error))
+    for described, decoded in _read_each(_decode_file, by_file.values(), skipped, is_alone):
+        slices |= decoded
+        facts = facts or described
     kept = [frame for frame in frames if frame in slices]
     if not kept:
         raise ImageError(f"No slice of the series can be read. {skipped[-1]}")
-    positions = (
-        None
-        if kept[0].position is None
-        else tuple(frame.position for frame in kept if frame.position is not None)
-    )
-    return DicomSlices(
-        tuple(slices[frame] for frame in kept), kept[0].plane, positions, facts, tuple(skipped)
-    )
+    shown = tuple(slices[frame] for frame in kept)
+    places = tuple(frame.position for frame in kept if frame.position is not None)
+    # Places of some slices only would belong to none of them.
+    positions = places if len(places) == len(kept) else None
+    return Volume(shown, "DICOM", kept[0].plane, positions, facts, tuple(skipped))
 
 
 def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.ndarray]]:
     """Facts and slices of one file."""
     entry = frames[0].entry
     with entry.open() as stream:
-        dataset = _parse(stream, entry, with_pixels=True)
+        dataset = parse(stream, entry, with_pixels=True)
     if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise ImageError(f"{entry.name} holds no pixels, only their header. Export it again.")
+        raise ImageError(f"{entry.name} holds no pixels, only their header. {_AGAIN}")
     try:
         _check_frames(dataset, frames)
         pixels = import_pydicom().pixels.iter_pixels(dataset, indices=[frame.number for frame in frames])
@@ -261,17 +208,13 @@ def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.
     except ImageError as error:
         raise ImageError(f"{entry.name}: {error}") from None
     except RuntimeError as error:
-        if "missing dependencies" not in str(error):
-            raise ImageError(
-                f"{entry.name} has pixels that cannot be decompressed. Export it uncompressed."
-            ) from None
-        raise ImageError(
-            f"{entry.name} is compressed; reading it needs the extra `medical`: pip install '.[medical]'"
-        ) from None
-    except _list_damage():  # decoders' messages may quote the header, too
-        raise ImageError(
-            f"{entry.name} has damaged pixels or a damaged header, or is cut short. Export it again."
-        ) from None
+        what = "has pixels that cannot be decompressed. Export it uncompressed."
+        if "missing dependencies" in str(error):
+            what = "is compressed; reading it needs the extra `medical`: pip install '.[medical]'"
+        raise ImageError(f"{entry.name} {what}") from None
+    except list_damage():  # decoders' messages may quote the header, too
+        what = "has damaged pixels or a damaged header, or is cut short"
+        raise ImageError(f"{entry.name} {what}. {_AGAIN}") from None
 
 
 def _check_frames(dataset: "Dataset", frames: list[_Frame]) -> None:
@@ -286,9 +229,9 @@ def _check_frames(dataset: "Dataset", frames: list[_Frame]) -> None:
 
 
 def _describe(dataset: "Dataset", frame: _Frame) -> dict[str, str]:
-    """Technical facts; of texts only those that are terms of the standard, since people write names into any field."""
+    """Technical facts; of texts only terms of the standard, since people write names into any field."""
     facts = {"modality": str(dataset.get("Modality") or "not stated")}
-    terms = [_SEQUENCES[term] for term in _as_list(dataset.get("ScanningSequence")) if term in _SEQUENCES]
+    terms = [_SEQUENCES[term] for term in np.ravel(dataset.get("ScanningSequence")) if term in _SEQUENCES]
     if terms:
         facts["sequence"] = ", ".join(terms)
     measures = "PixelMeasuresSequence"
@@ -296,52 +239,11 @@ def _describe(dataset: "Dataset", frame: _Frame) -> dict[str, str]:
     numbers["field strength"] = [dataset.get("MagneticFieldStrength")], "T"
     numbers["pixel spacing"] = find_value(dataset, frame.number, measures, "PixelSpacing") or [None], "mm"
     numbers["slice thickness"] = [find_value(dataset, frame.number, measures, "SliceThickness")], "mm"
-    facts |= {
-        name: f"{stated} {unit}"
-        for name, (values, unit) in numbers.items()
-        if (stated := _format_numbers(values))
-    }
+    for name, (values, unit) in numbers.items():
+        # Whatever else a person has typed there is not shown.
+        with suppress(TypeError, ValueError):
+            facts[name] = " x ".join(f"{float(value):.4g}" for value in values) + f" {unit}"
     facts["matrix"] = f"{dataset.Columns} x {dataset.Rows}"
     facts["contrast agent"] = "stated" if dataset.get("ContrastBolusAgent") else "not stated"
     facts["transfer syntax"] = dataset.file_meta.TransferSyntaxUID.name
     return facts
-
-
-def _format_numbers(values: Sequence[Any]) -> str:
-    """Empty where one of them is no number, whatever else a person has typed there."""
-    try:
-        return " x ".join(f"{float(value):.4g}" for value in values)
-    except (TypeError, ValueError):
-        return ""
-
-
-def _as_list(value: Any) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
-
-
-def _parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
-    """Parse a file up to its pixels, with or without them; not beyond, where nothing is needed and much may lie."""
-    pydicom = import_pydicom()
-    reader = pydicom.filereader
-    try:
-        stream.seek(132 if entry.head[128:132] == b"DICM" else 0)
-        meta = reader.read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
-        if meta.get("TransferSyntaxUID") == _DEFLATED:
-            raise ImageError(
-                f"{entry.name} is deflated DICOM, which is not read. Export it with another transfer syntax."
-            )
-        stream.seek(0)
-        end, left = _AFTER_PIXELS if with_pixels else _PIXELS, iter(range(_MAX_ELEMENTS))
-        dataset = reader.read_partial(
-            stream, lambda tag, _vr, _length: tag >= end or next(left, None) is None, force=True
-        )
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            is_implicit = dataset.original_encoding[0]
-            dataset.file_meta.TransferSyntaxUID = (
-                pydicom.uid.ImplicitVRLittleEndian if is_implicit else pydicom.uid.ExplicitVRLittleEndian
-            )
-        return dataset
-    except ImageError:
-        raise
-    except _list_damage():  # as may the parser's
-        raise ImageError(f"{entry.name} is damaged: it cannot be read as DICOM. Export it again.") from None

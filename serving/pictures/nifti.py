@@ -7,34 +7,23 @@ people write names into it.
 
 import gzip
 import zlib
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
 from serving.files.errors import ImageError
-from serving.pictures.anatomy import PLANES, compute_square_shape, orient_slice, square_pixels
-from serving.preprocess import apply_window, decode_grey, find_window
+from serving.pictures.anatomy import PLANES, Volume, compute_square_shape, orient_slice, square_pixels
+from serving.pictures.image_files import decode_image
+from serving.pictures.windows import apply_percentile_window
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
 
 GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_BYTES = {1: 348, 2: 540}
-# NIfTI's world has x to the right and y to the front; DICOM's, which `serving.pictures.anatomy` speaks, to
-# the left and to the back.
+# NIfTI's world has x to the right and y to the front; that of DICOM, to the left and to the back.
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-
-
-@dataclass(frozen=True)
-class NiftiSlices:
-    """One plane of a volume: see the attributes of `serving.pictures.volumes.Volume`."""
-
-    slices: tuple[np.ndarray, ...]
-    plane: str
-    positions: tuple[float, ...]
-    facts: dict[str, str]
 
 
 def is_nifti(head: bytes) -> bool:
@@ -58,7 +47,7 @@ def _find_version(head: bytes) -> int | None:
     return 2 if head[4:8] in (b"n+2\0", b"ni2\0") else None
 
 
-def read_nifti(entry: Entry, plane: str | None) -> NiftiSlices:
+def read_nifti(entry: Entry, plane: str | None) -> Volume:
     """Cut a volume into slices.
 
     Args:
@@ -69,124 +58,105 @@ def read_nifti(entry: Entry, plane: str | None) -> NiftiSlices:
     Raises:
         ImageError: the file is damaged, too large, or holds no picture.
     """
-    header, content = _read(entry)
-    data, facts = _shape_data(header, content, entry.name)
+    header, end = _read_header(entry)
+    data, facts = _shape_data(header, _read_content(entry, end), entry.name)
     affine = _RAS_TO_LPS @ header.get_best_affine()[:3]
     axes = _find_axes(affine)
     if axes is None:
         raise ImageError(f"{entry.name} has a damaged header: its axes point nowhere. Export it again.")
     spacing = np.linalg.norm(affine[:, :3], axis=0)
     across = _find_cut(plane, axes, spacing)
-    rows, columns = (axis for axis in range(3) if axis != across)
-    height, width = compute_square_shape(
-        (data.shape[rows], data.shape[columns]), spacing[rows], spacing[columns]
-    )
-    if data.shape[across] * height * width > MAX_VOXELS:
-        raise ImageError(
-            f"{entry.name} has too many pixels to be cut so: at most {MAX_VOXELS:,} are accepted. Choose"
-            " another plane."
-        )
-    normal = affine[:, across] / spacing[across]
-    normal *= np.sign(normal[axes[across]])
-    centre = (
-        affine[:, 3]
-        + affine[:, rows] * (data.shape[rows] - 1) / 2
-        + affine[:, columns] * (data.shape[columns] - 1) / 2
-    )
-    positions = [
-        float((centre + affine[:, across] * number) @ normal) for number in range(data.shape[across])
-    ]
+    plane = PLANES[axes[across]]
+    order = [across, *(axis for axis in range(3) if axis != across)]
+    data, (_, *between) = data.transpose(order), spacing[order]
+    height, width = compute_square_shape(data.shape[1:], *between)
+    if len(data) * height * width > MAX_VOXELS:
+        what = f"too many pixels to be cut so: at most {MAX_VOXELS:,} are accepted"
+        raise ImageError(f"{entry.name} has {what}. Choose another plane.")
+    step, down, right = affine[:, order].T
+    normal = step / spacing[across] * np.sign(step[axes[across]])
+    centre = affine[:, 3] + down * (data.shape[1] - 1) / 2 + right * (data.shape[2] - 1) / 2
+    positions = (centre + np.outer(np.arange(len(data)), step)) @ normal
     slope, intercept = header.get_slope_inter()
     slices = []
     for number in np.argsort(positions):
-        values = np.moveaxis(data, across, 0)[number]
-        grey = square_pixels(
-            _to_grey(values, slope or 1.0, intercept or 0.0), spacing[rows], spacing[columns]
-        )
-        turned = orient_slice(grey, affine[:, columns], affine[:, rows], PLANES[axes[across]])
-        slices.append(np.ascontiguousarray(turned))
+        grey = square_pixels(_to_grey(data[number], slope or 1.0, intercept or 0.0), *between)
+        slices.append(np.ascontiguousarray(orient_slice(grey, right, down, plane)))
     facts["pixel spacing"] = " x ".join(f"{side:.3g}" for side in spacing) + " mm"
-    return NiftiSlices(tuple(slices), PLANES[axes[across]], tuple(sorted(positions)), facts)
+    return Volume(tuple(slices), "NIfTI", plane, tuple(sorted(positions.tolist())), facts)
 
 
-def _read(entry: Entry) -> tuple["Nifti1Header", bytes]:
-    """Header, and everything up to the end of the data: what a gzip holds beyond is never unpacked."""
+def _read_header(entry: Entry) -> tuple["Nifti1Header", int]:
+    """The header, and how many bytes the header and the data take together."""
     try:
         import nibabel
     except ImportError as error:
         raise ImageError("Reading NIfTI needs the extra `medical`: pip install '.[medical]'") from error
     head = unpack_head(entry.head)
-    version = _find_version(head)
+    version = _find_version(head) or 1
     try:
         make = nibabel.Nifti1Header if version == 1 else nibabel.Nifti2Header
-        header = make(head[: _HEADER_BYTES[version or 1]], check=False)
+        header = make(head[: _HEADER_BYTES[version]], check=False)
         shape, dtype = header.get_data_shape(), header.get_data_dtype()
         header.get_slope_inter()
         start = int(header.get_data_offset())
-        if start < _HEADER_BYTES[version or 1]:
+        if start < _HEADER_BYTES[version]:
             raise ValueError(f"the data start at {start}")
         end = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
     except (*DAMAGE, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
         raise ImageError(f"{entry.name} has a damaged NIfTI header. Export it again.") from error
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
-        raise ImageError(
-            f"{entry.name} is the header of a pair .hdr and .img. Convert the pair to one .nii file."
-        )
+        raise ImageError(f"{entry.name} is the header of a pair .hdr and .img. Convert it to one .nii file.")
+    return header, end
+
+
+def _read_content(entry: Entry, end: int) -> bytes:
+    """Everything up to the end of the data: what a gzip holds beyond is never unpacked."""
     if not 0 < end <= MAX_VOLUME_BYTES:
-        raise ImageError(
-            f"{entry.name} unpacks to {end:,} bytes; at most {MAX_VOLUME_BYTES:,} are accepted. Send one"
-            " volume."
-        )
+        limit = f"at most {MAX_VOLUME_BYTES:,} are accepted"
+        raise ImageError(f"{entry.name} unpacks to {end:,} bytes; {limit}. Send one volume.")
     try:
         with entry.open() as stream:
-            packed: IO[bytes] = gzip.GzipFile(fileobj=stream) if entry.head.startswith(GZIP_MAGIC) else stream  # type: ignore[assignment]
+            packed: IO[bytes] = stream
+            if entry.head.startswith(GZIP_MAGIC):
+                packed = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
             content = packed.read(end)
             packed.read(1)  # where the data end with the file, this compares the check sum
     except (OSError, EOFError, zlib.error) as error:
         raise ImageError(f"{entry.name} is damaged or cut short. Export it again.") from error
     if len(content) < end:
-        raise ImageError(
-            f"{entry.name} is cut short: its header says {end:,} bytes, it holds {len(content):,}. Export it"
-            " again."
-        )
-    return header, content
+        sizes = f"its header says {end:,} bytes, it holds {len(content):,}"
+        raise ImageError(f"{entry.name} is cut short: {sizes}. Export it again.")
+    return content
 
 
 def _shape_data(header: "Nifti1Header", content: bytes, name: str) -> tuple[np.ndarray, dict[str, str]]:
     """The first volume as a view (x, y, z) of the content, and what there is to say of it."""
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
     if len(shape) < 2 or min(shape) < 1 or not (dtype.kind in "uifc" or dtype.names):
-        raise ImageError(
-            f"{name} holds no picture: its data are {dtype} {tuple(shape)}. Expected numbers of two or three"
-            " dimensions."
-        )
+        found = f"its data are {dtype} {tuple(shape)}"
+        raise ImageError(f"{name} holds no picture: {found}. Expected numbers of two or three dimensions.")
     shape = (*shape, 1) if len(shape) == 2 else tuple(shape)
-    if max(shape[:3]) > MAX_SLICES or np.prod(shape[:3], dtype=object) > MAX_VOXELS:
-        raise ImageError(
-            f"{name} has {' x '.join(map(str, shape[:3]))} voxels; at most {MAX_VOXELS:,}, and {MAX_SLICES:,}"
-            " a side, are accepted."
-        )
-    count = int(np.prod(shape[:3]))
+    count, matrix = int(np.prod(shape[:3], dtype=object)), " x ".join(map(str, shape[:3]))
+    if max(shape[:3]) > MAX_SLICES or count > MAX_VOXELS:
+        limits = f"at most {MAX_VOXELS:,}, and {MAX_SLICES:,} a side, are accepted"
+        raise ImageError(f"{name} has {matrix} voxels; {limits}. Send one volume.")
     data = np.frombuffer(content, dtype, count, int(header.get_data_offset())).reshape(shape[:3], order="F")
-    facts = {
-        "matrix": " x ".join(map(str, shape[:3])),
-        "stored as": "colour" if dtype.names else dtype.newbyteorder("=").name,
-    }
+    facts = {"matrix": matrix, "stored as": "colour" if dtype.names else dtype.newbyteorder("=").name}
     volumes = int(np.prod(shape[3:], dtype=object))
     if volumes > 1:
         facts["volumes"] = f"the first of {volumes:,}"
     if header["qform_code"] == 0 and header["sform_code"] == 0:
-        facts["orientation"] = (
-            "not stated in the file; its first axis is taken to run to the left, as the format's first"
-            " version did"
-        )
+        default = "its first axis is taken to run to the left, as the format's first version did"
+        facts["orientation"] = f"not stated in the file; {default}"
     return data, facts
 
 
 def _find_axes(affine: np.ndarray) -> list[int] | None:
-    """By axis of the data, the patient axis that it is closest to; each is taken once, so that oblique volumes have one of each plane.
+    """By axis of the data, the patient axis that it is closest to; each is taken once.
 
-    None where the axes do not span the space: two of them may point the same way, however long they are.
+    So oblique volumes have one of each plane. None where the axes do not span the space: two of them may
+    point the same way, however long they are.
     """
     from nibabel.orientations import io_orientation
 
@@ -208,9 +178,9 @@ def _find_cut(plane: str | None, axes: list[int], spacing: np.ndarray) -> int:
 def _to_grey(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     """One slice as uint8: colour becomes luma, complex numbers their magnitude."""
     if values.dtype.names:
-        return decode_grey(np.stack([values[name] for name in values.dtype.names[:3]], axis=-1))
+        return decode_image(np.stack([values[name] for name in values.dtype.names[:3]], axis=-1)).grey
     if values.dtype.kind == "c":
         values = np.abs(values)
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    return apply_window(scaled, *find_window(scaled))
+    return apply_percentile_window(scaled)

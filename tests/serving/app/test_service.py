@@ -9,7 +9,7 @@ from serving.app import service
 from serving.app.page import EXAMPLES
 from serving.app.service import AnswerService
 from serving.model.runtime import MAX_BATCH, MAX_INTERPRETERS
-from serving.pictures.volumes import Volume
+from serving.pictures.anatomy import Volume
 from tests.draw_dicom import write_series
 
 PATHS = sorted(EXAMPLES.glob("*.png"))

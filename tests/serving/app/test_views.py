@@ -9,7 +9,7 @@ from serving.app import views
 from serving.app.page import EXAMPLES
 from serving.app.service import Answer
 from serving.model.guard import UNLIKE, Verdict
-from serving.pictures.volumes import Volume
+from serving.pictures.anatomy import Volume
 from serving.preprocess import decode
 
 

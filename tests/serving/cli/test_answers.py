@@ -13,7 +13,7 @@ from serving.app.service import Answer
 from serving.cli.answers import build_csv, build_row, build_volume_row, list_slices
 from serving.cli.batch import Input, score_inputs
 from serving.model.guard import Verdict
-from serving.pictures.volumes import Volume
+from serving.pictures.anatomy import Volume
 from serving.preprocess import decode
 
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")

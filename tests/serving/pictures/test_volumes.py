@@ -12,8 +12,9 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 from serving import ImageError, from_pretrained
 from serving.app.page import EXAMPLES
 from serving.pictures.anatomy import orient_slice, square_pixels
-from serving.pictures.volumes import read_volume, summarise_volume
+from serving.pictures.volumes import read_volume
 from serving.preprocess import decode_grey
+from serving.summary import summarise_volume
 from tests.bad_inputs import encode
 from tests.bad_volumes import PATIENT, make_dicom, make_nifti, save_dicom
 
@@ -205,6 +206,16 @@ def test_a_damaged_slice_is_left_out_and_said():
     assert any("001 has damaged pixels" in reason for reason in volume.skipped)
 
 
+def test_places_of_some_slices_only_are_not_told():
+    placed = make_series([0, 1])
+    unplaced = make_dicom(
+        np.ones((16, 16), np.uint16), ImageOrientationPatient=AXIAL, SeriesInstanceUID="1.2.3"
+    )
+    volume = read_volume(pack([*placed, save_dicom(unplaced)]))
+    assert len(volume.slices) == 3
+    assert volume.positions is None
+
+
 def test_enhanced_frames_have_their_own_places_and_windows():
     dataset = make_dicom(np.full((3, 16, 16), 500, np.uint16), NumberOfFrames=3, Rows=16, Columns=16)
     frames = []
@@ -264,9 +275,6 @@ def test_dicom_has_its_own_plane_only():
 
 
 def test_without_the_extra_it_is_named(monkeypatch):
-    from serving.pictures.dicom_pixels import import_pydicom
-
-    import_pydicom.cache_clear()
     for name in ("pydicom", "nibabel"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     for content in (save_dicom(make_dicom()), make_nifti(np.ones((4, 4, 4), np.uint8))):
@@ -275,7 +283,7 @@ def test_without_the_extra_it_is_named(monkeypatch):
 
 
 def make_head() -> np.ndarray:
-    """uint8 (20, 24, 16) in RAS: brighter to the right, to the front and to the head, by different amounts."""
+    """uint8 (20, 24, 16) in RAS: brighter to the right, to the front and to the head."""
     x, y, z = np.mgrid[:20, :24, :16]
     return (x * 6 + y * 3 + z).astype(np.uint8)
 
@@ -330,24 +338,6 @@ def test_header_text_of_nifti_is_not_told():
     image = nibabel.Nifti1Image(make_head(), np.eye(4))
     image.header["descrip"] = image.header["db_name"] = PATIENT
     assert PATIENT not in repr(read_volume(image.to_bytes()).facts)
-
-
-def test_summary_counts_and_finds_the_longest_run(classifier, glioma):
-    healthy, noise = (
-        decode_grey(EXAMPLES / "notumor.png"),
-        np.random.default_rng(0).integers(0, 256, (99, 99), np.uint8),
-    )
-    predictions = classifier.predict_batch([noise, healthy, glioma, glioma, healthy, glioma])
-    summary = summarise_volume(predictions)
-    assert summary.counts == {"not_brain_mri": 1, "glioma": 3, "meningioma": 0, "notumor": 2, "pituitary": 0}
-    assert summary.longest_runs["glioma"] == 2
-    assert summary.most_affected == (2, 3, 5)
-    assert sum(summary.mean_probabilities.values()) == pytest.approx(1)
-    assert summary.mean_probabilities["glioma"] == pytest.approx(
-        np.mean([one.probabilities["glioma"] for one in predictions[1:]])
-    )
-    assert summarise_volume(predictions[:1]).mean_probabilities is None
-    assert summarise_volume(predictions[:1]).most_affected == ()
 
 
 @pytest.mark.real_data

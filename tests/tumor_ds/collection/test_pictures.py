@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from serving import preprocess
+from serving.pictures.image_files import MAX_PIXELS
 from tumor_ds.collection import pictures
 
 NAME = "Training/glioma/a.jpg"
@@ -134,7 +135,7 @@ def test_pixels_are_those_that_serving_sees(kind: str):
 
 
 def test_limits_are_those_of_serving():
-    assert pictures.MAX_PIXELS == preprocess.MAX_PIXELS
+    assert pictures.MAX_PIXELS == MAX_PIXELS
 
 
 def test_luma_of_pure_colours():
