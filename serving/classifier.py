@@ -1,11 +1,6 @@
-"""From one picture to an honest answer: calibrated probabilities, labels not ruled out, heat maps, or a refusal.
+"""From a picture to an answer: calibrated probabilities, labels not ruled out, heat maps, or a refusal.
 
-Goes in: an artefact and a picture. Comes out: a `Prediction`.
-
-Example:
-    >>> from serving import from_pretrained
-    >>> prediction = from_pretrained().predict("slice.jpg")
-    >>> prediction.label, prediction.prediction_set, prediction.in_domain
+Goes in: an artefact and pictures. Comes out: a `Prediction` a picture.
 """
 
 from collections.abc import Sequence
@@ -19,17 +14,20 @@ import numpy as np
 from serving.hub.fetch import locate_artefact
 from serving.model import artefact
 from serving.model.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
+from serving.model.copying import copy_artefact
 from serving.model.explain import compute_heatmap
 from serving.model.guard import Verdict, judge
-from serving.model.runtime import LiteRTModel, Outputs
+from serving.model.runtime import MAX_BATCH, LiteRTModel, Outputs
 from serving.preprocess import ImageSource, decode, fit_to_square
 
 if TYPE_CHECKING:
     from serving.hub.publish import Pushed
-    from serving.model.keras_runtime import KerasModel
+    from serving.model import keras_runtime
 
 # What runs a model, and the file that it runs.
 RUNTIMES = {"litert": artefact.LITERT_FILE, "keras": artefact.KERAS_FILE}
+# Pictures that are decoded and scored together. The guard needs some 300 kB for each of them.
+CHUNK = 8 * MAX_BATCH
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,21 @@ class Prediction:
         label: the most probable label; None exactly where the picture is refused.
         probabilities: calibrated, by label, summing to 1. They mean nothing where the picture is refused.
         prediction_sets: by the coverage aimed at, .95 and .99: the labels that cannot be ruled out, most
-            probable first; wider where the picture is unlike the training pictures, empty where it is
-            refused.
+            probable first; wider for a picture unlike the training pictures, empty for a refused one.
         verdict: of the guard.
         reason: why the verdict is not `like_training`, for the person who sent the picture; else empty.
-        domain_distance: how strange the picture is, see `serving.model.guard`, as a share of what is refused:
-            above 1 it is; one that is refused for its colour or because it is empty may have less.
+        domain_distance: outlier score of `serving.model.guard`, as a share of the score from which pictures
+            are refused; one that is refused for its colour or because it is empty may have less than 1.
         logits: float32 (classes,), in the order of `probabilities`.
         cams: float32 (h, w, classes), class activation maps; `heatmaps` is made of them.
         image_size: side of the model's input and of the heat maps, pixels.
+
+    Example:
+        >>> prediction = from_pretrained().predict(artefact.BUNDLED.parent / "app/examples/glioma.png")
+        >>> prediction.label, prediction.prediction_set, prediction.in_domain
+        ('glioma', ('glioma',), True)
+        >>> prediction.heatmap.shape
+        (160, 160)
     """
 
     label: str | None
@@ -63,7 +67,7 @@ class Prediction:
 
     @property
     def in_domain(self) -> bool:
-        """False exactly where the picture is refused; a slice unlike the training pictures is scored, and counts as in the domain."""
+        """False exactly where the picture is refused; a slice unlike the training pictures is scored."""
         return self.verdict is not Verdict.not_brain_mri
 
     @property
@@ -73,7 +77,7 @@ class Prediction:
 
     @cached_property
     def heatmaps(self) -> dict[str, np.ndarray]:
-        """By label, float32 (image_size, image_size), [0, 1]: where the evidence for it lies, over the picture made square."""
+        """By label, float32 (image_size, image_size), [0, 1]: where the evidence for it lies."""
         return {
             label: compute_heatmap(self.cams, index, self.image_size)
             for index, label in enumerate(self.probabilities)
@@ -93,9 +97,7 @@ class Prediction:
             "in_domain": self.in_domain,
             "probabilities": self.probabilities if self.in_domain else None,
             "prediction_set": list(self.prediction_set),
-            "prediction_sets": {
-                str(coverage): list(members) for coverage, members in self.prediction_sets.items()
-            },
+            "prediction_sets": {str(share): list(members) for share, members in self.prediction_sets.items()},
             "domain_distance": self.domain_distance,
         }
 
@@ -106,6 +108,12 @@ class Classifier:
     Attributes:
         folder: where the artefact lies; named by the commit where it came from the Hub.
         config: its `config.json`.
+
+    Example:
+        >>> classifier = from_pretrained()
+        >>> black = np.zeros((200, 180), np.uint8)
+        >>> [prediction.reason for prediction in classifier.predict_batch([black])]
+        ['It is empty: nearly all of it has one grey level.']
     """
 
     def __init__(self, folder: Path, runtime: str = "litert"):
@@ -130,8 +138,8 @@ class Classifier:
         """Classify one picture.
 
         Args:
-            source: path, file content, PIL image, array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or a
-                `Picture` that `serving.preprocess.decode` gave, where its pixels are needed as well.
+            source: path, file content, PIL image, array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or what
+                `serving.preprocess.decode` gave.
 
         Raises:
             ImageError: the picture cannot be read.
@@ -139,15 +147,16 @@ class Classifier:
         return self.predict_batch([source])[0]
 
     def predict_batch(self, sources: Sequence[ImageSource]) -> list[Prediction]:
-        """Classify several pictures in one go; see `predict`."""
-        if not sources:
-            return []
-        images, coloured = [], []
-        for source in sources:
-            picture = decode(source)
-            images.append(fit_to_square(picture.grey, self.config.image_size, self.config.image_fit))
-            coloured.append(picture.coloured)
-        return self.score(np.stack(images), np.array(coloured))
+        """Classify several pictures; see `predict`. Only `CHUNK` of them are in memory at a time."""
+        predictions: list[Prediction] = []
+        for start in range(0, len(sources), CHUNK):
+            images, coloured = [], []
+            for source in sources[start : start + CHUNK]:
+                picture = decode(source)
+                images.append(fit_to_square(picture.grey, self.config.image_size, self.config.image_fit))
+                coloured.append(picture.coloured)
+            predictions += self.score(np.stack(images), np.array(coloured))
+        return predictions
 
     def run(self, images: np.ndarray) -> Outputs:
         """Give the raw outputs for preprocessed images, uint8 (n, size, size, 1)."""
@@ -157,19 +166,23 @@ class Classifier:
         """Classify preprocessed images.
 
         Args:
-            images: uint8 (n, size, size, 1), [0, 255], n at least 1.
-            coloured: share of each picture's pixels that had a colour before it became grey, float (n,), [0,
-                1]; None: they were grey.
+            images: uint8 (n, size, size, 1), [0, 255].
+            coloured: float (n,), [0, 1], share of each picture's pixels that had a colour; None: 0.
         """
+        coloured = np.zeros(len(images)) if coloured is None else coloured
+        chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
+        return [
+            prediction for chunk in chunks for prediction in self._score_chunk(images[chunk], coloured[chunk])
+        ]
+
+    def _score_chunk(self, images: np.ndarray, coloured: np.ndarray) -> list[Prediction]:
         config, outputs = self.config, self.run(images)
         probs = compute_probabilities(outputs.logits, config.temperature)
-        judged = judge(
-            config.guard, outputs.embeddings, images, np.zeros(len(images)) if coloured is None else coloured
-        )
+        judged = judge(config.guard, outputs.embeddings, images, coloured)
         return [
             Prediction(
                 label=self.labels[probs[row].argmax()] if verdict is not Verdict.not_brain_mri else None,
-                probabilities={label: float(probs[row, index]) for index, label in enumerate(self.labels)},
+                probabilities=dict(zip(self.labels, probs[row].tolist(), strict=True)),
                 prediction_sets=self._find_sets(probs[row], verdict),
                 verdict=verdict,
                 reason=reason,
@@ -183,24 +196,20 @@ class Classifier:
 
     def _find_sets(self, probs: np.ndarray, verdict: Verdict) -> dict[float, tuple[str, ...]]:
         """Prediction sets of one picture by coverage, from probabilities float64 (classes,)."""
-        unlike = verdict is Verdict.unlike_training
-        thresholds = (
-            self.config.unlike_prediction_set_thresholds if unlike else self.config.prediction_set_thresholds
-        )
+        thresholds = self.config.prediction_set_thresholds
         if verdict is Verdict.not_brain_mri:
             return dict.fromkeys(thresholds, ())
+        if verdict is Verdict.unlike_training:
+            thresholds = self.config.unlike_prediction_set_thresholds
         order = np.argsort(-probs, kind="stable")
-        members = {
-            coverage: compute_prediction_sets(probs[None], threshold)[0]
-            for coverage, threshold in thresholds.items()
-        }
-        return {
-            coverage: tuple(self.labels[index] for index in order if row[index])
-            for coverage, row in members.items()
-        }
+        sets = {}
+        for coverage, threshold in thresholds.items():
+            [members] = compute_prediction_sets(probs[None], threshold)
+            sets[coverage] = tuple(self.labels[index] for index in order if members[index])
+        return sets
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Copy the artefact; one that was loaded from the Hub has only the files that its runtime needs (`tumor pull` gets all).
+        """Copy the artefact; one from the Hub has only what its runtime needs (`tumor pull` gets all).
 
         Args:
             folder: new, empty, or an artefact that is replaced.
@@ -208,53 +217,42 @@ class Classifier:
         Raises:
             ArtefactError: the folder holds something else, or cannot be written.
         """
-        artefact.copy_artefact(self.folder, Path(folder))
+        copy_artefact(self.folder, Path(folder))
 
     def push_to_hub(self, repo_id: str, **options: Any) -> "Pushed":
-        """Publish the artefact, which has to be whole, on the Hub; see `serving.hub.publish.push_artefact` for the options."""
+        """Publish the artefact, which has to be whole; options: see `serving.hub.publish.push_artefact`."""
         from serving.hub.publish import push_artefact
 
         return push_artefact(self.folder, repo_id, **options)
 
 
-def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | KerasModel":
+def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | keras_runtime.KerasModel":
     """Load the model and check on one black image that it fits the config."""
+    model: LiteRTModel | keras_runtime.KerasModel
     try:
-        model = _open_keras(path) if path.name == artefact.KERAS_FILE else LiteRTModel(path)
+        if path.name == artefact.KERAS_FILE:
+            from serving.model.keras_runtime import KerasModel  # here, because it brings TensorFlow
+
+            model = KerasModel(path)
+        else:
+            model = LiteRTModel(path)
         outputs = model.run(np.zeros((1, model.image_size, model.image_size, 1), np.uint8))
     except artefact.ArtefactError:
         raise
-    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise artefact.ArtefactError(
-            f"{path.name} is no model that can be run ({error}). Export it again."
-        ) from error
-    found = {
-        "image size": model.image_size,
-        "labels": outputs.logits.shape[1],
-        "embedding": outputs.embeddings.shape[1],
-    }
-    expected = {
-        "image size": config.image_size,
-        "labels": len(config.labels),
-        "embedding": len(config.guard.content_weights),
-    }
-    if found != expected:
-        raise artefact.ArtefactError(
-            f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}. Export both again"
-            " together."
-        )
-    return model
-
-
-def _open_keras(path: Path) -> "KerasModel":
-    # Imported here: it brings TensorFlow.
-    try:
-        from serving.model.keras_runtime import KerasModel
     except ModuleNotFoundError as error:
-        raise artefact.ArtefactError(
-            f"The Keras runtime needs {error.name}: pip install '.[train]', or use runtime=\"litert\"."
-        ) from error
-    return KerasModel(path)
+        advice = "pip install '.[train]', or use runtime=\"litert\""
+        raise artefact.ArtefactError(f"The Keras runtime needs {error.name}: {advice}.") from error
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        problem = f"{path.name} is no model that can be run ({error})"
+        raise artefact.ArtefactError(f"{problem}. Export it again.") from error
+    sizes = (model.image_size, outputs.logits.shape[1], outputs.embeddings.shape[1])
+    stated = (config.image_size, len(config.labels), len(config.guard.content_weights))
+    if sizes != stated:
+        names = ("image size", "labels", "embedding")
+        found, expected = (dict(zip(names, values, strict=True)) for values in (sizes, stated))
+        remedy = f"but {artefact.CONFIG_FILE} says {expected}. Export both again together"
+        raise artefact.ArtefactError(f"{path.name} has {found}, {remedy}.")
+    return model
 
 
 def from_pretrained(
@@ -263,18 +261,15 @@ def from_pretrained(
     """Load a classifier.
 
     Args:
-        path_or_repo: an artefact folder, a Hub repository `user/name`, or None for the model bundled with the
-            package.
+        path_or_repo: an artefact folder, a Hub repository `user/name`, or None for the bundled model.
         revision: branch, tag or commit on the Hub; a commit pins the model for good.
-        runtime: `litert` runs `model.tflite`, in about 80 MB; `keras` runs `model.keras`, needs TensorFlow
-            and gives the same probabilities.
+        runtime: `litert` runs `model.tflite` in 80 MB; `keras` runs `model.keras` and needs TensorFlow.
 
     Raises:
-        ArtefactError: it cannot be found, is damaged, is of another format version, or its runtime is not
-            installed.
+        ArtefactError: it cannot be found, is damaged or of another format version, or its runtime is missing.
         ValueError: there is no such runtime.
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"Expected {' or '.join(RUNTIMES)} as runtime, got {runtime!r}.")
-    files = (artefact.CARD_FILE, artefact.CONFIG_FILE, artefact.METRICS_FILE, RUNTIMES[runtime])
+    files = (*artefact.SERVING_FILES, RUNTIMES[runtime])
     return Classifier(locate_artefact(path_or_repo, revision, files), runtime)

@@ -1,4 +1,4 @@
-"""Models from the Hugging Face Hub: fetched file by file, pinned to a revision, served from the cache while the Hub is out.
+"""Models from the Hugging Face Hub, pinned to a revision; from the local cache while the Hub is out.
 
 Goes in: a folder or a Hub repository, perhaps with a revision. Comes out: an artefact folder on this machine.
 Only files that are asked for are downloaded, whatever else a repository lists, and every failure becomes one
@@ -12,29 +12,20 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from serving.model.artefact import (
-    ARTEFACT_PATTERNS,
-    BUNDLED,
-    CONFIG_FILE,
-    LITERT_FILE,
-    RUN_SUBFOLDER,
-    ArtefactError,
-    copy_artefact,
-    is_inside,
-    verify_artefact,
-)
+from serving.model import artefact
+from serving.model.artefact import ArtefactError
+from serving.model.copying import copy_artefact
 
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Like 5xx these say nothing about the repository. Any other error is a refusal, for which cached files are no
 # remedy.
 _OUTAGE_STATUS = (408, 429)
+_TOKENS = "https://huggingface.co/settings/tokens"
 _ADVICE = {
     401: "Log in again with `hf auth login`.",
-    403: (
-        "Your token may not do this: make one that may at https://huggingface.co/settings/tokens, then `hf"
-        " auth login`."
-    ),
+    403: f"Your token may not do this: make one that may at {_TOKENS}, then `hf auth login`.",
     409: "Somebody else changed it at the same time: run this again.",
     412: "Somebody else changed it at the same time: run this again.",
     429: "It limits how often one may ask: wait some minutes, then run this again.",
@@ -45,7 +36,7 @@ logger = logging.getLogger(__name__)
 def locate_artefact(
     path_or_repo: str | Path | None = None,
     revision: str | None = None,
-    patterns: Sequence[str] = (CONFIG_FILE, LITERT_FILE),
+    patterns: Sequence[str] = (artefact.CONFIG_FILE, artefact.LITERT_FILE),
 ) -> Path:
     """Find the artefact folder, downloading it where it is named by Hub repository.
 
@@ -58,21 +49,15 @@ def locate_artefact(
     Raises:
         ArtefactError: neither a folder nor a repository, or the Hub refused or could not be reached.
     """
-    if path_or_repo is None:
-        if revision is not None:
-            raise ArtefactError(
-                f"The bundled model has no revisions, got revision={revision!r}. Name a Hub repository as"
-                " well."
-            )
-        return BUNDLED
     # os.path, because Path.is_dir raises where a name is too long or a parent may not be read.
-    if os.path.isdir(path_or_repo):
-        if revision is not None:
-            raise ArtefactError(
-                f"A folder has no revisions, got revision={revision!r} for {path_or_repo}. Name a Hub"
-                " repository, or leave it out."
-            )
-        run = Path(path_or_repo, RUN_SUBFOLDER)
+    is_folder = path_or_repo is not None and os.path.isdir(path_or_repo)
+    if revision is not None and (is_folder or path_or_repo is None):
+        name = "A folder" if is_folder else "The bundled model"
+        raise ArtefactError(f"{name} has no revisions, got {revision!r}. Name a repository, or leave it out.")
+    if path_or_repo is None:
+        return artefact.BUNDLED
+    if is_folder:
+        run = Path(path_or_repo, artefact.RUN_SUBFOLDER)
         return run if run.is_dir() else Path(path_or_repo)
     if not _REPO_ID.fullmatch(str(path_or_repo)):
         raise ArtefactError(
@@ -96,24 +81,20 @@ def pull_artefact(repo_id: str, folder: Path, revision: str | None = None) -> st
         ArtefactError: it cannot be had, is damaged or incomplete, or the folder holds something else.
     """
     check_repo_id(repo_id)
-    snapshot = download(repo_id, revision, ARTEFACT_PATTERNS)
-    verify_artefact(snapshot)
+    snapshot = download(repo_id, revision, artefact.ARTEFACT_PATTERNS)
+    artefact.verify_artefact(snapshot)
     copy_artefact(snapshot, folder)
     return snapshot.name
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuse what is no `user/name`; the client would take a bare name for one of the user's own.
-
-    Raises:
-        ArtefactError: it is none.
-    """
+    """Refuse what is no `user/name` with an `ArtefactError`; the client takes bare names for the user's."""
     if not _REPO_ID.fullmatch(repo_id):
         raise ArtefactError(f"Expected a Hub repository user/name; {repo_id} is none.")
 
 
 def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """Fetch the files of a repository that match, or take them from the cache while the Hub is out, and say so.
+    """Fetch the files of a repository that match; while the Hub is out take them from the cache and say so.
 
     Returns:
         The snapshot in the cache; its name is the commit.
@@ -129,101 +110,85 @@ def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Pat
     with explain_errors(name):
         try:
             outage = _find_outage(repo_id, revision)
-            folder = Path(
-                snapshot_download(
-                    repo_id,
-                    revision=revision,
-                    allow_patterns=list(patterns),
-                    local_files_only=outage is not None,
-                )
-            )
+            options: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns)}
+            folder = Path(snapshot_download(repo_id, local_files_only=outage is not None, **options))
         except LocalEntryNotFoundError as error:
             raise ArtefactError(
                 f"The Hub cannot be used ({outage or error}) and {name} is not whole in the local cache. Try"
                 " again later, or use the bundled model."
             ) from error
     if outage is not None and folder.name != revision:
-        logger.warning(
-            "The Hub cannot be used (%s): %s comes from the local cache, commit %s, and may be out of date.",
-            outage,
-            name,
-            folder.name,
-        )
+        cached = f"{name} comes from the local cache, commit {folder.name}, and may be out of date"
+        logger.warning("The Hub cannot be used (%s): %s.", outage, cached)
     return folder
 
 
 @contextmanager
-def explain_errors(name: str, doing: str = "downloaded") -> Iterator[None]:
+def explain_errors(name: str, action: str = "downloaded") -> Iterator[None]:
     """Turn what the Hub's client raises into an `ArtefactError` with one line that says what to do.
 
     Args:
         name: `user/name`, or `user/name at REVISION`.
-        doing: what would have been done, for "cannot be ...".
+        action: what would have been done, for "cannot be ...".
     """
-    from huggingface_hub import errors
+    from huggingface_hub.errors import HTTPError, XetDownloadError
 
-    repo_id, _, revision = name.partition(" at ")
     try:
         yield
     except ArtefactError:
         raise
-    except errors.HFValidationError as error:
-        raise ArtefactError(
-            f"Expected an artefact folder or a Hub repository user/name; {repo_id} is neither."
-        ) from error
-    except errors.GatedRepoError as error:
-        raise ArtefactError(
-            f"{repo_id} is gated. Accept its terms on the Hub, then log in with `hf auth login`."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise ArtefactError(
-            f"There is no folder {repo_id}, and the Hub has no model of this name that you may read. "
-            "Check the name; for a private one log in with `hf auth login`."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ArtefactError(
-            f"{repo_id} has no revision {revision or 'main'}. Name a branch, a tag or a commit of it."
-        ) from error
-    except errors.OfflineModeIsEnabled as error:
-        raise ArtefactError(f"{name} cannot be {doing} while HF_HUB_OFFLINE is set. Unset it.") from error
-    except errors.HfHubHTTPError as error:
-        raise ArtefactError(_tell_status(error, name)) from error
-    except (errors.HTTPError, errors.XetDownloadError, OSError, ValueError, RuntimeError) as error:
-        raise ArtefactError(_tell_failure(error, name, doing)) from error
+    except (HTTPError, XetDownloadError, OSError, ValueError, RuntimeError) as error:
+        raise ArtefactError(_describe(error, name, action)) from error
 
 
-def _tell_status(error: Exception, name: str) -> str:
+def _describe(error: Exception, name: str, action: str) -> str:
+    from huggingface_hub import errors
+
+    repo_id, _, revision = name.partition(" at ")
+    match error:
+        case errors.HFValidationError():
+            return f"Expected an artefact folder or a Hub repository user/name; {repo_id} is neither."
+        case errors.GatedRepoError():
+            return f"{repo_id} is gated. Accept its terms on the Hub, then log in with `hf auth login`."
+        case errors.RepositoryNotFoundError():
+            return (
+                f"There is no folder {repo_id}, and the Hub has no model of this name that you may read. "
+                "Check the name; for a private one log in with `hf auth login`."
+            )
+        case errors.RevisionNotFoundError():
+            return f"{repo_id} has no revision {revision or 'main'}. Name a branch, a tag or a commit of it."
+        case errors.OfflineModeIsEnabled():
+            return f"{name} cannot be {action} while HF_HUB_OFFLINE is set. Unset it."
+        case errors.HfHubHTTPError():
+            return _describe_status(error, name)
+    return _describe_failure(error, name, action)
+
+
+def _describe_status(error: BaseException, name: str) -> str:
     status = error.response.status_code  # type: ignore[attr-defined]
     message = getattr(error, "server_message", None)
-    said = f" ({message})" if message and status not in (401, 403) else ""
-    return f"The Hub answered {status} for {name}{said}. {_ADVICE.get(status, 'Try again later.')}"
+    reason = f" ({message})" if message and status not in (401, 403) else ""
+    return f"The Hub answered {status} for {name}{reason}. {_ADVICE.get(status, 'Try again later.')}"
 
 
-def _tell_failure(error: Exception, name: str, doing: str) -> str:
+def _describe_failure(error: Exception, name: str, action: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError
 
+    cause = error.__cause__
     # The client wraps what befalls one of several files that it uploads.
-    if isinstance(error, RuntimeError) and error.__cause__ is not None:
-        cause = error.__cause__
-        told = (
-            _tell_status(cause, name)
-            if isinstance(cause, HfHubHTTPError)
-            else f"({type(cause).__name__}: {cause})"
-        )
-        return f"{name} cannot be {doing}: {str(error).rstrip('.')}. {told}"
+    if isinstance(error, RuntimeError) and cause is not None:
+        is_answer = isinstance(cause, HfHubHTTPError)
+        reason = _describe_status(cause, name) if is_answer else f"({type(cause).__name__}: {cause})"
+        return f"{name} cannot be {action}: {str(error).rstrip('.')}. {reason}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            f"{name} cannot be {doing}: the disk is full. Free some space, or let HF_HOME name a folder on"
-            " another disk."
-        )
-    return (
-        f"{name} cannot be {doing} ({type(error).__name__}: {error}). Check the network, HF_ENDPOINT and the"
-        " disk."
-    )
+        advice = "Free some space, or let HF_HOME name a folder on another disk."
+        return f"{name} cannot be {action}: the disk is full. {advice}"
+    reason = f"{type(error).__name__}: {error}"
+    return f"{name} cannot be {action} ({reason}). Check the network, HF_ENDPOINT and the disk."
 
 
 def _find_outage(repo_id: str, revision: str | None) -> str | None:
-    """Ask the Hub for a revision; say why it cannot be asked, or None where it knows the revision. A refusal is raised.
+    """Ask the Hub for a revision: None where it knows it, why it cannot be asked, or a refusal is raised.
 
     `snapshot_download` asks the same without a time limit, and takes a refusal, too, as a reason to hand out
     cached files unsaid.
@@ -242,10 +207,8 @@ def _find_outage(repo_id: str, revision: str | None) -> str | None:
         return f"it answered {status}"
     except HTTPError as error:
         return f"{type(error).__name__}: {error}"
-    for file in info.siblings or ():
-        if not is_inside(file.rfilename):
-            raise ArtefactError(
-                f"{repo_id} lists a file {file.rfilename!r}, outside its own folder. Nothing was downloaded;"
-                " do not use it."
-            )
+    names = [file.rfilename for file in info.siblings or ()]
+    if outside := [name for name in names if not artefact.is_inside(name)]:
+        problem = f"{repo_id} lists {outside[0]!r}, outside its own folder"
+        raise ArtefactError(f"{problem}. Nothing was downloaded; do not use it.")
     return None

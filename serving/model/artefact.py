@@ -6,15 +6,13 @@ sha256 `config.json` states. `serving.hub.fetch` finds the folder and `serving.h
 
 import hashlib
 import json
-import math
-import shutil
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from serving.files.errors import UserError
 from serving.model.calibration import DEFAULT_COVERAGE
-from serving.model.guard import Guard, parse_guard
+from serving.model.guard import Guard, parse_guard, parse_number
 from serving.preprocess import FITS
 
 # 5: what validation found stands in a section of its own, since temperature and thresholds may have been
@@ -28,17 +26,20 @@ METRICS_FILE = "metrics.json"
 RESULTS_FILE = "results.md"  # figures of other runs, for the card; not every artefact has it
 CARD_FILE = "README.md"
 FIGURES_FOLDER = "figures"
+# What serving reads beside the one model file that its runtime needs.
+SERVING_FILES = (CARD_FILE, CONFIG_FILE, METRICS_FILE)
 # What every whole artefact has. Figures and the results of other runs may be there as well; anything else in
 # the folder is none of its files.
-ARTEFACT_FILES = (CONFIG_FILE, LITERT_FILE, KERAS_FILE, METRICS_FILE, CARD_FILE)
+ARTEFACT_FILES = (*SERVING_FILES, LITERT_FILE, KERAS_FILE)
 ARTEFACT_PATTERNS = (*ARTEFACT_FILES, RESULTS_FILE, f"{FIGURES_FOLDER}/*.png")
 # A training run keeps its artefact in this subfolder.
 RUN_SUBFOLDER = "artefact"
 BUNDLED = Path(__file__).parents[1] / "pretrained"
+_REMEDY = "Download or export the artefact again"
 
 
 class ArtefactError(UserError, RuntimeError):
-    """A model that cannot be loaded or published; the message says what was expected, what came and what to do."""
+    """A model that cannot be loaded or published."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,16 @@ class ArtefactConfig:
         temperature: divides the logits before the softmax.
         prediction_set_thresholds: by coverage, the share of pictures whose prediction set shall hold the true
             label: labels with at least this probability cannot be ruled out; .95 is always among them.
-        unlike_prediction_set_thresholds: the same for slices unlike the training slices: lower, so their sets
-            are wider.
+        unlike_prediction_set_thresholds: the same for slices unlike the training slices; lower.
         any_tumour_thresholds: by sensitivity, the share of tumours that an alarm shall catch: the least 1 -
             p(notumor) that raises it.
         guard: tells what may be scored.
         raw: the whole file.
+
+    Example:
+        >>> config = load_config(BUNDLED)
+        >>> config.image_size, config.labels
+        (160, ('glioma', 'meningioma', 'notumor', 'pituitary'))
     """
 
     labels: tuple[str, ...]
@@ -87,34 +92,22 @@ def load_config(folder: Path) -> ArtefactConfig:
             f"{folder} holds no {CONFIG_FILE}, so it is no artefact. A finished `tumor train` writes one."
         ) from error
     except OSError as error:
-        raise ArtefactError(
-            f"{path} cannot be read: {error.strerror}. Check that it is a file and its permissions."
-        ) from error
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
     except (ValueError, RecursionError) as error:
-        raise ArtefactError(
-            f"{path} is not valid JSON: {error}. Download or export the artefact again."
-        ) from error
+        raise ArtefactError(f"{path} is not valid JSON: {error}. {_REMEDY}.") from error
     if not isinstance(raw, dict):
-        raise ArtefactError(
-            f"{path} should hold a JSON object; it holds a {type(raw).__name__}. Download or export the"
-            " artefact again."
-        )
+        raise ArtefactError(f"{path} should hold a JSON object, not a {type(raw).__name__}. {_REMEDY}.")
     if raw.get("format_version") != FORMAT_VERSION:
         raise ArtefactError(
             f"{CONFIG_FILE} has format version {raw.get('format_version')!r}; this package reads"
-            f" {FORMAT_VERSION}. Export the run again with this package (`tumor export RUN`), or use the"
-            " version that wrote it."
+            f" {FORMAT_VERSION}. Export the run again (`tumor export RUN`), or use the version that wrote it."
         )
     try:
         return _parse(raw)
     except KeyError as error:
-        raise ArtefactError(
-            f"{path} lacks the field {error}. Download or export the artefact again."
-        ) from error
+        raise ArtefactError(f"{path} lacks the field {error}. {_REMEDY}.") from error
     except (TypeError, ValueError, OverflowError) as error:
-        raise ArtefactError(
-            f"{path} is malformed: {error}. Download or export the artefact again."
-        ) from error
+        raise ArtefactError(f"{path} is malformed: {error}. {_REMEDY}.") from error
 
 
 def check_sha256(folder: Path, name: str, config: ArtefactConfig) -> Path:
@@ -123,24 +116,18 @@ def check_sha256(folder: Path, name: str, config: ArtefactConfig) -> Path:
     Raises:
         ArtefactError: the file is missing or differs, or its sha256 is not stated.
     """
-    path, expected = folder / name, config.raw["sha256"].get(name)
+    expected = config.raw["sha256"].get(name)
     if not isinstance(expected, str):
         raise ArtefactError(
-            f"{CONFIG_FILE} in {folder} states no sha256 of {name}, so it cannot be trusted. Download or"
-            " export the artefact again."
+            f"{CONFIG_FILE} in {folder} states no sha256 of {name}, so it cannot be trusted. {_REMEDY}."
         )
-    if not path.is_file():
-        raise ArtefactError(
-            f"{name} is missing from {folder}. Download or export the artefact again; `tumor pull` fetches"
-            " all of it."
-        )
-    found = compute_sha256(path)
+    found = compute_sha256(_find_file(folder, name))
     if found != expected:
         raise ArtefactError(
             f"{name} in {folder} is damaged or was swapped: sha256 {found}, expected {expected}. Download it"
             " again; one from the Hub has to leave the cache first (`hf cache rm model/USER/NAME`)."
         )
-    return path
+    return folder / name
 
 
 def verify_artefact(folder: Path) -> ArtefactConfig:
@@ -153,69 +140,19 @@ def verify_artefact(folder: Path) -> ArtefactConfig:
     for name in (LITERT_FILE, KERAS_FILE):
         check_sha256(folder, name, config)
     for name in (METRICS_FILE, CARD_FILE):
-        if not (folder / name).is_file():
-            raise ArtefactError(
-                f"{name} is missing from {folder}. Download or export the artefact again; `tumor pull`"
-                " fetches all of it."
-            )
+        _find_file(folder, name)
     return config
 
 
 def list_files(folder: Path) -> list[str]:
-    """Files of an artefact that a folder holds, by path inside it, sorted; whatever else lies there is left out."""
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for pattern in ARTEFACT_PATTERNS
-        for path in folder.glob(pattern)
-        if path.is_file()
-    )
+    """Files of an artefact that a folder holds, by path inside it, sorted; no others."""
+    found = (path for pattern in ARTEFACT_PATTERNS for path in folder.glob(pattern) if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def is_inside(name: str) -> bool:
     """Whether a file's name from elsewhere stays inside the folder it is put into, on any system."""
-    return (
-        bool(name)
-        and "\\" not in name
-        and ":" not in name
-        and not name.startswith("/")
-        and ".." not in PurePosixPath(name).parts
-    )
-
-
-def copy_artefact(source: Path, target: Path) -> None:
-    """Copy an artefact's files, under a temporary name first, then in the place of an older artefact.
-
-    Args:
-        source: holds an artefact, perhaps only what serving needs.
-        target: new, empty, or an artefact.
-
-    Raises:
-        ArtefactError: the target holds something else, or cannot be written.
-    """
-    target = target.resolve()  # "." has no name
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        strangers = sorted(
-            {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
-            - set(list_files(target))
-        )
-        if strangers:
-            raise ArtefactError(
-                f"{target} holds {strangers[0]}, which is no file of an artefact, and would be replaced. Name"
-                " a new folder."
-            )
-        shutil.rmtree(partial, ignore_errors=True)
-        for name in list_files(source):
-            copy = partial / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, copy)
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    except OSError as error:
-        raise ArtefactError(
-            f"{target} cannot be written: {error.strerror or error}. Name another folder, or free some space."
-        ) from error
+    return name[:1] not in ("", "/") and not {"\\", ":"} & set(name) and ".." not in name.split("/")
 
 
 def compute_sha256(path: Path) -> str:
@@ -224,18 +161,17 @@ def compute_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _find_file(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise ArtefactError(f"{name} is missing from {folder}. {_REMEDY}; `tumor pull` fetches all of it.")
+    return folder / name
+
+
 def _parse(raw: dict[str, Any]) -> ArtefactConfig:
-    calibration, labels, size, fit = (
-        raw["calibration"],
-        raw["labels"],
-        raw["image"]["size"],
-        raw["image"]["fit"],
-    )
-    if (
-        not isinstance(labels, list)
-        or not all(isinstance(label, str) for label in labels)
-        or not 2 <= len(labels) == len(set(labels))
-    ):
+    calibration, labels, image = raw["calibration"], raw["labels"], raw["image"]
+    size, fit = image["size"], image["fit"]
+    is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not is_list or not 2 <= len(labels) == len(set(labels)):
         raise ValueError(f"labels should be a list of two or more different names, got {labels!r}")
     if not isinstance(size, int) or not 1 <= size <= 4096:
         raise ValueError(f"image.size should be a whole number of pixels from 1 to 4096, got {size!r}")
@@ -248,12 +184,12 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
         image_size=size,
         image_fit=fit,
         architecture=raw["architecture"],
-        temperature=_parse_number(calibration, "temperature", 1e-3, 1e3),
+        temperature=parse_number(calibration["temperature"], "temperature", 1e-3, 1e3),
         prediction_set_thresholds=_parse_thresholds(
-            calibration, "prediction_set_thresholds", (DEFAULT_COVERAGE,)
+            calibration, "prediction_set_thresholds", DEFAULT_COVERAGE
         ),
         unlike_prediction_set_thresholds=_parse_thresholds(
-            calibration, "unlike_prediction_set_thresholds", (DEFAULT_COVERAGE,)
+            calibration, "unlike_prediction_set_thresholds", DEFAULT_COVERAGE
         ),
         any_tumour_thresholds=_parse_thresholds(calibration, "any_tumour_thresholds"),
         guard=parse_guard(raw["guard"]),
@@ -261,24 +197,16 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
     )
 
 
-def _parse_number(section: dict[str, Any], name: str, low: float, high: float) -> float:
-    value = section[name]
-    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
-        raise ValueError(f"{name} should be a number from {low:g} to {high:g}, got {value!r}")
-    return value
-
-
 def _parse_thresholds(
-    section: dict[str, Any], name: str, required: tuple[float, ...] = ()
+    section: dict[str, Any], name: str, required: float | None = None
 ) -> dict[float, float]:
     """Read an object such as {"0.95": 0.4}: a threshold for each share."""
     stored = section[name]
     if not isinstance(stored, dict):
         raise ValueError(f"{name} should be an object of thresholds by share, got {stored!r}")
-    thresholds = {float(share): _parse_number(stored, share, 0.0, 1.0) for share in stored}
-    if not all(0.0 < share < 1.0 for share in thresholds) or not thresholds.keys() >= set(required):
+    thresholds = {float(share): parse_number(value, name, 0.0, 1.0) for share, value in stored.items()}
+    if not all(0.0 < share < 1.0 for share in thresholds) or required not in (None, *thresholds):
         raise ValueError(
-            f"{name} should be for shares between 0 and 1, {' and '.join(map(str, required)) or 'any'} among"
-            f" them; got {list(stored)}"
+            f"{name} should be for shares from 0 to 1, {required} among them; got {list(stored)}"
         )
     return thresholds

@@ -18,8 +18,8 @@ def compute_heatmap(cams: np.ndarray, label_index: int, size: int) -> np.ndarray
     """Show where the evidence for one label lies.
 
     Source: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization" (arXiv:1512.04150),
-    equation 2; for a dense head `trainer.models.export` splits the logit by position. Evidence against the
-    label (negative values) counts as none.
+    equation 2; for a dense head `serving.model.keras_runtime` splits the logit by position. Evidence against
+    the label (negative values) counts as none.
 
     Args:
         cams: float32 (h, w, classes).

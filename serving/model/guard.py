@@ -1,17 +1,16 @@
 """The input guard: is this a brain MRI slice, and is it like those the model was trained on?
 
-Goes in: the embedding of a picture, the picture as the model sees it, and how much of it had a colour. Comes
-    out: a verdict and a reason.
+Goes in: the embedding of a picture, the picture as the model sees it, and how much of it had a colour.
+Comes out: a verdict and a reason.
 
-Three measures of how strange a picture is, each 1 where one in fifty varied brain slices (see
-`trainer.fitting.guard`) is as strange:
+Three measures of how unusual a picture is, each 1 where one in fifty varied brain slices (see
+`trainer.fitting.guard`) is as unusual:
     1. content: a linear classifier on the embedding, fitted on brain slices against drawn outliers.
-    2. shape: a small network on edges and brightness by region, fitted on the same; it knows nothing of the
-       model.
+    2. shape: a small network on edges and brightness by region, fitted on the same.
     3. distance: how far the embedding lies from what the training embeddings span.
-What exceeds 0 is added up like the sides of a box, and refused where it is too long. A classifier finds what
-resembles the outliers it has seen, a distance also what resembles nothing; neither is enough alone. A slice
-is unlike the training slices by its distance alone.
+The outlier score is the Euclidean length of the three, where negative measures count as 0; a high score is
+refused. A classifier finds what resembles the outliers that it has seen, a distance also what resembles
+nothing. The distance alone decides whether a slice is unlike the training slices.
 """
 
 import base64
@@ -72,7 +71,15 @@ class Guard:
         centres: float32 (3,), of the measures on varied brain slices.
         spreads: float32 (3,), above 0: what one in fifty of them exceeds the centre by.
         unlike_threshold: distance, [0, 1], above which a slice is unlike the training slices.
-        refusal_threshold: strangeness, above 0, above which a picture is no brain MRI.
+        refusal_threshold: outlier score, above 0, above which a picture is no brain MRI.
+
+    Example:
+        >>> from serving.model.artefact import BUNDLED, load_config
+        >>> guard = load_config(BUNDLED).guard
+        >>> black, embedding = np.zeros((1, 160, 160, 1), np.uint8), np.ones((1, len(guard.content_weights)))
+        >>> [(verdict, reason, score)] = judge(guard, embedding, black, np.zeros(1))
+        >>> verdict.value, reason
+        ('not_brain_mri', 'It is empty: nearly all of it has one grey level.')
     """
 
     content_weights: np.ndarray
@@ -118,19 +125,16 @@ def compute_shape_features(images: np.ndarray) -> np.ndarray:
     Returns:
         float32 (n, SHAPE_FEATURES).
     """
-    small = [
-        Image.fromarray(image[..., 0]).resize((SHAPE_SIDE,) * 2, Image.Resampling.BOX) for image in images
-    ]
+    size = (SHAPE_SIDE, SHAPE_SIDE)
+    small = [Image.fromarray(image[..., 0]).resize(size, Image.Resampling.BOX) for image in images]
     grey = np.stack([np.asarray(picture, np.float32) for picture in small])
     grey /= np.maximum(np.percentile(grey, 99, axis=(1, 2), keepdims=True), 8)
     vertical, horizontal = np.gradient(grey, axis=(1, 2))
     strengths = np.hypot(horizontal, vertical)
-    angles = (
-        np.floor(np.arctan2(vertical, horizontal) % np.pi / np.pi * SHAPE_ANGLES).astype(int) % SHAPE_ANGLES
-    )
-    edges = np.stack(
-        [_split(strengths * (angles == angle)).sum((2, 4)) for angle in range(SHAPE_ANGLES)], axis=-1
-    )
+    turns = np.arctan2(vertical, horizontal) % np.pi / np.pi
+    angles = np.floor(turns * SHAPE_ANGLES).astype(int) % SHAPE_ANGLES
+    by_angle = [_split(strengths * (angles == angle)).sum((2, 4)) for angle in range(SHAPE_ANGLES)]
+    edges = np.stack(by_angle, axis=-1)
     edges /= np.sqrt((edges**2).sum((1, 2, 3), keepdims=True) + 1e-6)
     regions = _split(grey)
     features = [edges, regions.mean((2, 4)), regions.std((2, 4))]
@@ -150,18 +154,12 @@ def compute_measures(guard: Guard, embeddings: np.ndarray, images: np.ndarray) -
     """
     hidden = np.maximum(compute_shape_features(images) @ guard.hidden_weights + guard.hidden_bias, 0)
     content = embeddings @ guard.content_weights + guard.content_bias
-    return np.stack(
-        [
-            content,
-            hidden @ guard.shape_weights + guard.shape_bias,
-            compute_distances(embeddings, guard.directions),
-        ],
-        axis=1,
-    )
+    shape = hidden @ guard.shape_weights + guard.shape_bias
+    return np.stack([content, shape, compute_distances(embeddings, guard.directions)], axis=1)
 
 
-def compute_strangeness(guard: Guard, measures: np.ndarray) -> np.ndarray:
-    """Centre and scale measures float32 (n, 3); those below 0 count as 0, and the length float32 (n,) of the three is the strangeness."""
+def compute_outlier_scores(guard: Guard, measures: np.ndarray) -> np.ndarray:
+    """Centre and scale measures float32 (n, 3), and give their length float32 (n,), negative ones as 0."""
     return np.linalg.norm(np.maximum((measures - guard.centres) / guard.spreads, 0), axis=1)
 
 
@@ -177,28 +175,39 @@ def judge(
         coloured: float (n,), [0, 1], share of pixels that had a colour.
 
     Returns:
-        Verdict, the reason (empty where it is like the training slices), and the strangeness as a share
-        of the refusal threshold.
+        Verdict, the reason (empty where it is like the training slices), and the outlier score as a share of
+        the refusal threshold.
     """
     measures = compute_measures(guard, embeddings, images)
     strongest = ((measures - guard.centres) / guard.spreads).argmax(axis=1)
     low, high = np.percentile(images, (1, 99), axis=(1, 2, 3))
     answers = []
-    for row, strangeness in enumerate(compute_strangeness(guard, measures)):
+    for row, score in enumerate(compute_outlier_scores(guard, measures)):
         verdict, reason = Verdict.not_brain_mri, REFUSALS[strongest[row]]
         if coloured[row] >= COLOURED_LIMIT:
             reason = COLOURED
         elif high[row] - low[row] < BLANK_LEVELS:
             reason = BLANK
-        elif strangeness <= guard.refusal_threshold:
+        elif score <= guard.refusal_threshold:
             unlike = measures[row, 2] > guard.unlike_threshold
             verdict, reason = (Verdict.unlike_training, UNLIKE) if unlike else (Verdict.like_training, "")
-        answers.append((verdict, reason, float(strangeness / guard.refusal_threshold)))
+        answers.append((verdict, reason, float(score / guard.refusal_threshold)))
     return answers
 
 
+def parse_number(value: Any, name: str, low: float = -math.inf, high: float = math.inf) -> float:
+    """Check a number of `config.json`.
+
+    Raises:
+        ValueError: it is no number, not finite or out of range; the message calls it `name`.
+    """
+    if not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+        raise ValueError(f"{name} should be a finite number from {low:g} to {high:g}, got {value!r}")
+    return value
+
+
 def encode_guard(guard: Guard) -> dict[str, Any]:
-    """The `guard` section of `config.json`: arrays as base64, matrices in half precision; inverse of `parse_guard`."""
+    """Write the `guard` section of `config.json`: arrays as base64, matrices in half precision."""
     return {
         name: _encode(value) if isinstance(value, np.ndarray) else float(value)
         for name, value in vars(guard).items()
@@ -213,13 +222,12 @@ def parse_guard(stored: dict[str, Any]) -> Guard:
         TypeError: a field is of another kind.
         ValueError: a field has another shape, or a value that cannot be.
     """
-    values: dict[str, Any] = {}
-    for name, kind in Guard.__annotations__.items():
-        values[name] = (
-            _decode(stored[name], name) if kind is np.ndarray else _parse_number(stored[name], name)
-        )
+    values: dict[str, Any] = {
+        name: (_decode if kind is np.ndarray else parse_number)(stored[name], f"guard.{name}")
+        for name, kind in Guard.__annotations__.items()
+    }
     guard = Guard(**values)
-    dimensions, hidden = guard.content_weights.shape[0], guard.hidden_bias.shape[0]
+    dimensions, hidden = len(guard.content_weights), len(guard.hidden_bias)
     shapes = {
         "content_weights": (dimensions,),
         "hidden_weights": (SHAPE_FEATURES, hidden),
@@ -234,44 +242,28 @@ def parse_guard(stored: dict[str, Any]) -> Guard:
             raise ValueError(f"guard.{name} should have shape {expected}, got {values[name].shape}")
     if not np.allclose(guard.directions @ guard.directions.T, np.eye(len(guard.directions)), atol=0.01):
         raise ValueError("guard.directions should be orthonormal rows")
-    if (
-        not (guard.spreads > 0).all()
-        or not 0 <= guard.unlike_threshold <= 1
-        or not guard.refusal_threshold > 0
-    ):
-        raise ValueError(
-            "guard.spreads and refusal_threshold should be above 0, and unlike_threshold from 0 to 1"
-        )
+    if not (guard.spreads > 0).all() or not guard.refusal_threshold > 0:
+        raise ValueError("guard.spreads and guard.refusal_threshold should be above 0")
+    parse_number(guard.unlike_threshold, "guard.unlike_threshold", 0, 1)
     return guard
 
 
 def _split(maps: np.ndarray) -> np.ndarray:
     """Regions of maps (n, SHAPE_SIDE, SHAPE_SIDE): (n, cells, pixels, cells, pixels)."""
-    return maps.reshape(
-        len(maps), SHAPE_CELLS, SHAPE_SIDE // SHAPE_CELLS, SHAPE_CELLS, SHAPE_SIDE // SHAPE_CELLS
-    )
+    return maps.reshape(len(maps), *(SHAPE_CELLS, SHAPE_SIDE // SHAPE_CELLS) * 2)
 
 
 def _encode(array: np.ndarray) -> dict[str, Any]:
     dtype = _DTYPES[array.ndim == 1]
-    return {
-        "shape": list(array.shape),
-        "dtype": dtype,
-        "base64": base64.b64encode(array.astype(dtype).tobytes()).decode(),
-    }
+    content = base64.b64encode(array.astype(dtype).tobytes()).decode()
+    return {"shape": list(array.shape), "dtype": dtype, "base64": content}
 
 
 def _decode(stored: dict[str, Any], name: str) -> np.ndarray:
     if stored["dtype"] not in _DTYPES:
-        raise ValueError(f"guard.{name} should be of dtype {' or '.join(_DTYPES)}, got {stored['dtype']!r}")
+        raise ValueError(f"{name} should be of dtype {' or '.join(_DTYPES)}, got {stored['dtype']!r}")
     content = np.frombuffer(base64.b64decode(stored["base64"], validate=True), stored["dtype"])
     array = content.reshape(stored["shape"]).astype(np.float32)
     if array.ndim == 0 or not array.size or not np.isfinite(array).all():
-        raise ValueError(f"guard.{name} should hold finite numbers, got shape {array.shape}")
+        raise ValueError(f"{name} should hold finite numbers, got shape {array.shape}")
     return array
-
-
-def _parse_number(value: Any, name: str) -> float:
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"guard.{name} should be a number, got {value!r}")
-    return float(value)

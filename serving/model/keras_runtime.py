@@ -1,11 +1,15 @@
-"""Keras: runs `model.keras` with the outputs of `model.tflite`; the only module of `serving` that imports TensorFlow.
+"""Keras: runs `model.keras` with the outputs of `model.tflite`.
 
 Goes in: `model.keras`, which may come from anywhere. Comes out: logits, class activation maps and the
 embedding. The file may hold Keras's own layers and weights and nothing else: no pickle, no code, no assets.
+No other module of `serving` imports TensorFlow.
 """
 
+import random
 import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -25,20 +29,20 @@ class KerasModel:
 
     Attributes:
         image_size: side of the input, pixels.
+
+    Example:
+        >>> from serving.model.artefact import BUNDLED, KERAS_FILE
+        >>> model = KerasModel(BUNDLED / KERAS_FILE)
+        >>> model.run(np.zeros((1, model.image_size, model.image_size, 1), np.uint8)).logits.shape
+        (1, 4)
     """
 
     def __init__(self, path: Path):
-        """Load the model in Keras's safe mode.
-
-        Args:
-            path: `model.keras`.
-
-        Raises:
-            ArtefactError: it is damaged, holds more than a model, or would run code.
-        """
-        model = load_safely(path)
+        """Load `model.keras`; see `load_safely` for what is refused."""
+        with _keep_random_state():
+            model = load_safely(path)
+            self._model = build_serving_model(model)
         self.image_size = int(model.input_shape[1])
-        self._model = build_serving_model(model)
         self._lock = threading.Lock()
 
     def run(self, images: np.ndarray) -> Outputs:
@@ -52,6 +56,16 @@ class KerasModel:
         return Outputs(*(np.asarray(outputs[name]) for name in ("logits", "cams", "embedding")))
 
 
+@contextmanager
+def _keep_random_state() -> Iterator[None]:
+    """Put back Python's random numbers, since Keras seeds each layer that it builds with one of them."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
 def load_safely(path: Path) -> keras.Model:
     """Load a `.keras` file of unknown origin; nothing in it is run.
 
@@ -60,17 +74,14 @@ def load_safely(path: Path) -> keras.Model:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            strangers = set(archive.namelist()) - ARCHIVE_MEMBERS
-    except (OSError, zipfile.BadZipFile) as error:
-        # Keras would call it not found.
+            others = set(archive.namelist()) - ARCHIVE_MEMBERS
+    except (OSError, zipfile.BadZipFile) as error:  # Keras would call it not found
         raise ArtefactError(
             f"{path.name} is damaged or cut short ({error}). Download or export it again."
         ) from error
-    if strangers:
-        raise ArtefactError(
-            f"{path.name} holds {', '.join(sorted(strangers))} beside a model. It was not loaded; do not"
-            " use it."
-        )
+    if others:
+        names = ", ".join(sorted(others))
+        raise ArtefactError(f"{path.name} holds {names} beside a model. It was not loaded; do not use it.")
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # of a file from anywhere: Keras raises whatever its parts do
@@ -87,28 +98,29 @@ def load_safely(path: Path) -> keras.Model:
 
 
 def build_serving_model(model: keras.Model) -> keras.Model:
-    """Give the classifier two more outputs, computed with the weights that it holds now; behind pooled features, average over mirroring.
+    """Give the classifier two more outputs, computed with the weights that it holds now.
 
-    The maps are exact: their spatial mean plus a term that belongs to no position is the logit. Behind pooled
-    features that term is the last layer's bias, behind a dense layer also what that layer's biases add.
+    With pooled features each output is the mean over the picture and its mirror image. The maps are exact:
+    their spatial mean plus a term that belongs to no position is the logit. Behind pooled features that term
+    is the last layer's bias, behind a dense layer also what that layer's biases add.
 
     Returns:
         Model with outputs {"logits": (n, classes), "cams": (n, h, w, classes), "embedding": (n, d)}.
     """
-    embedding = model.get_layer(EMBEDDING_LAYER)
-    compute_outputs = (
-        _compute_dense_outputs if isinstance(embedding, keras.layers.Dense) else _compute_pooled_outputs
+    is_dense = isinstance(model.get_layer(EMBEDDING_LAYER), keras.layers.Dense)
+    return keras.Model(
+        model.input, _compute_dense_outputs(model) if is_dense else _compute_pooled_outputs(model)
     )
-    return keras.Model(model.input, compute_outputs(model))
 
 
 def _compute_pooled_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """What the model says of a picture and of its mirror image, averaged, so that both get the same answer.
+    """Outputs averaged over a picture and its mirror image, so that both get the same answer.
 
     Feature maps are averaged, that of the mirror image mirrored back. Pooling and the last layer are linear,
-    so the logits are the mean
-    of the two logits. Class activation maps: the last layer applied at every position before pooling (Zhou et
-        al. 2016, arXiv:1512.04150).
+    so the logits are the mean of the two logits. Class activation maps: the last layer applied at every
+    position before pooling.
+
+    Source: Zhou et al. 2016 (arXiv:1512.04150).
     """
     last = model.get_layer(LOGITS_LAYER)
     backbone = keras.Model(model.input, model.get_layer(EMBEDDING_LAYER).input)
@@ -116,38 +128,29 @@ def _compute_pooled_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
     seen, mirrored = keras.ops.split(both, 2, axis=0)
     features = (seen + keras.ops.flip(mirrored, axis=2)) / 2
     embedding = keras.ops.mean(features, axis=(1, 2))
-    cams = keras.ops.matmul(features, last.kernel)
-    return {
-        "logits": keras.ops.matmul(embedding, last.kernel) + last.bias,
-        "cams": cams,
-        "embedding": embedding,
-    }
+    logits = keras.ops.matmul(embedding, last.kernel) + last.bias
+    return {"logits": logits, "cams": keras.ops.matmul(features, last.kernel), "embedding": embedding}
 
 
 def _compute_dense_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
     """What each position adds to each logit through flatten, dense, ReLU and dense.
 
-    For a given input a ReLU multiplies by 0 or 1, so the head is linear in its features, and the sum over
-    positions p and channels i,
-    x[p, i] W1[p, i, j], can be split by position: y[p, j]. Hidden unit j is relu(b1[j] + sum of y[p, j] over
-    p), and position p adds the sum over the active j of y[p, j] W2[j, c] to logit c. That is gradient times
-    input, and exact. The hidden units are summed up from y, so the kernel, nearly all of the network, is
-    stored and multiplied once.
+    For a given input a ReLU multiplies by 0 or 1, so the head is linear in its features. The sum over
+    positions p and channels i, x[p, i] W1[p, i, j], can therefore be split by position: y[p, j]. Hidden unit
+    j is relu(b1[j] + sum of y[p, j] over p), and position p adds the sum over the active j of
+    y[p, j] W2[j, c] to logit c. That is gradient times input, and exact. The hidden units are summed up from
+    y, so the kernel, nearly all of the network, is stored and multiplied once.
     """
     hidden, last = model.get_layer(EMBEDDING_LAYER), model.get_layer(LOGITS_LAYER)
     features = model.get_layer(FLATTEN_LAYER).input
     _, height, width, channels = features.shape
     positions = height * width
     by_position = keras.ops.transpose(keras.ops.reshape(features, (-1, positions, channels)), (1, 0, 2))
-    shares = keras.ops.matmul(
-        by_position, keras.ops.reshape(hidden.kernel, (positions, channels, hidden.units))
-    )
+    kernel = keras.ops.reshape(hidden.kernel, (positions, channels, hidden.units))
+    shares = keras.ops.matmul(by_position, kernel)
     embedding = keras.ops.relu(keras.ops.sum(shares, axis=0) + hidden.bias)
     active = keras.ops.cast(embedding > 0, "float32")
     cams = keras.ops.transpose(keras.ops.matmul(shares * active, last.kernel * positions), (1, 0, 2))
+    cams = keras.ops.reshape(cams, (-1, height, width, last.units))
     logits = keras.ops.matmul(embedding, last.kernel) + last.bias
-    return {
-        "logits": logits,
-        "cams": keras.ops.reshape(cams, (-1, height, width, last.units)),
-        "embedding": embedding,
-    }
+    return {"logits": logits, "cams": cams, "embedding": embedding}

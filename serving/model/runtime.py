@@ -6,6 +6,7 @@ Goes in: preprocessed images. Comes out: logits, class activation maps and the e
 import os
 import queue
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import numpy as np
 # (`python -m tests.benchmarks.benchmark_serving threads`).
 MAX_BATCH = 8
 MAX_INTERPRETERS = min(4, os.cpu_count() or 1)
+# An interpreter, for one call at a time: images float32 (n, size, size, 1) in, outputs by name out.
+_Runner = Callable[..., dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,9 @@ class Outputs:
 
     Attributes:
         logits: float32 (n, classes).
-        cams: float32 (n, h, w, classes), what each position adds; the mean over h and w plus a term that
-            belongs to no position (the bias of the last layer; in reference_vgg also what the biases of the
-            hidden layer add) is the logit.
+        cams: float32 (n, h, w, classes), what each position adds to the logit; `build_serving_model` in
+            `serving.model.keras_runtime` says how.
         embeddings: float32 (n, d), globally average-pooled features, or the hidden layer of reference_vgg.
-
-    All but reference_vgg answers for an image and its mirror image together: each output is the mean of both.
     """
 
     logits: np.ndarray
@@ -37,28 +37,32 @@ class Outputs:
 
 
 class LiteRTModel:
-    """A graph with as many one-threaded interpreters as calls come at once, up to the number of cores; further calls wait.
+    """A graph with an interpreter of one thread for each call at a time, `MAX_INTERPRETERS` at most.
 
-    One interpreter with several threads gives as many images a second, but its threads wait for each other,
+    Further calls wait. One interpreter with several threads is as fast, but its threads wait for each other,
     so that any other work on the machine shows as a slow answer (the same benchmark).
 
     Attributes:
         image_size: side of the input that the graph was exported for, pixels.
+
+    Example:
+        >>> from serving.model.artefact import BUNDLED, LITERT_FILE
+        >>> model = LiteRTModel(BUNDLED / LITERT_FILE)
+        >>> model.run(np.zeros((1, model.image_size, model.image_size, 1), np.uint8)).logits.shape
+        (1, 4)
     """
 
     def __init__(self, path: Path):
-        """Load the graph.
+        """Load `model.tflite`.
 
-        Args:
-            path: `model.tflite`.
+        Raises:
+            ValueError: it is no graph that LiteRT can run.
         """
         self._path = path
         self._idle: queue.LifoQueue[_Runner] = queue.LifoQueue()
-        self._missing = MAX_INTERPRETERS
+        self._started = 0
         self._lock = threading.Lock()
-        runner = self._take()
-        self.image_size = runner.image_size
-        self._idle.put(runner)
+        self._idle.put(self._take())
 
     def run(self, images: np.ndarray) -> Outputs:
         """Score images.
@@ -66,37 +70,29 @@ class LiteRTModel:
         Args:
             images: uint8 (n, size, size, 1), [0, 255], n at least 1.
         """
-        runner = self._take()
+        runner, parts = self._take(), []
         try:
-            parts = [
-                runner.run(images[start : start + MAX_BATCH]) for start in range(0, len(images), MAX_BATCH)
-            ]
+            for start in range(0, len(images), MAX_BATCH):
+                outputs = runner(images=images[start : start + MAX_BATCH].astype(np.float32))
+                # Copied, because LiteRT overwrites its arrays in the next call.
+                parts.append([np.array(outputs[name]) for name in ("logits", "cams", "embedding")])
         finally:
             self._idle.put(runner)
-        return Outputs(
-            *(np.concatenate([part[name] for part in parts]) for name in ("logits", "cams", "embedding"))
-        )
+        return Outputs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def _take(self) -> "_Runner":
-        """An idle interpreter; else a new one, as long as there may be more; else the first that becomes idle."""
+    def _take(self) -> _Runner:
+        """An idle interpreter, or a new one as long as there may be more, or the first to become idle."""
         with self._lock:
-            if self._idle.empty() and self._missing:
-                self._missing -= 1
-                return _Runner(self._path)
+            if self._idle.empty() and self._started < MAX_INTERPRETERS:
+                runner = self._start()
+                self._started += 1  # one that fails to start takes no place
+                return runner
         return self._idle.get()
 
-
-class _Runner:
-    """One interpreter, for one call at a time."""
-
-    def __init__(self, path: Path):
+    def _start(self) -> _Runner:
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(str(path), num_threads=1)
+        interpreter = Interpreter(str(self._path), num_threads=1)
         # LiteRT would resize its input to whatever comes, and a network at the wrong scale is quietly worse.
         self.image_size = int(interpreter.get_input_details()[0]["shape_signature"][1])
-        self._run = interpreter.get_signature_runner()
-
-    def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Arrays of their own: those of LiteRT change with the next call."""
-        return {name: np.array(value) for name, value in self._run(images=images.astype(np.float32)).items()}
+        return interpreter.get_signature_runner()

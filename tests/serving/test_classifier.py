@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,7 @@ from PIL import Image
 
 from serving import ArtefactError, Classifier, ImageError, from_pretrained
 from serving.app.page import EXAMPLES
+from serving.classifier import CHUNK
 from serving.model.artefact import BUNDLED, compute_sha256
 from serving.model.guard import Verdict
 from serving.preprocess import decode
@@ -88,6 +91,56 @@ def test_batch_equals_one_by_one(classifier):
 
 def test_empty_batch(classifier):
     assert classifier.predict_batch([]) == []
+    assert classifier.score(np.zeros((0, 160, 160, 1), np.uint8)) == []
+
+
+def test_chunks_do_not_change_the_answers(classifier, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (2 * CHUNK + 1, 160, 160, 1), np.uint8)
+    coloured = np.linspace(0, 0.1, len(images))
+    in_chunks = classifier.score(images, coloured)
+    monkeypatch.setattr("serving.classifier.CHUNK", len(images))
+    for ours, theirs in zip(in_chunks, classifier.score(images, coloured), strict=True):
+        assert (ours.verdict, ours.reason, ours.label) == (theirs.verdict, theirs.reason, theirs.label)
+        np.testing.assert_array_equal(ours.logits, theirs.logits)
+        np.testing.assert_array_equal(ours.cams, theirs.cams)
+        assert ours.domain_distance == pytest.approx(theirs.domain_distance, rel=1e-5)
+
+
+def test_a_batch_is_decoded_chunk_by_chunk(classifier, monkeypatch):
+    sizes, score = [], Classifier.score
+
+    def record(self, images, coloured):
+        sizes.append(len(images))
+        return score(self, images, coloured)
+
+    monkeypatch.setattr(Classifier, "score", record)
+    assert len(classifier.predict_batch([np.zeros((9, 9), np.uint8)] * (CHUNK + 3))) == CHUNK + 3
+    assert sizes == [CHUNK, 3]
+
+
+# Not `getrusage`: its peak begins with that of the process that started this one.
+MEASURE = """
+import re
+import numpy as np
+from serving import from_pretrained
+
+classifier = from_pretrained()
+images = np.random.default_rng(0).integers(0, 256, (500, 160, 160, 1), np.uint8)
+
+def measure_peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+
+classifier.score(images[:8])
+before = measure_peak()
+assert len(classifier.score(images)) == 500
+print(measure_peak() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_slices():
+    """By 146 MB where all 500 are scored together."""
+    result = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    assert float(result.stdout) < 60
 
 
 def test_threads_do_not_mix_answers(classifier):
@@ -157,7 +210,7 @@ def test_neither_folder_nor_repository():
 
 
 def change_artefact(folder: Path, **changes: object) -> Path:
-    """Copy of the bundled artefact with other fields in `config.json` and a sha256 that fits its `model.tflite`."""
+    """Copy of the bundled artefact with other fields in `config.json` and the sha256 of `model.tflite`."""
     shutil.copytree(BUNDLED, folder, dirs_exist_ok=True)
     config = json.loads((BUNDLED / "config.json").read_text()) | changes
     if "litert" in changes:

@@ -25,8 +25,8 @@ from serving.model.guard import (
     Guard,
     compute_distances,
     compute_measures,
+    compute_outlier_scores,
     compute_shape_features,
-    compute_strangeness,
     encode_guard,
     parse_guard,
 )
@@ -186,7 +186,7 @@ def _fit_thresholds(guard: Guard, usual: Outputs, varied: np.ndarray, unusual: O
         np.quantile(measures, 1 - BEYOND_ONE, axis=0, method="higher"),
     )
     scaled = _store(replace(guard, centres=centres, spreads=np.maximum(ends - centres, 1e-6)))
-    refusal = float(np.quantile(compute_strangeness(scaled, measures), 1 - REFUSALS, method="higher"))
+    refusal = float(np.quantile(compute_outlier_scores(scaled, measures), 1 - REFUSALS, method="higher"))
     unlike = float(
         np.quantile(compute_distances(usual.embeddings, guard.directions), 1 - UNLIKE, method="higher")
     )

@@ -95,7 +95,7 @@ class Client:
         return json.loads(result.stdout), result.stderr
 
     def refuse(self, *wanted: tuple[str, str | None], **environment: str) -> list[str]:
-        """Run `tumor predict` with each, check that it ends as it should, and return what it said on stderr."""
+        """Run `tumor predict` with each, check that it ends as it should, and return its stderr."""
         result = self.run(REFUSE, self.images[0], stdin=json.dumps(wanted), **environment)
         assert result.returncode == 0, result.stderr
         answers = json.loads(result.stdout)

@@ -98,7 +98,7 @@ def config(artefact_dir) -> dict:
 
 
 def find_section(config: dict, field: str) -> tuple[dict, str]:
-    """Return the object that holds a field such as `guard.threshold`, and the field's own name; a colon comes before a file's name."""
+    """Return the object that holds a field such as `guard.threshold` or `sha256:FILE`, and the last name."""
     *parents, name = field.split(":") if ":" in field else field.split(".")
     for parent in parents:
         config = config[parent]

@@ -8,8 +8,8 @@ from serving.model.guard import (
     Guard,
     Verdict,
     compute_distances,
+    compute_outlier_scores,
     compute_shape_features,
-    compute_strangeness,
     encode_guard,
     judge,
     parse_guard,
@@ -38,7 +38,7 @@ def test_dead_embedding_is_far_from_everything():
 
 @pytest.fixture
 def guard() -> Guard:
-    """Content is the first number of the embedding, shape always 0, distance how far the third is from none."""
+    """Content is the first number of the embedding, shape always 0, distance the share of the third."""
     return Guard(
         content_weights=np.array([1, 0, 0], np.float32),
         content_bias=0.0,
@@ -90,7 +90,7 @@ def test_strangeness_adds_up_what_exceeds_the_centre(guard):
         guard, centres=np.array([1, 1, 0], np.float32), spreads=np.array([1, 2, 1], np.float32)
     )
     np.testing.assert_allclose(
-        compute_strangeness(shifted, np.array([[4, 9, 0], [-9, 1, 0.5]], np.float32)), [5, 0.5]
+        compute_outlier_scores(shifted, np.array([[4, 9, 0], [-9, 1, 0.5]], np.float32)), [5, 0.5]
     )
 
 

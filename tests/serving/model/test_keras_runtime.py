@@ -1,8 +1,12 @@
 """The Keras runtime: the same answers as LiteRT, and files of unknown origin that get to run nothing."""
 
 import json
+import logging
+import os
+import random
 import shutil
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -32,7 +36,7 @@ def artefact(tmp_path) -> Path:
 
 
 def replace_keras(artefact: Path, config: dict | None = None, **members: bytes) -> Path:
-    """Write another model.keras, with the right sha256 in config.json: whoever swaps a file can do that, too."""
+    """Write another model.keras with the right sha256 in config.json, as whoever swaps a file can."""
     path = artefact / KERAS_FILE
     with zipfile.ZipFile(BUNDLED / KERAS_FILE) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
@@ -49,6 +53,48 @@ def sign(artefact: Path) -> Path:
     config["sha256"][KERAS_FILE] = compute_sha256(artefact / KERAS_FILE)
     (artefact / CONFIG_FILE).write_text(json.dumps(config))
     return artefact
+
+
+def describe_process() -> dict[str, object]:
+    """What belongs to the whole process, and loading a model has no business to change."""
+    return {
+        "random numbers": random.getstate(),
+        "NumPy's random numbers": str(np.random.get_state()),
+        "policy": keras.config.dtype_policy().name,
+        "float": keras.config.floatx(),
+        "safe mode": keras.src.saving.serialization_lib.in_safe_mode(),
+        "environment": dict(os.environ),
+        "warnings": list(warnings.filters),
+        "logging": (logging.root.level, list(logging.root.handlers)),
+    }
+
+
+@pytest.fixture
+def mixed_policy():
+    """As a training in mixed precision sets it."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.usefixtures("mixed_policy")
+def test_loading_changes_nothing_of_the_process(artefact):
+    before = describe_process()
+    logits = from_pretrained(artefact, runtime="keras").predict(PICTURES[0]).logits
+    assert describe_process() == before
+    assert logits == pytest.approx(from_pretrained(artefact).predict(PICTURES[0]).logits, abs=1e-4)
+
+
+@pytest.mark.usefixtures("mixed_policy")
+def test_loading_that_fails_changes_nothing_of_the_process(artefact):
+    """The weights in the file are not those of its layers, which Keras finds out once it has built them."""
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    replace_keras(artefact, keras.saving.serialize_keras_object(model))
+    before = describe_process()
+    with pytest.raises(ArtefactError, match="was refused or cannot be read"):
+        from_pretrained(artefact, runtime="keras")
+    assert describe_process() == before
 
 
 def test_both_runtimes_give_the_same_answers_from_their_own_file_alone(artefact):
