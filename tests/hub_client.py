@@ -22,7 +22,8 @@ for line in sys.stdin:
     arguments, environment = json.loads(line)
     os.environ.update(environment)
     result = CliRunner().invoke(app, arguments)
-    fault = None if result.exception is None or isinstance(result.exception, SystemExit) else repr(result.exception)
+    is_fault = not isinstance(result.exception, SystemExit | None)
+    fault = repr(result.exception) if is_fault else None
     print(json.dumps([result.exit_code, result.stdout, result.stderr, fault]), flush=True)
 """
 

@@ -8,10 +8,11 @@ a Space pinned to a commit. `huggingface_hub.ModelHubMixin` is not used: it woul
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from serving.hub.fetch import check_repo_id, explain_errors
 from serving.hub.space import build_space, list_space_files
@@ -37,6 +38,10 @@ class Pushed:
         is_new: False where the Hub held the very same already.
         url: of the repository, or of the pull request.
         kept_card: the card on the Hub was edited there and kept.
+
+    Example:
+        >>> push_artefact(Path("runs/today/artefact"), "user/model", tag="v1").url  # doctest: +SKIP
+        'https://huggingface.co/user/model'
     """
 
     repo_id: str
@@ -55,7 +60,7 @@ def push_artefact(
     create_pr: bool = False,
     overwrite_card: bool = False,
 ) -> Pushed:
-    """Publish an artefact as a model repository, all in one commit; what the Hub holds already is not committed again.
+    """Publish an artefact as a model repository in one commit, or in none where the Hub holds the same.
 
     A card that was edited on the Hub is kept. Figures of an earlier artefact are removed; files that are none
     of an artefact's stay.
@@ -74,39 +79,31 @@ def push_artefact(
     from huggingface_hub import HfApi
 
     if tag is not None and create_pr:
-        raise ArtefactError(
-            "A tag names a commit of main, which a pull request has yet to become. Leave out one of --tag and"
-            " --create-pr."
-        )
+        reason = "A tag names a commit of main, which a pull request has yet to become"
+        raise ArtefactError(f"{reason}. Leave out one of --tag and --create-pr.")
     verify_artefact(folder)
     api = HfApi()
-    with explain_errors(repo_id, "published"), tempfile.TemporaryDirectory() as scratch:
+    with explain_errors(repo_id, "published"):
         info = _open_repo(api, repo_id, "model", private)
         tagged = _find_tag(api, info, tag)
-        local = {name: folder / name for name in list_files(folder)}
-        local[CARD_FILE] = _write_hub_card(folder / CARD_FILE, repo_id, Path(scratch))
-        kept_card = not overwrite_card and _is_card_edited(api, repo_id, local[CARD_FILE])
+        local: dict[str, Path | bytes] = {name: folder / name for name in list_files(folder)}
+        text = (folder / CARD_FILE).read_text(encoding="utf-8")
+        card = text.replace(LOCAL_SNIPPET, f"from_pretrained({json.dumps(repo_id)})").encode()
+        local[CARD_FILE] = card
+        kept_card = not overwrite_card and _is_card_edited(api, repo_id, card)
         if kept_card:
             del local[CARD_FILE]
-        pushed = _commit(
-            api,
-            info,
-            local,
-            lambda name: name.startswith(f"{FIGURES_FOLDER}/") and name.endswith(".png"),
-            create_pr,
-        )
+        pushed = _commit(api, info, local, f"{FIGURES_FOLDER}/*.png", create_pr)
         if tag is not None and tagged is None:
             api.create_tag(repo_id, tag=tag, revision=pushed.commit)
-        elif tag is not None and tagged != pushed.commit:
-            raise ArtefactError(
-                f"Published as commit {pushed.commit}, but the tag {tag} names {tagged} and is not moved."
-                " Choose another tag."
-            )
-    return Pushed(repo_id, pushed.commit, pushed.is_new, pushed.url, kept_card)
+        elif tagged not in (None, pushed.commit):
+            problem = f"the tag {tag} names {tagged} and is not moved. Choose another tag"
+            raise ArtefactError(f"Published as commit {pushed.commit}, but {problem}.")
+    return replace(pushed, kept_card=kept_card)
 
 
 def push_space(space_id: str, model_id: str, revision: str, private: bool = False) -> Pushed:
-    """Create or update a Space that shows a model; its files are generated, so that edits to them on the Hub are lost.
+    """Create or update a Space that shows a model; edits to its generated files on the Hub are lost.
 
     Args:
         space_id: `user/name`; made where it does not exist.
@@ -122,14 +119,13 @@ def push_space(space_id: str, model_id: str, revision: str, private: bool = Fals
     api = HfApi()
     with explain_errors(space_id, "published"), tempfile.TemporaryDirectory() as scratch:
         info = _open_repo(api, space_id, "space", private)
-        folder = build_space(
-            Path(scratch) / "space", model_id, revision, is_private=bool(api.model_info(model_id).private)
-        )
-        return _commit(api, info, list_space_files(folder), lambda name: name.startswith("serving/"))
+        is_private = bool(api.model_info(model_id).private)
+        folder = build_space(Path(scratch, "space"), model_id, revision, is_private)
+        return _commit(api, info, list_space_files(folder), "serving/*")
 
 
 def save_space(folder: Path, model_id: str, revision: str | None = None) -> str:
-    """Write the folder of a Space, to look at it or to run it here.
+    """Write the folder of a Space, to look at it or to run it here; all of it or nothing.
 
     Args:
         folder: new or empty.
@@ -140,8 +136,7 @@ def save_space(folder: Path, model_id: str, revision: str | None = None) -> str:
         The commit that the Space is pinned to.
 
     Raises:
-        ArtefactError: there is no such model, the Hub cannot be reached, or the folder holds something or
-            cannot be written.
+        ArtefactError: no such model, the Hub cannot be reached, or the folder cannot be used.
     """
     from huggingface_hub import HfApi, constants
 
@@ -150,7 +145,11 @@ def save_space(folder: Path, model_id: str, revision: str | None = None) -> str:
     check_repo_id(model_id)
     with explain_errors(f"{model_id} at {revision or 'main'}", "shown"):
         info = HfApi().model_info(model_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-        build_space(folder, model_id, str(info.sha), bool(info.private))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".space.", dir=folder) as scratch:
+            built = build_space(Path(scratch, "space"), model_id, str(info.sha), bool(info.private))
+            for path in built.iterdir():
+                path.rename(folder / path.name)
     return str(info.sha)
 
 
@@ -167,83 +166,56 @@ def _open_repo(api: "HfApi", repo_id: str, repo_type: str, private: bool) -> "Mo
     try:
         info = api.repo_info(repo_id, repo_type=repo_type, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except RepositoryNotFoundError:
-        api.create_repo(
-            repo_id,
-            repo_type=repo_type,
-            space_sdk="gradio" if repo_type == "space" else None,
-            private=private or None,
-            exist_ok=True,
-        )
+        sdk = "gradio" if repo_type == "space" else None
+        api.create_repo(repo_id, repo_type=repo_type, space_sdk=sdk, private=private or None, exist_ok=True)
         info = api.repo_info(repo_id, repo_type=repo_type)
     if private and not info.private:
-        raise ArtefactError(
-            f"{repo_id} is there already and public; --private is for new ones. Make it private in its"
-            " settings, or leave it out."
-        )
+        remedy = "Make it private in its settings, or leave out --private"
+        raise ArtefactError(f"{repo_id} is there already and public. {remedy}.")
     return cast("ModelInfo | SpaceInfo", info)
 
 
 def _commit(
     api: "HfApi",
     info: "ModelInfo | SpaceInfo",
-    local: Mapping[str, Path],
-    is_own: Callable[[str], bool],
+    local: Mapping[str, Path | bytes],
+    own: str,
     create_pr: bool = False,
 ) -> Pushed:
-    """Commit files, and the removal of those on the Hub that are our own but no longer there.
+    """Commit files, and the removal of those on the Hub that match the pattern `own` and are not among them.
 
     Not `upload_folder`, which commits several times where it uploads by Xet.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, SpaceInfo
 
     remote = [file.rfilename for file in info.siblings or ()]
-    stale = [CommitOperationDelete(name) for name in remote if is_own(name) and name not in local]
-    added = [CommitOperationAdd(name, path) for name, path in sorted(local.items())]
-    repo_type = "space" if isinstance(info, SpaceInfo) else "model"
-    done = api.create_commit(
-        info.id,
-        [*stale, *added],
-        commit_message=COMMIT_TITLE,
-        repo_type=repo_type,
-        create_pr=create_pr,
-        parent_commit=info.sha,
-    )
-    home = f"{api.endpoint}/{'spaces/' if repo_type == 'space' else ''}{info.id}"
-    return Pushed(info.id, done.oid, done.oid != info.sha, done.pr_url or home)
+    stale = [CommitOperationDelete(name) for name in remote if fnmatchcase(name, own) and name not in local]
+    added = [CommitOperationAdd(name, local[name]) for name in sorted(local)]
+    kind, prefix = ("space", "spaces/") if isinstance(info, SpaceInfo) else ("model", "")
+    options: dict[str, Any] = {"repo_type": kind, "create_pr": create_pr, "parent_commit": info.sha}
+    done = api.create_commit(info.id, [*stale, *added], commit_message=COMMIT_TITLE, **options)
+    url = done.pr_url or f"{api.endpoint}/{prefix}{info.id}"
+    return Pushed(info.id, done.oid, done.oid != info.sha, url)
 
 
-def _write_hub_card(card: Path, repo_id: str, folder: Path) -> Path:
-    """The card as it stands on the Hub: its example loads the repository."""
-    copy = folder / CARD_FILE
-    copy.write_text(
-        card.read_text(encoding="utf-8").replace(LOCAL_SNIPPET, f"from_pretrained({json.dumps(repo_id)})"),
-        encoding="utf-8",
-    )
-    return copy
-
-
-def _is_card_edited(api: "HfApi", repo_id: str, card: Path) -> bool:
-    """Whether the card on the Hub is another, and was last touched by a person: neither by us nor by the making of the repository."""
+def _is_card_edited(api: "HfApi", repo_id: str, card: bytes) -> bool:
+    """Whether the card on the Hub is another, and its last commit is neither ours nor the Hub's first."""
     from huggingface_hub import RepoFile
     from huggingface_hub.utils.sha import git_hash
 
     for file in api.get_paths_info(repo_id, [CARD_FILE], expand=True):
         assert isinstance(file, RepoFile)
-        is_generated = file.last_commit is not None and file.last_commit.title.startswith(
-            (COMMIT_TITLE, INITIAL_TITLE)
-        )
-        return not is_generated and file.blob_id != git_hash(card.read_bytes())
+        title = file.last_commit.title if file.last_commit is not None else ""
+        return not title.startswith((COMMIT_TITLE, INITIAL_TITLE)) and file.blob_id != git_hash(card)
     return False
 
 
 def _find_tag(api: "HfApi", info: "ModelInfo | SpaceInfo", tag: str | None) -> str | None:
-    """The commit that a tag names already; asked before anything is uploaded, since only the newest may be named again."""
+    """The commit that a tag names already; asked before the upload, since only the newest may have it."""
     if tag is None:
         return None
     found = next((ref.target_commit for ref in api.list_repo_refs(info.id).tags if ref.name == tag), None)
     if found not in (None, info.sha):
-        raise ArtefactError(
-            f"The tag {tag} of {info.id} names commit {found}, and a tag is not moved. Choose another."
-            " Nothing was published."
-        )
+        problem = f"The tag {tag} of {info.id} names commit {found}, and a tag is not moved"
+        raise ArtefactError(f"{problem}. Choose another. Nothing was published.")
     return found

@@ -2,27 +2,29 @@
 
 Goes in: a model on the Hub and its commit. Comes out: a folder that the Hub builds and that starts anywhere
 with `python app.py`. `serving` travels as files, so the requirements name only packages of PyPI, each pinned
-to the version installed here. Gradio stands in them too, with the very version that the front matter asks the
-Hub for: there it is installed already, elsewhere it has to be.
+to the version installed here; that of Gradio is also what the front matter asks the Hub for.
 """
 
 import importlib.metadata
-import json
 import re
 import shutil
 import sys
 from pathlib import Path
 
+from serving.files.writing import write_json
+from serving.model.artefact import BUNDLED, CARD_FILE, LITERT_FILE, SERVING_FILES
+
 PACKAGE = Path(__file__).parents[1]
+TEMPLATES = Path(__file__).parent
 # Of the installed project, whose own requirements are those of `serving`.
 DISTRIBUTION = "brain-tumor-mri"
 REQUIREMENTS_FILE = "requirements.txt"
 APP_FILE = "app.py"
 MODEL_FILE = "model.json"
 TITLE = "Brain MRI slice classifier"
-LEFT_OUT = ("pretrained", "publish.py", "space.py", "space_*", "__pycache__", "*.pyc")
+LEFT_OUT = (BUNDLED.name, "publish.py", "space.py", "space_*", "__pycache__", "*.pyc")
 # What the app needs of the model; the Hub fetches it when it builds the Space.
-PRELOADED = "README.md,config.json,metrics.json,model.tflite"
+PRELOADED = ",".join((*SERVING_FILES, LITERT_FILE))
 
 
 def build_space(folder: Path, model_id: str, revision: str, is_private: bool = False) -> Path:
@@ -40,10 +42,8 @@ def build_space(folder: Path, model_id: str, revision: str, is_private: bool = F
     from huggingface_hub import SpaceCard, SpaceCardData
 
     shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    shutil.copyfile(PACKAGE / "hub" / "space_app.py.j2", folder / APP_FILE)
-    (folder / MODEL_FILE).write_text(
-        json.dumps({"repo": model_id, "revision": revision}, indent=2) + "\n", encoding="utf-8"
-    )
+    shutil.copyfile(TEMPLATES / "space_app.py.j2", folder / APP_FILE)
+    write_json(folder / MODEL_FILE, {"repo": model_id, "revision": revision})
     (folder / REQUIREMENTS_FILE).write_text("\n".join(pin_requirements()) + "\n", encoding="utf-8")
     data = SpaceCardData(
         title=TITLE,
@@ -58,16 +58,11 @@ def build_space(folder: Path, model_id: str, revision: str, is_private: bool = F
     )
     if not is_private:
         data["preload_from_hub"] = [f"{model_id} {PRELOADED} {revision}"]
-    template = PACKAGE / "hub" / "space_card.md.j2"
+    template = str(TEMPLATES / "space_card.md.j2")
     card = SpaceCard.from_template(
-        data,
-        template_path=str(template),
-        title=TITLE,
-        model_id=model_id,
-        revision=revision,
-        is_private=is_private,
+        data, template, title=TITLE, model_id=model_id, revision=revision, is_private=is_private
     )
-    (folder / "README.md").write_text(str(card).rstrip() + "\n", encoding="utf-8")
+    (folder / CARD_FILE).write_text(str(card).rstrip() + "\n", encoding="utf-8")
     return folder
 
 

@@ -323,7 +323,7 @@ def test_pull_overwrites_nothing_but_an_artefact(hub, shell, artefact, tmp_path)
     shutil.copyfile(artefact / CONFIG_FILE, run / CONFIG_FILE)  # a run folder has one, too
     before = read_folder(run)
     assert "holds thesis.txt, which is no file of an artefact" in refuse(shell, "pull", MODEL, own)
-    assert "holds artefact/" in refuse(shell, "pull", MODEL, run)
+    assert "holds artefact, which" in refuse(shell, "pull", MODEL, run)
     assert (own / "thesis.txt").read_text() == "years of work"
     assert read_folder(run) == before
     assert "cannot be written" in refuse(shell, "pull", MODEL, own / "thesis.txt")

@@ -1,5 +1,6 @@
-"""The Space: a folder that the Hub builds, and that starts anywhere with `python app.py`, without TensorFlow."""
+"""The Space: a folder that the Hub builds and that starts anywhere, without TensorFlow."""
 
+import errno
 import importlib.metadata
 import json
 import re
@@ -7,13 +8,15 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from gradio_client import Client, handle_file
 from huggingface_hub import metadata_load
 
-from serving import from_pretrained
+from serving import ArtefactError, from_pretrained
 from serving.app.page import EXAMPLES
+from serving.hub.publish import save_space
 from serving.hub.space import build_space
 from serving.model.artefact import BUNDLED
 from tests.app_process import measure_peak_megabytes, start_app
@@ -26,9 +29,11 @@ SHA = "0123456789" * 4
 START = """
 import runpy, sys
 
+TRAINING = {"tensorflow", "keras", "keras_cv", "wandb", "trainer", "tumor_ds", "tensorflow_datasets"}
+
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"tensorflow", "keras", "keras_cv", "wandb", "trainer", "tumor_ds", "tensorflow_datasets"}:
+        if name.partition(".")[0] in TRAINING:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Refuse())
@@ -93,8 +98,30 @@ def test_it_holds_what_the_app_needs_and_no_model(space):
         "serving/app/examples/README.md",
     } <= files
     assert not any(
-        re.search(r"pretrained|__pycache__|\.pyc$|\.tflite$|\.keras$|serving/space", name) for name in files
+        re.search(r"pretrained|__pycache__|\.pyc$|\.tflite$|\.keras$|hub/(space|publish)", name)
+        for name in files
     )
+
+
+def test_a_space_that_cannot_be_built_leaves_nothing(monkeypatch, tmp_path):
+    def refuse() -> list[str]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    info = SimpleNamespace(sha=SHA, private=False)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *arguments, **options: info)
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.hub.space.pin_requirements", refuse)
+        with pytest.raises(ArtefactError, match="the disk is full"):
+            save_space(tmp_path / "space", "user/model")
+    assert list((tmp_path / "space").iterdir()) == []
+    assert save_space(tmp_path / "space", "user/model") == SHA
+    assert sorted(path.name for path in (tmp_path / "space").iterdir()) == [
+        "README.md",
+        "app.py",
+        "model.json",
+        "requirements.txt",
+        "serving",
+    ]
 
 
 def test_it_starts_without_tensorflow_and_answers_as_the_model_does(hub, tmp_path):
