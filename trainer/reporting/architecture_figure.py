@@ -1,4 +1,4 @@
-"""A network as a block diagram: its stages from top to bottom, each with what it gives and how many parameters it has.
+"""A network as a block diagram: its stages from top to bottom, with their shapes and parameters.
 
 Goes in: a flat Keras model. Comes out: a PNG.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.patches import FancyBboxPatch
 
-from trainer.reporting.figures import BEST_COLOUR, WIDTH, build_figure, save_figure
+from trainer.reporting.figures import GREY, WIDTH, build_figure, save_figure
 
 if TYPE_CHECKING:
     import keras
@@ -45,7 +45,10 @@ class Stage:
 
 
 def describe_stages(model: "keras.Model") -> list[Stage]:
-    """Join layers to stages: by the beginning of their names, `block3` of `block3b_expand_conv`; without weights a layer joins the one before.
+    """Join layers to stages.
+
+    Layers whose names begin alike are one stage, as `block3b_expand_conv` belongs to `block3`; a layer
+    without weights joins the one before.
 
     Args:
         model: flat; names of other libraries may make too many stages, which are then joined as long as
@@ -89,7 +92,7 @@ def plot_architecture(model: "keras.Model", title: str, path: Path) -> None:
             BOX_INCHES,
             boxstyle="round,pad=0,rounding_size=0.06",
             facecolor=colour,
-            edgecolor=BEST_COLOUR,
+            edgecolor=GREY,
         )
         axes.add_patch(box)
         upper, lower = top + 0.3 * BOX_INCHES, top + 0.72 * BOX_INCHES
@@ -113,13 +116,16 @@ def plot_architecture(model: "keras.Model", title: str, path: Path) -> None:
             fontsize=8,
         )
         if place:
-            arrow = {"arrowstyle": "-|>", "color": BEST_COLOUR, "shrinkA": 0, "shrinkB": 0}
+            arrow = {"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (WIDTH / 2, top), (WIDTH / 2, top - GAP_INCHES), arrowprops=arrow)
     save_figure(figure, path)
 
 
 def _join(model: "keras.Model", names: list[str]) -> list[Stage]:
-    """Stages of layers in a row with one name; a layer without weights keeps that of the one before, unless it ends the feature maps."""
+    """Join layers in a row with one name; one without weights has that of the one before.
+
+    But not where the feature maps end.
+    """
     kept: list[str] = []
     for before, layer, name in zip([None, *model.layers], model.layers, names, strict=False):
         is_silent = (
@@ -140,7 +146,7 @@ def _join(model: "keras.Model", names: list[str]) -> list[Stage]:
 
 
 def _find_prefix(name: str) -> str:
-    """`block3` of `block3b_dwconv`, `v2_stack_1` of `v2_stack_1_block2_add`; other names up to the first underscore."""
+    """`block3` of `block3b_dwconv`, `v2_stack_1` of `v2_stack_1_block2_add`, `stem` of `stem_conv`."""
     match = re.match(r"(?:v\d_)?(?:block|stack|stage)_?\d+", name)
     return match.group() if match else name.split("_")[0]
 
