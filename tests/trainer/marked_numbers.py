@@ -1,4 +1,4 @@
-"""Numbers of a report, each marked with its place in a JSON file: read from the page, held against the file."""
+"""Numbers of a report, each marked with its place in a JSON file, held against that file."""
 
 import html.parser
 from pathlib import Path

@@ -15,9 +15,8 @@ class VerdictsError(UserError):
     """A folder without pictures by kind.
 
     Example:
-        >>> raise VerdictsError("Expected pictures by kind, DIR/KIND/FILE; found none in x.")
-        Traceback (most recent call last):
-        trainer.evaluation.verdicts.VerdictsError: Expected pictures by kind, ...
+        >>> VerdictsError("Expected pictures by kind, DIR/KIND/FILE; found none in x.").exit_code
+        1
     """
 
 

@@ -29,9 +29,8 @@ class ResultsError(UserError):
     """A folder without figures.
 
     Example:
-        >>> raise ResultsError("Cannot read runs/a/metrics.json: no such file. Name folders that hold one.")
-        Traceback (most recent call last):
-        trainer.reporting.tables.ResultsError: Cannot read runs/a/metrics.json: ...
+        >>> ResultsError("Cannot read runs/a/metrics.json. Name folders that hold one.").exit_code
+        1
     """
 
 
@@ -169,7 +168,8 @@ def build_comparison_table(metrics: dict[str, Any]) -> str:
 
 def build_uncertainty_table(metrics: dict[str, Any]) -> str:
     """A row a subset: errors of the probabilities, sets at each coverage, the alarm at each sensitivity."""
-    wanted, rows = [], []
+    wanted: list[str] = []
+    rows = []
     for protocol, summary in metrics.items():
         for name, figures in summary.items():
             sets = figures["prediction_sets"]
