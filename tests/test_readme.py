@@ -18,8 +18,7 @@ from trainer.evaluation.predictions import Predictions, load_predictions
 from trainer.evaluation.uncertainty import measure_split_coverage
 from trainer.fitting.calibration import fit_calibration
 from trainer.fitting.cross_calibration import load_unseen
-from trainer.reporting.results import build_results
-from trainer.reporting.tables import build_comparison
+from trainer.reporting.tables import build_comparison, build_results
 from tumor_ds.grouping.facts import load_facts
 from tumor_ds.grouping.splits import split_patient
 

@@ -61,7 +61,7 @@ class LoggedArtifact:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """History rows, config, the last summary, what metrics are drawn against, and the artifacts of a run, as Python values."""
+    """History rows, config, last summary, axes of metrics, and the artifacts of a run, as Python values."""
     found: dict[str, Any] = {
         "history": [],
         "config": {},

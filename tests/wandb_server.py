@@ -114,7 +114,7 @@ class WandbServer:
     def add_artifact(
         self, name: str, kind: str, files: dict[str, bytes], references: Mapping[str, str] = {}
     ) -> None:
-        """Make an artifact as if a run had logged it, with alias `latest`; references name files that lie elsewhere, by path."""
+        """Make an artifact as if a run had logged it, with alias `latest`; references are URLs by path."""
         contents = {
             path: {"digest": base64.b64encode(hashlib.md5(content).digest()).decode(), "size": len(content)}
             for path, content in files.items()
@@ -240,7 +240,7 @@ class WandbServer:
         return {"artifact": {"id": asked["artifactID"]}}
 
     def _project(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """One version of an artifact, asked for by name, and its files; null where that is not what is asked for."""
+        """One version of an artifact, asked for by name, and its files; null where there is none."""
         wanted = asked.get("name") or f"{asked.get('collection')}:{asked.get('alias')}"
         numbers = [
             number

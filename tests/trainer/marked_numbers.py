@@ -1,4 +1,4 @@
-"""Numbers of a report, each marked with the place in a JSON file that it comes from: read from the page, and held against the file."""
+"""Numbers of a report, each marked with its place in a JSON file, held against that file."""
 
 import html.parser
 from pathlib import Path
@@ -40,7 +40,10 @@ def parse(page: Path) -> Marked:
 def check_number(value, text):
     """Whether a text is a number rounded to the digits that it shows."""
     if value is None:
-        assert text == "\N{EN DASH}"
+        assert text == "-"
+        return
+    if text.startswith(">"):  # a probability that is not certain
+        assert 100 * value > float(text[1:-1])
         return
     digits = text.rstrip("%").replace(",", "")
     scale = 100 if text.endswith("%") else 1

@@ -68,7 +68,7 @@ def evaluate(
     from trainer.evaluation import scoring
     from trainer.reporting import report
     from trainer.reporting.evaluation_files import save_evaluation
-    from trainer.reporting.tables import print_summary
+    from trainer.reporting.terminal import print_summary
 
     folder = locate_artefact(model, revision)
     classifier = Classifier(folder)
@@ -111,7 +111,8 @@ def compare(
     """Compare runs on the same images, pair by pair; or give the mean and deviation over folds."""
     require_training_extra()
     from trainer.evaluation.compare import compare_runs, load_runs
-    from trainer.reporting.comparison_report import print_comparison, save_comparison
+    from trainer.reporting.evaluation_files import save_comparison
+    from trainer.reporting.terminal import print_comparison
 
     result = compare_runs(load_runs(runs))
     print_comparison(result, console)
@@ -153,7 +154,7 @@ def tabulate(
 ) -> None:
     """Put the main figures of several runs into one table, in Markdown."""
     require_training_extra()
-    from trainer.reporting.results import build_results
+    from trainer.reporting.tables import build_results
 
     table = build_results(runs)
     if out is None:
@@ -201,14 +202,14 @@ def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None,
     """Score some of the pictures that were predicted, made worse; write the table, the JSON and a figure."""
     from trainer.data.input_pipeline import iterate_examples, load_builder, name_test_split
     from trainer.evaluation import corruptions, scoring
-    from trainer.reporting import corruption_report
+    from trainer.reporting.evaluation_files import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE, save_corruptions
+    from trainer.reporting.terminal import print_corruptions
 
     chosen = corruptions.choose_filenames(predictions.filenames, predictions.true)
     builder = load_builder(f"{scoring.DATASET}/{predictions.protocol}", data_dir)
     examples = iterate_examples(builder, name_test_split(scoring.find_fold(classifier.config)))
     wanted = (one for one in examples if one.filename in chosen)
     result = corruptions.evaluate_corruptions(classifier, wanted, len(chosen), console)
-    corruption_report.save_corruptions(result, out)
-    corruption_report.print_corruptions(result, console)
-    figure = f"{out}/figures/{corruption_report.CORRUPTIONS_FIGURE}"
-    say(f"Written: {out}/{corruption_report.CORRUPTIONS_FILE}, {figure}")
+    save_corruptions(result, out)
+    print_corruptions(result, console)
+    say(f"Written: {out}/{CORRUPTIONS_FILE}, {out}/figures/{CORRUPTIONS_FIGURE}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from serving.cli.commands import RevisionOption
+from serving.files.writing import write_json
 from trainer.cli.options import DataDirOption, console, require_training_extra, say
 
 
@@ -21,12 +22,13 @@ def guard(
     """Count what the input guard says of pictures, by kind."""
     require_training_extra()
     from serving import from_pretrained
-    from trainer.reporting import guard_report
+    from trainer.evaluation.verdicts import count_verdicts
+    from trainer.reporting.terminal import print_verdicts
 
-    figures = guard_report.count_verdicts(from_pretrained(model, revision), images)
-    guard_report.print_verdicts(figures, console)
+    figures = count_verdicts(from_pretrained(model, revision), images)
+    print_verdicts(figures, console)
     if out is not None:
-        guard_report.save_verdicts(figures, out)
+        write_json(out, figures)
         say(f"Written: {out}")
 
 

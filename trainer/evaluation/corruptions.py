@@ -8,8 +8,7 @@ thresholds are fitted on validation slices with these very corruptions (`trainer
 figures, above all the share refused, say little about changes never seen.
 
 Source: protocol and summary, Hendrycks and Dietterich 2019 (arXiv:1903.12261); each corruption cites its own
-model where it has one. Severity 1 is hard to see; 3 is strong, but leaves the lesion recognisable:
-`trainer.reporting.corruption_report` draws a slice under all of them.
+model where it has one. Severity 1 is hard to see; 3 is strong, but leaves the lesion recognisable.
 """
 
 import hashlib
@@ -30,6 +29,7 @@ from serving.model.artefact import NO_TUMOUR
 from serving.preprocess import fit_to_square
 from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval
 from trainer.evaluation.metrics import compute_calibration_error
+from trainer.evaluation.predictions import Predictions
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from trainer.data.input_pipeline import Example
@@ -39,6 +39,9 @@ WHITE = 255.0
 # many of each class, so that a frequent one does not hide a rare one.
 PICTURES_PER_CLASS = 200
 ACQUISITION_MATRIX = 256
+# Scored in other batches, the same model's probabilities differ in the last digits; another model's
+# calibration error does not fit so well.
+SAME_MODEL_TOLERANCE = 2e-3
 
 
 def change_brightness(grey: np.ndarray, percent: float, rng: np.random.Generator) -> np.ndarray:
@@ -267,6 +270,19 @@ def evaluate_corruptions(
         name: _summarise(classifier.labels, *(column[rows] for column in columns))
         for name, rows in subsets.items()
     }
+
+
+def is_about(result: dict[str, Any], predictions: Predictions) -> bool:
+    """Whether figures of worse pictures go with predictions of the same model; another may have left them."""
+    chosen = choose_filenames(predictions.filenames, predictions.true)
+    part = predictions.take(np.array([name in chosen for name in predictions.filenames]))
+    correct = part.predicted == part.true
+    expected = (len(correct), correct.mean(), compute_calibration_error(correct, part.probs.max(axis=1)))
+    try:
+        written = [result["all"]["clean"][name] for name in ("count", "accuracy", "ece")]
+    except (KeyError, TypeError):  # of a version that wrote other keys
+        return False
+    return bool(np.allclose(expected, written, rtol=0, atol=SAME_MODEL_TOLERANCE))
 
 
 def _make_versions(classifier: Classifier, example: "Example") -> np.ndarray:

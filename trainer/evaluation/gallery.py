@@ -1,11 +1,11 @@
-"""Pictures of the evaluated set: the worst mistakes with their heat maps, and samples of every class.
+"""Pictures and what a model said of them: mistakes and samples for the report, samples of validation for W&B.
 
-Goes in: `Predictions`, the pictures and the classifier that named them. Comes out: `Shown` pictures, contact
-    sheets as PNG.
+Goes in: `Predictions`, the pictures and the classifier that named them. Comes out: a `GalleryPicture` each.
 These show the dataset, which may not be redistributed: they are kept apart from the other figures.
 """
 
-from collections.abc import Callable, Collection
+import dataclasses
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,15 @@ from PIL import Image
 from serving import Classifier
 from serving.model.explain import overlay_heatmap
 from serving.preprocess import decode_grey, fit_to_square
+from trainer.config import DataConfig
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.scoring import score_split
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 MAX_MISTAKES, SAMPLES_PER_CLASS = 24, 6
+HARDEST_PER_CLASS = TYPICAL_PER_CLASS = 2
 # Side of a picture, pixels: enough for a phone, and dozens of them stay below a megabyte.
 SIDE = 224
 
@@ -30,10 +33,11 @@ PictureSource = Callable[[Collection[str]], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An image of the evaluated set, and what was said of it.
+class GalleryPicture:
+    """A picture that a model has named, and what was said of it.
 
     Attributes:
+        kind: why it is shown: `mistake`, `sample`, `hardest` or `typical`.
         filename: as in `predictions.csv`.
         true: the label.
         predicted: the most probable label, also where the guard refuses the picture.
@@ -44,8 +48,13 @@ class Shown:
             out.
         overlay: uint8 (SIDE, SIDE, 3), [0, 255]: the heat map of the predicted label over the picture; None
             like the picture.
+
+    Example:
+        >>> GalleryPicture("mistake", "a.jpg", "glioma", "notumor", 0.75, False, False).predicted
+        'notumor'
     """
 
+    kind: str
     filename: str
     true: str
     predicted: str
@@ -55,6 +64,11 @@ class Shown:
     picture: np.ndarray | None = None
     overlay: np.ndarray | None = None
 
+    def describe_facts(self) -> str:
+        """Say whether the guard let it pass, and whether training has its twin."""
+        twin = "twin in Training" if self.has_train_twin else "no twin"
+        return f"{'refused' if self.refused else 'answered'}, {twin}"
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -63,10 +77,58 @@ class Gallery:
     Attributes:
         mistakes: the surest first.
         samples: class by class; none where pictures are left out.
+
+    Example:
+        >>> Gallery(mistakes=[], samples=[]).samples
+        []
     """
 
-    mistakes: list[Shown]
-    samples: list[Shown]
+    mistakes: list[GalleryPicture]
+    samples: list[GalleryPicture]
+
+
+def list_gallery(predictions: Predictions) -> Gallery:
+    """Choose mistakes without their pictures, and no samples: for a page that may be published."""
+    return Gallery([_describe(predictions, row, "mistake") for row in choose_mistakes(predictions)], [])
+
+
+def load_gallery(predictions: Predictions, classifier: Classifier, source: PictureSource) -> Gallery:
+    """Choose mistakes and samples and read their pictures.
+
+    Args:
+        predictions: of the evaluated set.
+        classifier: that made them; its heat maps are drawn.
+        source: where the pictures are.
+
+    Raises:
+        ImageError: a picture cannot be read any more.
+    """
+    chosen = [(row, "mistake") for row in choose_mistakes(predictions)]
+    chosen += [(row, "sample") for row in choose_samples(predictions)]
+    shown = _load_pictures(predictions, chosen, classifier, source)
+    return Gallery(
+        [one for one in shown if one.kind == "mistake"], [one for one in shown if one.kind == "sample"]
+    )
+
+
+def load_validation_samples(
+    classifier: Classifier, builder: "tfds.core.DatasetBuilder", data: DataConfig
+) -> list[GalleryPicture]:
+    """Choose pictures of validation that say most about a model; the test split is not looked at meanwhile.
+
+    Args:
+        classifier: the artefact of the run.
+        builder: the dataset it was trained on.
+        data: of the run; says what validation is.
+    """
+    from trainer.data.input_pipeline import load_learning_split  # it imports TensorFlow
+
+    split = load_learning_split(builder, "validation", data, classifier.config.image_size)
+    predictions = score_split(classifier, split, "validation")
+    pictures = dict(zip(split.filenames, split.images[..., 0], strict=True))
+    return _load_pictures(
+        predictions, choose_hard_and_typical(predictions), classifier, lambda names: pictures
+    )
 
 
 def read_folder(folder: Path, names: Collection[str]) -> dict[str, np.ndarray]:
@@ -98,73 +160,69 @@ def choose_mistakes(predictions: Predictions) -> np.ndarray:
 
 
 def choose_samples(predictions: Predictions) -> np.ndarray:
-    """Choose up to `SAMPLES_PER_CLASS` rows of each class, int (m,), evenly from its sorted names, whatever was said of them."""
+    """Choose up to `SAMPLES_PER_CLASS` rows of each class, int (m,), evenly from its sorted names."""
     names, chosen = np.array(predictions.filenames), []
     for label in range(len(predictions.labels)):
         rows = np.flatnonzero(predictions.true == label)
         rows = rows[np.argsort(names[rows], kind="stable")]
-        chosen.append(
-            rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLES_PER_CLASS).round().astype(int))]
-            if len(rows)
-            else rows
-        )
+        if len(rows):
+            places = np.linspace(0, len(rows) - 1, SAMPLES_PER_CLASS).round().astype(int)
+            chosen.append(rows[np.unique(places)])
     return np.concatenate(chosen)
 
 
-def list_gallery(predictions: Predictions) -> Gallery:
-    """Choose mistakes, without their pictures, and no samples: for a page that may be published, or where pictures are not at hand."""
-    return Gallery([_describe(predictions, row) for row in choose_mistakes(predictions)], [])
+def choose_hard_and_typical(predictions: Predictions) -> list[tuple[int, str]]:
+    """Choose rows and their kind, class by class.
 
-
-def load_gallery(predictions: Predictions, classifier: Classifier, source: PictureSource) -> Gallery:
-    """Choose mistakes and samples and read their pictures.
-
-    Args:
-        predictions: of the evaluated set.
-        classifier: that made them; its heat maps are drawn.
-        source: where the pictures are.
-
-    Raises:
-        ImageError: a picture cannot be read any more.
+    Returns:
+        `hardest`: those with the least probability for their label; `typical`: of the others those that were
+        named rightly, as surely as most.
     """
-    mistakes, samples = choose_mistakes(predictions), choose_samples(predictions)
-    names = [predictions.filenames[row] for row in (*mistakes, *samples)]
-    pictures = source(set(names))
-    answers = classifier.predict_batch([pictures[name] for name in names])
-    shown = [
-        _describe(predictions, row, *_draw(pictures[name], answer.heatmap, classifier.config.image_fit))
-        for row, name, answer in zip((*mistakes, *samples), names, answers, strict=True)
+    chosen = []
+    for label in range(len(predictions.labels)):
+        rows = np.flatnonzero(predictions.true == label)
+        rows = rows[np.argsort(predictions.probs[rows, label], kind="stable")]
+        hardest, others = rows[:HARDEST_PER_CLASS], rows[HARDEST_PER_CLASS:]
+        right = others[predictions.predicted[others] == label]
+        from_median = np.abs(np.arange(len(right)) - (len(right) - 1) / 2)
+        typical = right[np.argsort(from_median, kind="stable")[:TYPICAL_PER_CLASS]]
+        chosen += [(int(row), "hardest") for row in hardest] + [(int(row), "typical") for row in typical]
+    return chosen
+
+
+def _load_pictures(
+    predictions: Predictions,
+    chosen: Iterable[tuple[int, str]],
+    classifier: Classifier,
+    source: PictureSource,
+) -> list[GalleryPicture]:
+    """Read the pictures of rows with their kinds, and draw their heat maps."""
+    shown = [_describe(predictions, row, kind) for row, kind in chosen]
+    pictures, fit = source({one.filename for one in shown}), classifier.config.image_fit
+    answers = classifier.predict_batch([pictures[one.filename] for one in shown])
+    return [
+        dataclasses.replace(
+            one,
+            picture=fit_to_square(pictures[one.filename], SIDE, fit)[..., 0],
+            overlay=_draw_overlay(pictures[one.filename], answer.heatmap, fit),
+        )
+        for one, answer in zip(shown, answers, strict=True)
     ]
-    return Gallery(shown[: len(mistakes)], shown[len(mistakes) :])
 
 
-def describe_facts(one: Shown) -> str:
-    """Say whether the guard let it pass, and whether training has its twin."""
-    return (
-        f"{'refused' if one.refused else 'answered'},"
-        f" {'twin in Training' if one.has_train_twin else 'no twin'}"
-    )
-
-
-def _describe(
-    predictions: Predictions, row: int, picture: np.ndarray | None = None, overlay: np.ndarray | None = None
-) -> Shown:
+def _describe(predictions: Predictions, row: int, kind: str) -> GalleryPicture:
     predicted = int(predictions.predicted[row])
-    return Shown(
+    return GalleryPicture(
+        kind=kind,
         filename=predictions.filenames[row],
         true=predictions.labels[predictions.true[row]],
         predicted=predictions.labels[predicted],
         probability=float(predictions.probs[row, predicted]),
         refused=bool(predictions.refused[row]),
         has_train_twin=bool(predictions.has_train_twin[row]),
-        picture=picture,
-        overlay=overlay,
     )
 
 
-def _draw(grey: np.ndarray, heatmap: np.ndarray, fit: str) -> tuple[np.ndarray, np.ndarray]:
-    """The picture as the model sees it, and the heat map over it, both `SIDE` wide."""
-    overlay = Image.fromarray(overlay_heatmap(grey, heatmap, fit)).resize(
-        (SIDE, SIDE), Image.Resampling.LANCZOS
-    )
-    return fit_to_square(grey, SIDE, fit)[..., 0], np.asarray(overlay)
+def _draw_overlay(grey: np.ndarray, heatmap: np.ndarray, fit: str) -> np.ndarray:
+    overlay = Image.fromarray(overlay_heatmap(grey, heatmap, fit))
+    return np.asarray(overlay.resize((SIDE, SIDE), Image.Resampling.LANCZOS))

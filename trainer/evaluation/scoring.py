@@ -33,6 +33,8 @@ from trainer.evaluation.uncertainty import compute_abstention, compute_set_figur
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
+    from trainer.data.input_pipeline import Split
+
 DATASET = "tumor_ds"
 # Other ways to split the same pictures: a model of one has learnt test pictures of another.
 SAME_PICTURES = ("official", "grouped", "patient")
@@ -65,18 +67,14 @@ def evaluate(classifier: Classifier, builder: "tfds.core.DatasetBuilder", split:
     _check_dataset(classifier, builder, split)
     config = classifier.config
     data = load_split(builder, split, config.image_size, config.image_fit, find_fold(config))
+    return score_split(classifier, data, protocol)
+
+
+def score_split(classifier: Classifier, data: "Split", protocol: str) -> Predictions:
+    """Score preprocessed images; `protocol` says what they are."""
     logits, probs, refused = _stack(classifier.score(data.images))
-    return Predictions(
-        protocol,
-        classifier.labels,
-        data.filenames,
-        data.groups,
-        data.has_train_twin,
-        data.true,
-        logits,
-        probs,
-        refused,
-    )
+    facts = data.filenames, data.groups, data.has_train_twin, data.true
+    return Predictions(protocol, classifier.labels, *facts, logits, probs, refused)
 
 
 def evaluate_folder(classifier: Classifier, folder: Path, patient_pattern: str | None = None) -> Predictions:

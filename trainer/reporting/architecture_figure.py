@@ -1,4 +1,4 @@
-"""A network as a block diagram: its stages from top to bottom, each with what it gives and how many parameters it has.
+"""A network as a block diagram: its stages from top to bottom, with their shapes and parameters.
 
 Goes in: a flat Keras model. Comes out: a PNG.
 """
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from trainer.reporting.figures import BEST_COLOUR, WIDTH, build_figure, save_figure
+from trainer.reporting.figures import GREY, WIDTH, build_figure, save_figure
 
 if TYPE_CHECKING:
     import keras
@@ -36,6 +37,10 @@ class Stage:
         layers: number of layers by class, in order of first use.
         shape: of the last layer's output, without the batch.
         parameters: of all its layers.
+
+    Example:
+        >>> Stage("logits", {"Dense": 1}, (4,), 5124).shape
+        (4,)
     """
 
     name: str
@@ -45,7 +50,10 @@ class Stage:
 
 
 def describe_stages(model: "keras.Model") -> list[Stage]:
-    """Join layers to stages: by the beginning of their names, `block3` of `block3b_expand_conv`; without weights a layer joins the one before.
+    """Join layers to stages.
+
+    Layers whose names begin alike are one stage, as `block3b_expand_conv` belongs to `block3`; a layer
+    without weights joins the one before.
 
     Args:
         model: flat; names of other libraries may make too many stages, which are then joined as long as
@@ -72,54 +80,42 @@ def plot_architecture(model: "keras.Model", title: str, path: Path) -> None:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(height, 0))
     axes.axis("off")
-    axes.text(
-        WIDTH / 2,
-        0.25,
-        f"{title}: {sum(stage.parameters for stage in stages):,} parameters",
-        ha="center",
-        va="center",
-        fontsize=11,
-    )
+    total = f"{title}: {sum(stage.parameters for stage in stages):,} parameters"
+    axes.text(WIDTH / 2, 0.25, total, ha="center", va="center", fontsize=11)
     for place, stage in enumerate(stages):
         top = 0.45 + place * (BOX_INCHES + GAP_INCHES)
-        colour = BOX_COLOURS[4 if len(stage.shape) == 3 else 2]
-        box = FancyBboxPatch(
-            (0.15, top),
-            WIDTH - 0.3,
-            BOX_INCHES,
-            boxstyle="round,pad=0,rounding_size=0.06",
-            facecolor=colour,
-            edgecolor=BEST_COLOUR,
-        )
-        axes.add_patch(box)
-        upper, lower = top + 0.3 * BOX_INCHES, top + 0.72 * BOX_INCHES
-        axes.text(0.27, upper, stage.name, va="center", fontsize=10, fontweight="bold")
-        axes.text(
-            0.27,
-            lower,
-            ", ".join(f"{count} {kind}" for kind, count in stage.layers.items()),
-            va="center",
-            fontsize=8,
-        )
-        axes.text(
-            WIDTH - 0.27, upper, " x ".join(map(str, stage.shape)), ha="right", va="center", fontsize=10
-        )
-        axes.text(
-            WIDTH - 0.27,
-            lower,
-            f"{stage.parameters:,} parameters" if stage.parameters else "",
-            ha="right",
-            va="center",
-            fontsize=8,
-        )
+        _draw_stage(axes, stage, top)
         if place:
-            arrow = {"arrowstyle": "-|>", "color": BEST_COLOUR, "shrinkA": 0, "shrinkB": 0}
+            arrow = {"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0}
             axes.annotate("", (WIDTH / 2, top), (WIDTH / 2, top - GAP_INCHES), arrowprops=arrow)
     save_figure(figure, path)
 
 
+def _draw_stage(axes: Axes, stage: Stage, top: float) -> None:
+    """A box with name and layers on the left, shape and parameters on the right; `top` in inches."""
+    box = FancyBboxPatch(
+        (0.15, top),
+        WIDTH - 0.3,
+        BOX_INCHES,
+        boxstyle="round,pad=0,rounding_size=0.06",
+        facecolor=BOX_COLOURS[4 if len(stage.shape) == 3 else 2],
+        edgecolor=GREY,
+    )
+    axes.add_patch(box)
+    upper, lower, right = top + 0.3 * BOX_INCHES, top + 0.72 * BOX_INCHES, WIDTH - 0.27
+    layers = ", ".join(f"{count} {kind}" for kind, count in stage.layers.items())
+    parameters = f"{stage.parameters:,} parameters" if stage.parameters else ""
+    axes.text(0.27, upper, stage.name, va="center", fontsize=10, fontweight="bold")
+    axes.text(0.27, lower, layers, va="center", fontsize=8)
+    axes.text(right, upper, " x ".join(map(str, stage.shape)), ha="right", va="center", fontsize=10)
+    axes.text(right, lower, parameters, ha="right", va="center", fontsize=8)
+
+
 def _join(model: "keras.Model", names: list[str]) -> list[Stage]:
-    """Stages of layers in a row with one name; a layer without weights keeps that of the one before, unless it ends the feature maps."""
+    """Join layers in a row with one name; one without weights has that of the one before.
+
+    But not where the feature maps end.
+    """
     kept: list[str] = []
     for before, layer, name in zip([None, *model.layers], model.layers, names, strict=False):
         is_silent = (
@@ -140,7 +136,7 @@ def _join(model: "keras.Model", names: list[str]) -> list[Stage]:
 
 
 def _find_prefix(name: str) -> str:
-    """`block3` of `block3b_dwconv`, `v2_stack_1` of `v2_stack_1_block2_add`; other names up to the first underscore."""
+    """`block3` of `block3b_dwconv`, `v2_stack_1` of `v2_stack_1_block2_add`, `stem` of `stem_conv`."""
     match = re.match(r"(?:v\d_)?(?:block|stack|stage)_?\d+", name)
     return match.group() if match else name.split("_")[0]
 

@@ -7,58 +7,30 @@ Its text stands in `card.md.j2`; here is what depends on the model.
 """
 
 import importlib.metadata
-import importlib.resources
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from serving.files.writing import write_whole
 from serving.hub.space import DISTRIBUTION
 from serving.model.artefact import CARD_FILE, CONFIG_FILE, METRICS_FILE, RESULTS_FILE
 from trainer.config import EFFICIENTNET_LITE, KERAS_CV_PREFIX, ModelConfig, build_config
 from trainer.fitting.cross_calibration import FOLDS_SPLIT
-from trainer.reporting.card_tables import (
-    SUBSETS,
+from trainer.reporting.tables import (
     build_comparison_table,
     build_recall_table,
     build_table,
     build_uncertainty_table,
-    count_healthy,
-    name_subset,
 )
+from trainer.reporting.wording import MAIN_SUBSETS, SPLIT_TITLES, format_duration, name_subset
 from trainer.training.cost import GRAMS_PER_KWH, POWER_USAGE_EFFECTIVENESS, WATTS_PER_CORE, estimate_grams
 
+TEMPLATE = Path(__file__).with_name("card.md.j2")
 MODEL_NAME = "brain-tumor-mri-classifier"
 KAGGLE_ID = "masoudnickparvar/brain-tumor-mri-dataset"
-# By protocol and subset: what a figure is about, for whoever sees nothing of the card but its metadata.
-SUBSET_TITLES = {
-    (
-        "official",
-        "all",
-    ): "official test split (leaked: most test images are mirrored or turned training images)",
-    ("official", "unseen"): "official test images without a twin in Training",
-    ("grouped", "all"): "split anew by whole groups of copies and neighbouring slices",
-    (
-        "patient",
-        "all",
-    ): "one of five folds, split by patient where patients are known and by whole groups elsewhere",
-}
-LEAK = """The official test split of this collection leaks: it holds mirrored and turned copies of training images, so the first line
-rewards memory. The second line counts only images without such a twin; few of them show no tumour, so it says little about
-false alarms. Patients are not kept apart in either: most of those images share a group, a run of slices or a picture under flips and
-turns, with a training image."""
-NO_LEAK = (
-    "No group, a run of slices or a picture under flips and turns, stands in both training and test. A group"
-    " is no sure patient."
-)
-UNKNOWN_PATIENTS = (
-    "Accuracy on unseen patients has not been measured for this artefact and must be expected to be lower."
-)
-KNOWN_PATIENTS = (
-    "Patients were kept apart where they are known, for the part from figshare; elsewhere a group is no sure"
-    " patient."
-)
 CALIBRATION_SOURCES = {
     "validation": (
         "validation",
@@ -93,12 +65,11 @@ def write_card(folder: Path) -> None:
     """Write `README.md` from the other files of the artefact."""
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-    template = importlib.resources.files("trainer.reporting").joinpath("card.md.j2").read_text(encoding="utf-8")
     facts = _describe_data(config) | _describe_figures(metrics) | _describe_thresholds(config)
     results = folder / RESULTS_FILE
     card = ModelCard.from_template(
         _build_metadata(config, metrics),
-        template_str=template,
+        template_str=TEMPLATE.read_text(encoding="utf-8"),
         title=MODEL_NAME,
         cost=describe_cost(config.get("training_cost")),
         project_version=importlib.metadata.version(DISTRIBUTION),
@@ -106,7 +77,7 @@ def write_card(folder: Path) -> None:
         results=results.read_text(encoding="utf-8").strip() if results.exists() else "",
         **facts,
     )
-    (folder / CARD_FILE).write_text(str(card).rstrip() + "\n", encoding="utf-8")
+    write_whole(folder / CARD_FILE, str(card).rstrip() + "\n")
 
 
 def describe_cost(cost: dict[str, Any] | None) -> str:
@@ -114,7 +85,7 @@ def describe_cost(cost: dict[str, Any] | None) -> str:
     if cost is None:
         return "Not recorded for this model; later ones say it here."
     told = (
-        f"Training took {_format_hours(cost['wall_seconds'])} and {_format_hours(cost['cpu_seconds'])} of"
+        f"Training took {format_duration(cost['wall_seconds'])} and {format_duration(cost['cpu_seconds'])} of"
         f" core time on {cost['hardware']}."
     )
     grams = estimate_grams(cost)
@@ -182,17 +153,16 @@ def _build_eval_results(config: dict[str, Any], protocol: str, summary: dict[str
         EvalResult(
             task_type="image-classification",
             dataset_type=KAGGLE_ID if _is_kaggle(config) else "own-pictures",
-            dataset_name=(
-                f"{collection}, {SUBSET_TITLES.get((protocol, subset), f'{protocol}, {subset} test images')}"
-            ),
+            dataset_name=f"{collection}, {SPLIT_TITLES.get((protocol, subset), untitled)}",
             dataset_config=f"{protocol}-{subset}",
             dataset_split="test",
             metric_type=metric,
             metric_name=name,
             metric_value=round(value, 4),
         )
-        for subset in SUBSETS
+        for subset in MAIN_SUBSETS
         if subset in summary
+        for untitled in [f"{protocol}, {subset} test images"]
         for metric, name, value in (
             ("accuracy", "accuracy", summary[subset]["accuracy"]),
             ("f1", "macro F1", summary[subset]["macro"]["f1"]),
@@ -215,12 +185,7 @@ def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
         "fold": f", all folds but {dataset['fold']}," if dataset.get("fold") else "",
         "is_kaggle": _is_kaggle(config),
         "kaggle_version": _find_kaggle_version(config),
-        "citations": (
-            importlib.resources.files("tumor_ds")
-            .joinpath("CITATIONS.bib")
-            .read_text(encoding="utf-8")
-            .strip()
-        ),
+        "citations": (files("tumor_ds") / "CITATIONS.bib").read_text(encoding="utf-8").strip(),
         "architecture": config["architecture"],
         "size": config["image"]["size"],
         "start": start,
@@ -235,23 +200,31 @@ def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
 
 def _describe_figures(metrics: dict[str, Any]) -> dict[str, Any]:
     """What the model reached, and on what."""
-    counts = ", ".join(
-        f"{figures['count']:,} images in {figures['groups']:,} groups ({protocol},"
-        f" {name_subset(summary, name)})"
+    parts = [
+        (protocol, summary, name, figures)
         for protocol, summary in metrics.items()
         for name, figures in summary.items()
-        if name in SUBSETS
+    ]
+    counts = ", ".join(
+        f"{figures['count']:,} images in {figures['groups']:,} groups"
+        f" ({protocol}, {name_subset(name, summary)})"
+        for protocol, summary, name, figures in parts
+        if name in MAIN_SUBSETS
     )
-    is_leaked = any("with_train_twin" in summary for summary in metrics.values())
+    healthy = ", ".join(
+        f"{figures['any_tumour']['no_tumour']:,} ({protocol}, {name})"
+        for protocol, _, name, figures in parts
+        if figures["any_tumour"]
+    )
     return {
         "evaluation": f"The test images: {counts}.",
-        "leak": LEAK if is_leaked else NO_LEAK,
-        "patients": KNOWN_PATIENTS if "patient" in metrics else UNKNOWN_PATIENTS,
+        "is_leaked": any("with_train_twin" in summary for summary in metrics.values()),
+        "knows_patients": "patient" in metrics,
         "table": build_table(metrics),
         "recalls": build_recall_table(metrics),
         "comparison": build_comparison_table(metrics),
         "uncertainty": build_uncertainty_table(metrics),
-        "healthy_counts": count_healthy(metrics),
+        "healthy_counts": healthy or "there are none",
     }
 
 
@@ -273,11 +246,6 @@ def _is_kaggle(config: dict[str, Any]) -> bool:
 def _find_kaggle_version(config: dict[str, Any]) -> str:
     """The dataset's major version is that of Kaggle's collection."""
     return f"v{config['dataset']['version'].partition('.')[0]}"
-
-
-def _format_hours(seconds: int) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{max(1, minutes)} min"
 
 
 def _format_grams(grams: float) -> str:

@@ -1,34 +1,46 @@
-"""Figures that need every image: how well the probabilities rank, and how far they can be believed.
+"""Curves: how well the probabilities rank, how far they can be believed, and what worse pictures do to them.
 
-Goes in: `Predictions`. Comes out: PNGs as `trainer.reporting.figures` draws them, all test images beside
-    those without a twin in Training.
+Goes in: `Predictions`, or what `trainer.evaluation.corruptions` found. Comes out: PNGs as
+`trainer.reporting.figures` draws them, all test images beside those without a twin in Training.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from serving.model.artefact import NO_TUMOUR
 from trainer.evaluation.metrics import split_into_bins
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.scoring import split_subsets
 from trainer.evaluation.uncertainty import compute_risk_coverage
 from trainer.reporting.figures import (
-    BEST_COLOUR,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
     SUBSET_COLOURS,
     SUBSET_LINES,
     SUBSET_MARKERS,
     build_figure,
     save_figure,
-    title_subsets,
 )
+from trainer.reporting.wording import title_subsets
 
 # How much of the axes a figure shows: the least of these that holds what the curves do before they have found
 # nearly everything.
 SPANS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 NEARLY = 0.99
+# By figure of worse pictures: label, colour and style.
+SEVERITY_CURVES = {
+    "accuracy": ("accuracy", BLUE, "o-"),
+    "tumour_sensitivity": ("tumours called a tumour", ORANGE, "s--"),
+    "refused": ("refused by the guard", GREY, "^:"),
+}
 
 Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -49,7 +61,7 @@ def plot_roc(predictions: Predictions, path: Path) -> None:
 
 
 def plot_precision_recall(predictions: Predictions, path: Path) -> None:
-    """Draw precision by recall, in the steps that average precision sums up: any tumour against none, then each class against the rest.
+    """Draw precision by recall, in the steps that average precision sums up; panels as for `plot_roc`.
 
     Args:
         predictions: of one split.
@@ -64,7 +76,7 @@ def plot_precision_recall(predictions: Predictions, path: Path) -> None:
 
 
 def plot_reliability(predictions: Predictions, path: Path) -> None:
-    """Draw the share of right answers by the probability they were given with, in the 15 bins of the calibration error.
+    """Draw the share of right answers by their probability, in the bins of the calibration error.
 
     Args:
         predictions: of one split.
@@ -72,7 +84,7 @@ def plot_reliability(predictions: Predictions, path: Path) -> None:
     """
     figure = build_figure(4.4)
     axes, least = figure.subplots(), 1.0
-    for name, (title, part) in split_subsets(predictions).items():
+    for name, (title, part) in _title_subsets(predictions).items():
         correct, confidence = part.predicted == part.true, part.probs.max(axis=1)
         bins = [rows for rows in split_into_bins(confidence) if len(rows)]
         said, right = [confidence[rows].mean() for rows in bins], [correct[rows].mean() for rows in bins]
@@ -86,7 +98,7 @@ def plot_reliability(predictions: Predictions, path: Path) -> None:
             label=title,
         )
         least = min(least, *said, *right)
-    axes.plot([least, 1], [least, 1], ":", color=BEST_COLOUR, label="as it should be")
+    axes.plot([least, 1], [least, 1], ":", color=GREY, label="as it should be")
     axes.set(xlabel="probability of the label", ylabel="share that is right")
     _finish(axes)
     save_figure(figure, path)
@@ -101,7 +113,7 @@ def plot_risk_coverage(predictions: Predictions, path: Path) -> None:
     """
     figure = build_figure(3.8)
     axes = figure.subplots()
-    for name, (title, part) in split_subsets(predictions).items():
+    for name, (title, part) in _title_subsets(predictions).items():
         share, error = compute_risk_coverage(part.predicted == part.true, part.probs.max(axis=1))
         axes.plot(100 * share, 100 * error, SUBSET_LINES[name], color=SUBSET_COLOURS[name], label=title)
     axes.set(xlabel="answered, % of the images", ylabel="wrong among those, %")
@@ -110,16 +122,42 @@ def plot_risk_coverage(predictions: Predictions, path: Path) -> None:
     save_figure(figure, path)
 
 
-def split_subsets(predictions: Predictions) -> dict[str, tuple[str, Predictions]]:
-    """Split into the subsets that figures show: by name, the title and the images."""
-    twin = predictions.has_train_twin
-    rows = {"all": np.ones_like(twin), "unseen": ~twin, "with_train_twin": twin}
-    titles = title_subsets([name for name, chosen in rows.items() if chosen.any()] if twin.any() else ["all"])
-    return {name: (title, predictions.take(rows[name])) for name, title in titles.items()}
+def plot_corruptions(result: dict[str, Any], path: Path) -> None:
+    """Draw figures by severity, a panel a corruption; beside them the accuracy of clean and of unseen ones.
+
+    Args:
+        result: of `trainer.evaluation.corruptions.evaluate_corruptions`.
+        path: the PNG to write.
+    """
+    whole, unseen = result["all"], result.get("unseen")
+    figure = build_figure(10.5, width=5.4)
+    grid = figure.subplots(len(whole["corruptions"]) // 2, 2, sharey=True)
+    for axes, (name, rows) in zip(grid.flat, whole["corruptions"].items(), strict=True):
+        clean = f"accuracy, {whole['count']:,} clean pictures"
+        axes.axhline(100 * whole["clean"]["accuracy"], color="black", linewidth=0.8, label=clean)
+        for key, curve in SEVERITY_CURVES.items():
+            _draw_severities(axes, [whole["clean"], *rows], key, *curve)
+        if unseen:
+            curve = f"accuracy, {unseen['count']:,} unseen", GREEN, "d-."
+            _draw_severities(axes, [unseen["clean"], *unseen["corruptions"][name]], "accuracy", *curve)
+        axes.set_title(name.replace("_", " "), fontsize=11)
+        axes.set_xticks(range(len(rows) + 1), ["none", *(f"{row['value']:g}" for row in rows)])
+        axes.set_xlabel(rows[0]["parameter"], fontsize=8)
+        axes.set_ylim(-4, 104)
+        axes.set_yticks(range(0, 101, 25))
+        axes.grid(alpha=0.3)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("%")
+    _add_legend(figure, grid.flat[0], columns=2)
+    save_figure(figure, path)
 
 
 def list_questions(predictions: Predictions) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Yes-or-no questions about every image: by name, bool (n,), whether it is so, and float64 (n,), how probable it was said to be."""
+    """List yes-or-no questions about every image.
+
+    Returns:
+        By name, bool (n,), whether it is so, and float64 (n,), how probable it was said to be.
+    """
     questions = {
         label: (predictions.true == index, predictions.probs[:, index])
         for index, label in enumerate(predictions.labels)
@@ -130,14 +168,20 @@ def list_questions(predictions: Predictions) -> dict[str, tuple[np.ndarray, np.n
     return {"any tumour": (~healthy, 1.0 - score)} | questions
 
 
+def _title_subsets(predictions: Predictions) -> dict[str, tuple[str, Predictions]]:
+    """The subsets that figures show: by name, the title and the images."""
+    rows = split_subsets(predictions)
+    return {name: (title, predictions.take(rows[name])) for name, title in title_subsets(rows).items()}
+
+
 def _plot_by_class(predictions: Predictions, compute: Curve, across: str, up: str, path: Path) -> None:
-    """A panel a question, in two columns; all with the same span from the good corner, so that good curves do not hide in it."""
-    subsets, is_recall = split_subsets(predictions), across == "recall"
+    """A panel a question, all with one span from the good corner, so that no curve hides in it."""
+    subsets = _title_subsets(predictions)
     questions = {name: list_questions(part) for name, (_, part) in subsets.items()}
-    names = list(questions["all"])
-    figure = build_figure(0.6 + 2.3 * ((len(names) + 1) // 2))
-    panels = list(figure.subplots((len(names) + 1) // 2, 2, squeeze=False).flat)
-    span = 0.0
+    names, is_recall, span = list(questions["all"]), across == "recall", 0.0
+    height = (len(names) + 1) // 2
+    figure = build_figure(0.6 + 2.3 * height)
+    panels = list(figure.subplots(height, 2, squeeze=False).flat)
     for axes, question in zip(panels, names, strict=False):
         for subset, (title, _) in subsets.items():
             positive, scores = questions[subset][question]
@@ -147,43 +191,21 @@ def _plot_by_class(predictions: Predictions, compute: Curve, across: str, up: st
                 axes.plot(x, y, drawstyle="steps-post" if is_recall else "default", label=title, **style)
                 span = max(span, _find_distance(1 - x if is_recall else x, y))
         if not axes.lines:
-            axes.text(
-                0.5,
-                0.5,
-                "not defined: one\nside has no images",
-                ha="center",
-                va="center",
-                transform=axes.transAxes,
-                color=BEST_COLOUR,
-            )
+            said = {"ha": "center", "va": "center", "transform": axes.transAxes, "color": GREY}
+            axes.text(0.5, 0.5, "not defined: one\nside has no images", **said)
         axes.set_title(question, fontsize=11)
     shown = next((limit for limit in SPANS if limit >= span), 1.0)
     margin = 0.03 * shown
     for axes in panels[: len(names)]:
-        axes.set(
-            xlim=(1 - shown, 1 + margin) if is_recall else (-margin, shown),
-            ylim=(1 - shown, 1 + margin),
-            xlabel=across,
-            ylabel=up,
-        )
+        axes.set_xlim((1 - shown, 1 + margin) if is_recall else (-margin, shown))
+        axes.set(ylim=(1 - shown, 1 + margin), xlabel=across, ylabel=up)
         axes.locator_params(nbins=4)
         axes.grid(alpha=0.3)
     for axes in panels[len(names) :]:
         axes.axis("off")
-    handles = {
-        label: handle
-        for axes in panels
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    if handles:
-        figure.legend(
-            handles.values(),
-            handles.keys(),
-            loc="outside upper center",
-            ncols=len(handles),
-            frameon=False,
-            fontsize=9,
-        )
+    drawn = max(panels, key=lambda axes: len(axes.lines))
+    if drawn.lines:
+        _add_legend(figure, drawn, columns=len(subsets))
     save_figure(figure, path)
 
 
@@ -198,6 +220,21 @@ def _find_distance(away: np.ndarray, y: np.ndarray) -> float:
     return max(turn, float(away[y >= NEARLY].min(initial=1.0)))
 
 
+def _draw_severities(
+    axes: Axes, rows: list[dict[str, Any]], key: str, label: str, colour: str, style: str
+) -> None:
+    """One figure by severity, none first; nothing where it is not defined."""
+    if rows[0][key] is not None:
+        shares = [100 * row[key] for row in rows]
+        axes.plot(shares, style, color=colour, markersize=4, linewidth=1.5, label=label)
+
+
 def _finish(axes: Axes) -> None:
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=9)
+
+
+def _add_legend(figure: Figure, axes: Axes, columns: int) -> None:
+    """Say above the panels which curves are which."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)

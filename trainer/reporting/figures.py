@@ -1,95 +1,103 @@
 """Figures as PNG, from the same numbers that `metrics.json` and `history.csv` hold.
 
-Goes in: a section of `metrics.json`, or rows of `history.csv`. Comes out: pictures of five inches that can be
-read at the width of a phone, the same bytes for the same numbers. Curves that need every image are drawn by
-`trainer.reporting.curves`.
+Goes in: a section of `metrics.json`, a comparison of runs, or rows of `history.csv`. Comes out: pictures of
+five inches that can be read at the width of a phone, the same bytes for the same numbers.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import gc
+import io
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from serving.files.writing import replace_whole
+from serving.files.writing import write_whole
+from trainer.reporting.wording import MAIN_SUBSETS, title_subset, title_subsets
+from trainer.training.run_folder import CURVES_FILE, find_best_epoch, load_history
 
 # Inches; at 150 dots an inch a line of 10 points is 10 pixels high where the picture is shown 360 pixels
 # wide.
 WIDTH, DPI = 5.0, 150
 # Okabe and Ito's palette, told apart by colour-blind readers; https://jfly.uni-koeln.de/color/
-TRAINING_COLOUR, VALIDATION_COLOUR, BEST_COLOUR = "#0072B2", "#D55E00", "#555555"
-SUBSET_COLOURS = {"all": "#0072B2", "unseen": "#D55E00"}
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
+SUBSET_COLOURS = {"all": BLUE, "unseen": ORANGE}
 # Told apart without colour as well; bars by their order, which is that of the legend.
 SUBSET_LINES, SUBSET_MARKERS = {"all": "-", "unseen": "--"}, {"all": "o", "unseen": "s"}
-LEAKED_TITLES = {"all": "all test images (leaked)", "unseen": "without a twin in Training"}
 BAR_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "f2": "F2"}
 
 
-def title_subsets(names: Collection[str]) -> dict[str, str]:
-    """Name the subsets that figures show side by side: only a split with twins of training images is called leaked.
-
-    Args:
-        names: subsets that there are, as in `metrics.json`.
-    """
-    if "with_train_twin" not in names:
-        return {"all": "all images"}
-    return {name: title for name, title in LEAKED_TITLES.items() if name in names}
+def build_figure(height: float, width: float = WIDTH) -> Figure:
+    """Make an empty figure; inches."""
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
-def build_figure(height: float) -> Figure:
-    """Make an empty figure of the common width; height in inches."""
-    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+def encode_figure(figure: Figure) -> bytes:
+    """Draw a PNG that does not name matplotlib's version, so that the same numbers give the same file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    return content.getvalue()
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG that does not name matplotlib's version, so that the same numbers give the same file."""
-    with replace_whole(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
+    """Write a PNG whole."""
+    write_whole(path, encode_figure(figure))
 
 
-def plot_learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int, path: Path) -> None:
-    """Draw loss, accuracy and learning rate by epoch, one below the other; training solid, validation dashed, the best epoch as a line.
+def write_curves(run_dir: epath.Path, history: Sequence[dict[str, float]], best_epoch: int) -> None:
+    """Draw `learning_curves.png` in a run folder."""
+    write_whole(run_dir / CURVES_FILE, draw_learning_curves(history, best_epoch))
+
+
+def load_learning_curves(run_dir: epath.Path, monitor: str) -> bytes | None:
+    """Draw the learning curves of a run, its best epoch by `monitor`; None where it has no history.
+
+    Raises:
+        RunError: `history.csv` is damaged.
+    """
+    history = load_history(run_dir)
+    return draw_learning_curves(history, find_best_epoch(history, monitor)) if history else None
+
+
+def draw_learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int) -> bytes:
+    """Draw loss, accuracy and learning rate by epoch: training solid, validation dashed, best epoch dotted.
 
     Args:
         history: a row an epoch, at least one, as in `history.csv`.
         best_epoch: counted from 0.
-        path: the PNG to write.
+
+    Returns:
+        A PNG.
     """
     names = [name for name in ("loss", "accuracy", "learning_rate") if name in history[0]]
     figure = build_figure(2.4 * len(names))
     epochs = [row["epoch"] + 1 for row in history]
-    for axes, name in zip(np.atleast_1d(figure.subplots(len(names), 1)), names, strict=True):
-        axes.plot(
-            epochs,
-            [row[name] for row in history],
-            "o-",
-            color=TRAINING_COLOUR,
-            markersize=3,
-            label="training",
-        )
-        if f"val_{name}" in history[0]:
-            axes.plot(
-                epochs,
-                [row[f"val_{name}"] for row in history],
-                "s--",
-                color=VALIDATION_COLOUR,
-                markersize=3,
-                label="validation",
-            )
-            axes.axvline(
-                best_epoch + 1, color=BEST_COLOUR, linestyle=":", label=f"best epoch: {best_epoch + 1}"
-            )
+    for axes, name in zip(figure.subplots(len(names), 1, squeeze=False).flat, names, strict=True):
+        for key, style, colour, label in (
+            (name, "o-", BLUE, "training"),
+            (f"val_{name}", "s--", ORANGE, "validation"),
+        ):
+            if key in history[0]:
+                values = [row[key] for row in history]
+                axes.plot(epochs, values, style, color=colour, markersize=3, label=label)
+        if len(axes.lines) > 1:
+            best = f"best epoch: {best_epoch + 1}"
+            axes.axvline(best_epoch + 1, color=GREY, linestyle=":", label=best)
             axes.legend(frameon=False)
         axes.set_title(name.replace("_", " "))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_ylim(bottom=0 if name != "accuracy" else None)
         axes.grid(alpha=0.3)
     axes.set_xlabel("epoch")
-    save_figure(figure, path)
+    content = encode_figure(figure)
+    # A figure and its canvas hold each other: without this, pictures pile up over the epochs of a long run.
+    gc.collect()
+    return content
 
 
 def plot_confusion(summary: dict[str, Any], path: Path) -> None:
@@ -101,9 +109,8 @@ def plot_confusion(summary: dict[str, Any], path: Path) -> None:
     """
     titles, labels = title_subsets(summary), list(summary["all"]["per_class"])
     figure = build_figure((1.6 + 0.65 * len(labels)) * len(titles))
-    for axes, (name, title) in zip(
-        np.atleast_1d(figure.subplots(len(titles), 1)), titles.items(), strict=True
-    ):
+    panels = figure.subplots(len(titles), 1, squeeze=False).flat
+    for axes, (name, title) in zip(panels, titles.items(), strict=True):
         counts = np.array(summary[name]["confusion_matrix"])
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -126,7 +133,7 @@ def plot_confusion(summary: dict[str, Any], path: Path) -> None:
 
 
 def plot_per_class(summary: dict[str, Any], path: Path) -> None:
-    """Draw precision, recall, F1 and F2 of each class as bars, the subsets side by side; a class without images has none.
+    """Draw precision, recall, F1 and F2 of each class as bars, the subsets side by side.
 
     Args:
         summary: one protocol's section of `metrics.json`.
@@ -147,7 +154,7 @@ def plot_per_class(summary: dict[str, Any], path: Path) -> None:
 
 
 def plot_sets(summary: dict[str, Any], path: Path) -> None:
-    """Draw, for each coverage aimed at, how often the sets of a class hold its label, and how large they are on average.
+    """Draw how often the sets of a class hold its label, and their mean size, for each coverage aimed at.
 
     Args:
         summary: one protocol's section of `metrics.json`.
@@ -169,10 +176,43 @@ def plot_sets(summary: dict[str, Any], path: Path) -> None:
         )
         _draw_bars(held, labels, coverages, lambda value: f"{100 * value:.1f}", 1.0)
         _draw_bars(size, labels, sizes, lambda value: f"{value:.2f}", len(labels))
-        held.axvline(float(target), color=BEST_COLOUR, linestyle=":")
+        held.axvline(float(target), color=GREY, linestyle=":")
         held.set_title(f"sets for {float(target):.0%}: label in it, %", fontsize=11)
         size.set_title("labels in a set", fontsize=11)
     _add_legend(figure, titles)
+    save_figure(figure, path)
+
+
+def plot_differences(result: dict[str, Any], path: Path) -> None:
+    """Draw the difference in accuracy of each run from the first, with its interval; a line at no difference.
+
+    Args:
+        result: of `trainer.evaluation.compare.compare_runs`, paired.
+        path: the PNG to write.
+    """
+    subsets = [name for name in MAIN_SUBSETS if name in result]
+    names = [one["run"] for one in result["all"]["differences"]]
+    figure = build_figure(1.4 + 0.5 * len(names), width=6)
+    axes = figure.subplots()
+    for shift, subset in enumerate(subsets):
+        rows = [row["accuracy"] for row in result[subset]["differences"]]
+        middle = np.array([100 * row["difference"] for row in rows])
+        low, high = 100 * np.array([row["interval"] for row in rows]).T
+        axes.errorbar(
+            middle,
+            np.arange(len(names)) + 0.2 * (shift - (len(subsets) - 1) / 2),
+            xerr=np.maximum([middle - low, high - middle], 0),
+            fmt=SUBSET_MARKERS[subset],
+            color=SUBSET_COLOURS[subset],
+            capsize=3,
+            label=title_subset(subset, subsets),
+        )
+    axes.axvline(0, color=GREY, linestyle=":")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(f"accuracy against {result['all']['runs'][0]['name']}, percentage points")
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     save_figure(figure, path)
 
 
@@ -194,7 +234,7 @@ def _draw_bars(
         for row, value in enumerate(column):
             middle = row + (place - (len(values) - 1) / 2) * thickness
             if value is None:
-                axes.text(0.01 * longest, middle, "no images", va="center", fontsize=8, color=BEST_COLOUR)
+                axes.text(0.01 * longest, middle, "no images", va="center", fontsize=8, color=GREY)
                 continue
             axes.barh(middle, value, 0.94 * thickness, color=SUBSET_COLOURS[name])
             is_short = value < 0.3 * longest

@@ -30,34 +30,30 @@ from serving.model.artefact import (
 from trainer.config import FOLDED_DATASET, build_config
 from trainer.evaluation.bootstrap import SAMPLES
 from trainer.evaluation.compare import OVER_FOLDS_FILE
-from trainer.evaluation.corruptions import choose_filenames
-from trainer.evaluation.gallery import Gallery, describe_facts
-from trainer.evaluation.metrics import CALIBRATION_BINS, compute_calibration_error
+from trainer.evaluation.corruptions import is_about
+from trainer.evaluation.gallery import Gallery
+from trainer.evaluation.metrics import CALIBRATION_BINS
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions
 from trainer.evaluation.scoring import FOLDER_PREFIX
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
 from trainer.reporting.contact_sheet import save_contact_sheets
-from trainer.reporting.corruption_report import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE
-from trainer.reporting.evaluation_files import CURVES, FIGURES, name_figure
-from trainer.reporting.learning_curves import load_learning_curves
-from trainer.reporting.tables import CLASS_COLUMNS, REFERENCES, has_comparison
+from trainer.reporting.evaluation_files import (
+    CORRUPTIONS_FIGURE,
+    CORRUPTIONS_FILE,
+    CURVES,
+    FIGURES,
+    name_figure,
+)
+from trainer.reporting.figures import load_learning_curves
+from trainer.reporting.tables import REFERENCES, has_comparison
+from trainer.reporting.terminal import CLASS_COLUMNS
+from trainer.reporting.wording import SUBSET_HEADINGS, format_figure, format_probability
 from tumor_ds.audit.pages import render_page
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 REPORT_FILE, PICTURES_FOLDER = "report.html", "pictures"
 JPEG_QUALITY = 82
-# Scored in other batches, the same model's probabilities differ in the last digits; another model's
-# calibration error does not fit so well.
-CORRUPTIONS_TOLERANCE = 2e-3
-FORMATS = {
-    "percent": "{:.2%}",
-    "short percent": "{:.1%}",
-    "count": "{:,}",
-    "four digits": "{:.4f}",
-    "two digits": "{:.2f}",
-}
-NONE = "\N{EN DASH}"
-SUBSET_TITLES = {"all": "all", "unseen": "unseen", "with_train_twin": "with a twin"}
+FORMATS = {"percent": ".2%", "short percent": ".1%", "count": ",", "four digits": ".4f", "two digits": ".2f"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,10 @@ class Model:
         config: of its artefact.
         folder: its artefact; of a model of several, what the page shows of it.
         learning_curves: PNG; None where the run that made it is not at hand.
+
+    Example:
+        >>> Model(serving.model.artefact.load_config(BUNDLED), BUNDLED).learning_curves is None
+        True
     """
 
     config: ArtefactConfig
@@ -76,16 +76,19 @@ class Model:
 
 
 class Numbers:
-    """Numbers of a JSON file beside the page, each marked with where it stands there."""
+    """Numbers of a JSON file beside the page, each marked with where it stands there.
 
-    def __init__(self, file: str, content: Any, *root: str):
-        """Take what the file holds.
+    Args:
+        file: its name.
+        content: of the whole file.
+        root: keys that all paths begin behind.
 
-        Args:
-            file: its name.
-            content: of the whole file.
-            root: keys that all paths begin behind.
-        """
+    Example:
+        >>> Numbers("metrics.json", {"all": {"accuracy": 0.98553}}).mark("percent", "all", "accuracy")
+        Markup('<span data-key="metrics.json#/all/accuracy">98.55%</span>')
+    """
+
+    def __init__(self, file: str, content: Any, *root: str) -> None:
         self._file, self._content, self._root = file, content, root
 
     def mark(self, form: str, *path: str | int) -> Markup:
@@ -96,15 +99,14 @@ class Numbers:
             path: keys and indices to the number.
 
         Returns:
-            `<span data-key="metrics.json#/official/all/accuracy">98.55%</span>`; the pointer is that of
-            RFC 6901.
+            A `span` whose `data-key` is the file's name and a pointer as in RFC 6901.
         """
         value, pointer = self._content, ""
         for step in (*self._root, *path):
             value = value[step]
             pointer += "/" + str(step).replace("~", "~0").replace("/", "~1")
         return Markup('<span data-key="{}#{}">{}</span>').format(
-            self._file, pointer, NONE if value is None else FORMATS[form].format(value)
+            self._file, pointer, format_figure(value, FORMATS[form])
         )
 
     def mark_interval(self, form: str, *path: str | int) -> Markup:
@@ -123,7 +125,7 @@ def write_report(folder: Path, models: Sequence[Model], gallery: Gallery) -> Non
     """Write `report.html` into the folder of an evaluation, and contact sheets into its `pictures/`.
 
     Args:
-        folder: as `trainer.reporting.evaluation_files.save_evaluation` wrote it, perhaps with worse pictures scored.
+        folder: as `save_evaluation` wrote it, perhaps with worse pictures scored.
         models: the one that was evaluated; or those of the folds, in order, each about the fold that it did
             not learn, with `over_folds.json` in the folder.
         gallery: pictures and mistakes to show; without pictures, those of an earlier report are removed.
@@ -153,12 +155,12 @@ def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], 
     numbers = Numbers(METRICS_FILE, metrics, protocol)
     return render_page(
         TEMPLATE,
-        {"jpeg": encode_jpeg},
+        {"jpeg": encode_jpeg, "figure": format_figure, "probability": format_probability},
         config=config.raw,
         protocol=protocol,
         is_folder=protocol.startswith(FOLDER_PREFIX),
         summary=metrics[protocol],
-        subsets={name: title for name, title in SUBSET_TITLES.items() if name in metrics[protocol]},
+        subsets={name: SUBSET_HEADINGS[name] for name in metrics[protocol]},
         labels=predictions.labels,
         corruptions=corruptions,
         number=numbers.mark,
@@ -173,7 +175,6 @@ def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], 
         is_folds=over_folds is not None,
         plots=load_plots(folder, protocol, models, corruptions is not None),
         gallery=gallery,
-        describe_facts=describe_facts,
         command=name_command(protocol, [model.folder for model in models], corruptions is not None),
         class_columns=CLASS_COLUMNS | {"average_precision": "AP"},
         references=REFERENCES if has_comparison(protocol, metrics[protocol]) else (),
@@ -204,20 +205,13 @@ def load_plots(
 
 
 def load_corruptions(folder: Path, predictions: Predictions) -> dict[str, Any] | None:
-    """Read `corruptions.json`; None where there is none, or one that is not about these predictions: another model may have left it."""
+    """Read `corruptions.json`; None where there is none, or one that is not about these predictions."""
     path = folder / CORRUPTIONS_FILE
-    if not path.is_file():
-        return None
-    chosen = choose_filenames(predictions.filenames, predictions.true)
-    part = predictions.take(np.array([name in chosen for name in predictions.filenames]))
-    correct = part.predicted == part.true
-    expected = (len(correct), correct.mean(), compute_calibration_error(correct, part.probs.max(axis=1)))
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        written = [found["all"]["clean"][name] for name in ("count", "accuracy", "ece")]
-    except (ValueError, KeyError, TypeError):  # damaged, or of a version that wrote other keys
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError:  # damaged
         return None
-    return found if np.allclose(expected, written, rtol=0, atol=CORRUPTIONS_TOLERANCE) else None
+    return found if is_about(found, predictions) else None
 
 
 def find_learning_curves(artefact: Path, config: ArtefactConfig) -> bytes | None:
@@ -234,7 +228,7 @@ def find_learning_curves(artefact: Path, config: ArtefactConfig) -> bytes | None
 
 
 def name_command(protocol: str, artefacts: Sequence[Path], corruptions: bool) -> str:
-    """The command that makes such a report; names of places on this machine stay out of a page that may be published."""
+    """Give the command that makes such a report, without names of places on this machine."""
     if len(artefacts) > 1:
         return f"tumor train CONFIG --set data.dataset={FOLDED_DATASET} --folds"
     words = ["tumor evaluate", *([] if artefacts[0] == BUNDLED else ["MODEL"])]

@@ -1,32 +1,37 @@
-"""Figures as tables: in the terminal, and as rows for the model card.
+"""Figures as rows of text, and as tables in Markdown: for the model card and for a comparison of runs.
 
-Goes in: one protocol's section of `metrics.json`. Comes out: text. On the official split the model never
-stands alone: beside it stand the published network and what memory alone reaches.
+Goes in: `metrics.json`, by protocol and subset. Comes out: text. On the official split the model never stands
+alone: beside it stand the published network and what memory alone reaches.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from serving.files.errors import UserError
+from serving.model.artefact import METRICS_FILE
+from trainer.reporting.wording import (
+    MAIN_SUBSETS,
+    UNKNOWN,
+    format_figure,
+    format_interval,
+    name_subset,
+)
 
 OFFICIAL = "official"
-SUBSET_TITLES = {
-    "all": "all test images",
-    "unseen": "test images without a twin in Training",
-    "with_train_twin": "test images that are a mirrored or turned training image",
-}
-PROBABILITY_TITLES = {"ece": "ECE", "nll": "NLL", "brier": "Brier"}
-CLASS_COLUMNS = {
-    "precision": "prec.",
-    "recall": "recall",
-    "specificity": "spec.",
-    "f1": "F1",
-    "f2": "F2",
-    "auroc": "AUROC",
-}
+# Of the prediction sets that a comparison of runs shows.
+COVERAGE = "0.95"
+
+
+class ResultsError(UserError):
+    """A folder without figures.
+
+    Example:
+        >>> ResultsError("Cannot read runs/a/metrics.json. Name folders that hold one.").exit_code
+        1
+    """
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,10 @@ class Reference:
         accuracy: on all 1,311 images, [0, 1].
         unseen_accuracy: on the 319 without a twin in Training; None where unknown.
         recall: by class; empty where unknown.
+
+    Example:
+        >>> Reference("the largest class", 0.309).recall
+        {}
     """
 
     name: str
@@ -46,167 +55,200 @@ class Reference:
     recall: Mapping[str, float] = field(default_factory=dict)
 
 
+def _recalls(*shares: float) -> dict[str, float]:
+    return dict(zip(("glioma", "meningioma", "notumor", "pituitary"), shares, strict=True))
+
+
 # The first two as published with the reference CNN (`configs/reference_vgg.toml`), of two runs; the others,
-# by `tumor audit`, stand in tumor_ds/README.md: on 56x56 pixels, as they are and with brightness and contrast
-# evened.
+# by `tumor audit`, stand in tumor_ds/README.md: pictures of 56x56 pixels, as they are, then with one mean
+# brightness and contrast.
 REFERENCES = (
-    Reference(
-        "reference CNN",
-        0.9817,
-        None,
-        {"glioma": 0.9733, "meningioma": 0.9641, "notumor": 0.9951, "pituitary": 0.9900},
-    ),
+    Reference("reference CNN", 0.9817, None, _recalls(0.9733, 0.9641, 0.9951, 0.9900)),
     Reference("reference CNN, later", 0.9832),
-    Reference(
-        "nearest neighbour",
-        0.976,
-        0.956,
-        {"glioma": 0.97, "meningioma": 0.94, "notumor": 0.99, "pituitary": 1.00},
-    ),
-    Reference(
-        "the same, evened",
-        0.960,
-        0.915,
-        {"glioma": 0.91, "meningioma": 0.92, "notumor": 1.00, "pituitary": 1.00},
-    ),
-    Reference(
-        "the largest class", 0.309, None, {"glioma": 0.0, "meningioma": 0.0, "notumor": 1.0, "pituitary": 0.0}
-    ),
+    Reference("nearest neighbour", 0.976, 0.956, _recalls(0.97, 0.94, 0.99, 1.00)),
+    Reference("the same, evened", 0.960, 0.915, _recalls(0.91, 0.92, 1.00, 1.00)),
+    Reference("the largest class", 0.309, None, _recalls(0.0, 0.0, 1.0, 0.0)),
 )
 
 
+def has_comparison(protocol: str, summary: dict[str, Any]) -> bool:
+    """Whether others publish such figures: of the whole official test split of the four classes."""
+    labels = set(summary["all"]["per_class"])
+    return protocol == OFFICIAL and "unseen" in summary and labels == set(REFERENCES[0].recall)
+
+
 def build_comparison(summary: dict[str, Any]) -> list[list[str]]:
-    """Put the model beside the references, and both beside the number of images; a header and rows, `-` where a figure is unknown.
+    """Put the model beside the references, and both beside the number of images; a header and rows.
 
     Accuracy on all and on the unseen test images, then recall by class, on all images unless the row says
     unseen.
     """
     whole, unseen = summary["all"], summary["unseen"]
     labels = list(whole["per_class"])
-    own = [_recalls(part, labels) for part in (whole, unseen)]
-    rows = [
-        [
-            "images",
-            f"{whole['count']:,}",
-            f"{unseen['count']:,}",
-            *(f"{whole['per_class'][label]['support']:,}" for label in labels),
-        ],
-        [
-            "unseen images",
-            "-",
-            f"{unseen['count']:,}",
-            *(f"{unseen['per_class'][label]['support']:,}" for label in labels),
-        ],
-        ["this model", _percent(whole["accuracy"]), _percent(unseen["accuracy"]), *own[0]],
-        ["this model, unseen", "-", _percent(unseen["accuracy"]), *own[1]],
-    ]
-    for other in REFERENCES:
-        rows.append(
+
+    def list_classes(figures: dict[str, Any], name: str, form: str) -> list[str]:
+        return [format_figure(figures["per_class"][label][name], form) for label in labels]
+
+    accuracy = [format_figure(part["accuracy"]) for part in (whole, unseen)]
+    counts = [f"{part['count']:,}" for part in (whole, unseen)]
+    return [
+        ["accuracy and recall", "all", "unseen", *labels],
+        ["images", *counts, *list_classes(whole, "support", ",")],
+        ["unseen images", UNKNOWN, counts[1], *list_classes(unseen, "support", ",")],
+        ["this model", *accuracy, *list_classes(whole, "recall", ".2%")],
+        ["this model, unseen", UNKNOWN, accuracy[1], *list_classes(unseen, "recall", ".2%")],
+        *(
             [
                 other.name,
-                _percent(other.accuracy),
-                _percent(other.unseen_accuracy),
-                *(_percent(other.recall.get(label)) for label in labels),
+                format_figure(other.accuracy),
+                format_figure(other.unseen_accuracy),
+                *(format_figure(other.recall.get(label)) for label in labels),
             ]
-        )
-    return [["accuracy and recall", "all", "unseen", *labels], *rows]
+            for other in REFERENCES
+        ),
+    ]
 
 
-def has_comparison(protocol: str, summary: dict[str, Any]) -> bool:
-    """Whether these are the figures that others publish: the whole official test split of the four classes."""
-    return (
-        protocol == OFFICIAL
-        and "unseen" in summary
-        and set(summary["all"]["per_class"]) == set(REFERENCES[0].recall)
+def build_table(metrics: dict[str, Any]) -> str:
+    """A row a protocol and subset: accuracy and macro F scores with their intervals."""
+    interval = "95 % interval"
+    header = ["protocol", "images", "accuracy", interval, "macro F1", interval, "macro F2", interval, "ECE"]
+    rows = []
+    for title, figures in _list_subsets(metrics):
+        cells = [title, str(figures["count"]), format_figure(figures["accuracy"])]
+        cells.append(format_interval(figures["accuracy_interval"]))
+        for name in ("f1", "f2"):
+            cells.append(format_figure(figures["macro"][name], ".4f"))
+            cells.append(format_interval(figures["intervals"][f"macro_{name}"], ".4f"))
+        rows.append([*cells, format_figure(figures["ece"], ".4f")])
+    return to_markdown(header, rows)
+
+
+def build_recall_table(metrics: dict[str, Any]) -> str:
+    """A row a subset and class: recall and AUROC with their intervals, the others without."""
+    interval = "95 % interval"
+    header = [
+        "images",
+        "class",
+        "count",
+        "recall",
+        interval,
+        "specificity",
+        "precision",
+        "F1",
+        "AUROC",
+        interval,
+    ]
+    return to_markdown(
+        header,
+        [
+            [
+                title,
+                label,
+                str(values["support"]),
+                format_figure(values["recall"]),
+                format_interval(figures["intervals"]["recall"].get(label)),
+                format_figure(values["specificity"]),
+                format_figure(values["precision"]),
+                format_figure(values["f1"], ".4f"),
+                format_figure(values["auroc"], ".4f"),
+                format_interval(figures["intervals"]["auroc"].get(label), ".4f"),
+            ]
+            for title, figures in _list_subsets(metrics)
+            for label, values in figures["per_class"].items()
+        ],
     )
 
 
-def print_summary(protocol: str, summary: dict[str, Any], console: Console) -> None:
-    """Print one table a subset, with figures that `metrics.json` holds, and the comparison with others."""
-    for name, figures in summary.items():
-        _print_classes(
-            f"{protocol}: {SUBSET_TITLES[name] if len(summary) > 1 else 'all images'}", figures, console
-        )
-    if has_comparison(protocol, summary):
-        header, *rows = build_comparison(summary)
-        table = start_table("official: beside others; unseen: without a twin in Training", header)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+def build_comparison_table(metrics: dict[str, Any]) -> str:
+    """The model beside the published network and memory; empty but on the official split."""
+    shown = [build_comparison(summary) for name, summary in metrics.items() if has_comparison(name, summary)]
+    return "".join(to_markdown(rows[0], rows[1:]) + "\n\n" for rows in shown)
 
 
-def _print_classes(title: str, figures: dict[str, Any], console: Console) -> None:
-    table = start_table(title, ["class", *CLASS_COLUMNS.values(), "images"])
-    for label, values in figures["per_class"].items():
-        table.add_row(
-            label, *(_four_digits(values[column]) for column in CLASS_COLUMNS), str(values["support"])
-        )
-    for average in ("macro", "weighted"):
-        table.add_row(
-            f"{average} mean",
-            *(_four_digits(figures[average][column]) for column in CLASS_COLUMNS),
-            str(figures["count"]),
-            style="bold",
-        )
-    console.print(table)
-    console.print(_describe(figures), highlight=False, markup=False)
+def build_uncertainty_table(metrics: dict[str, Any]) -> str:
+    """A row a subset: errors of the probabilities, sets at each coverage, the alarm at each sensitivity."""
+    wanted: list[str] = []
+    rows = []
+    for protocol, summary in metrics.items():
+        for name, figures in summary.items():
+            sets = figures["prediction_sets"]
+            points = (figures["any_tumour"] or {}).get("operating_points", [])
+            numbers = [figures[key] for key in ("nll", "brier", "ece")]
+            numbers += [figures["uncalibrated"]["ece"], figures["abstention"]["aurc"]]
+            wanted = wanted or [
+                *(f"sets for {float(coverage):.0%}: coverage, mean size" for coverage in sets),
+                *(f"alarm for {one['target_sensitivity']:.1%}: sensitivity, specificity" for one in points),
+            ]
+            rows.append(
+                [
+                    f"{protocol}, {name}",
+                    *(f"{number:.4f}" for number in numbers),
+                    *(f"{held['coverage']:.2%}, {held['size']:.2f}" for held in sets.values()),
+                    *(
+                        f"{format_figure(one['sensitivity'])}, {format_figure(one['specificity'])}"
+                        for one in points
+                    ),
+                ]
+            )
+    return to_markdown(["images", "NLL", "Brier", "ECE", "ECE before temperature", "AURC", *wanted], rows)
 
 
-def start_table(title: str, header: list[str]) -> Table:
-    """Begin a table without a frame, so that it fits into 80 columns; text in the first column, numbers in the others."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in header:
-        is_text = column == header[0]  # only text may be broken where the terminal is narrow
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
-    return table
+def build_results(folders: Sequence[Path]) -> str:
+    """Put runs into one table: a row a folder, protocol and subset, in the order given.
+
+    Args:
+        folders: each with a `metrics.json`; the name of the folder is that of the run.
+
+    Raises:
+        ResultsError: one of them has none, or it is damaged.
+    """
+    rows = []
+    for folder in folders:
+        path = folder / METRICS_FILE
+        try:
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+            rows += [
+                [folder.name, title, *_describe_run(figures)] for title, figures in _list_subsets(metrics)
+            ]
+        except OSError as error:
+            remedy = "Name folders that hold one; tumor evaluate writes it."
+            raise ResultsError(f"Cannot read {path}: {error.strerror}. {remedy}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ResultsError(
+                f"{path} lacks figures that this table shows ({error!r})."
+                " Write it again: tumor evaluate, with this version"
+            ) from error
+    columns = ("accuracy", "macro F1", "any-tumour sensitivity", "ECE", "set size at 95 %")
+    return to_markdown(["run", "protocol", "images", *columns], rows)
 
 
-def _describe(figures: dict[str, Any]) -> str:
-    """The figures that are not by class, a line each."""
-    low, high = figures["accuracy_interval"]
-    before = figures["uncalibrated"]
-    lines = [
-        (
-            f"accuracy {figures['accuracy']:.2%} ({figures['errors']} errors of {figures['count']}), "
-            f"95 % interval over {figures['groups']} groups {low:.2%} to {high:.2%}"
-        ),
-        f"kappa {_four_digits(figures['kappa'])}; MCC {_four_digits(figures['mcc'])}",
-        f"area under the risk-coverage curve {figures['abstention']['aurc']:.4f}",
-        "; ".join(f"{title} {figures[name]:.4f}" for name, title in PROBABILITY_TITLES.items())
-        + "; before temperature: "
-        + "; ".join(f"{title} {before[name]:.4f}" for name, title in PROBABILITY_TITLES.items()),
-        *(
-            f"sets for {float(coverage):.0%} hold the label for {sets['coverage']:.2%}, mean size"
-            f" {sets['size']:.3f}"
-            for coverage, sets in figures["prediction_sets"].items()
-        ),
-        *_describe_alarms(figures["any_tumour"]),
-        f"refused by the guard: {figures['refused']}",
-    ]
-    return "\n".join(lines)
+def to_markdown(header: list[str], rows: list[list[str]]) -> str:
+    """Join a header and rows to a table."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def _describe_alarms(any_tumour: dict[str, Any] | None) -> list[str]:
-    if any_tumour is None:
-        return []
-    rules = {"by the most probable label": any_tumour["most_probable_label"]} | {
-        f"at the threshold for {point['target_sensitivity']:.1%}": point
-        for point in any_tumour["operating_points"]
-    }
+def _list_subsets(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Title and figures of each protocol and main subset."""
+    for protocol, summary in metrics.items():
+        for subset in (name for name in MAIN_SUBSETS if name in summary):
+            yield f"{protocol}, {name_subset(subset, summary)}", summary[subset]
+
+
+def _describe_run(figures: dict[str, Any]) -> list[str]:
+    alarm = (figures["any_tumour"] or {}).get("most_probable_label", {})
+    sets = figures["prediction_sets"].get(COVERAGE, {})
+    shown = (
+        (figures["accuracy"], figures["accuracy_interval"], ".2%"),
+        (figures["macro"]["f1"], figures["intervals"]["macro_f1"], ".3f"),
+        (alarm.get("sensitivity"), alarm.get("sensitivity_interval"), ".2%"),
+        (figures["ece"], figures["intervals"]["ece"], ".3f"),
+        (sets.get("size"), sets.get("size_interval"), ".2f"),
+    )
     return [
-        f"any tumour {name}: sensitivity {_percent(rule['sensitivity'])}, specificity"
-        f" {_percent(rule['specificity'])}"
-        for name, rule in rules.items()
+        f"{figures['count']:,}",
+        *(
+            UNKNOWN if value is None else f"{value:{form}} ({format_interval(bounds, form)})"
+            for value, bounds, form in shown
+        ),
     ]
-
-
-def _recalls(figures: dict[str, Any], labels: list[str]) -> list[str]:
-    return [_percent(figures["per_class"][label]["recall"]) for label in labels]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
-
-
-def _four_digits(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -45,9 +45,9 @@ from trainer.models.export import load_best_model, save_keras, save_litert
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE, plot_architecture
 from trainer.reporting.card import write_card
 from trainer.reporting.evaluation_files import save_evaluation
-from trainer.reporting.learning_curves import load_learning_curves
+from trainer.reporting.figures import load_learning_curves
 from trainer.reporting.report import REPORT_FILE, Model, build_page
-from trainer.reporting.tables import print_summary
+from trainer.reporting.terminal import print_summary
 from trainer.runs.provenance import find_git_commit
 from trainer.training.cost import load_cost
 from trainer.training.run_folder import (

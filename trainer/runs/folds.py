@@ -30,11 +30,10 @@ from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from trainer.evaluation.scoring import load_own_predictions, pool
 from trainer.fitting.cross_calibration import calibrate_folds, describe_calibration
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
-from trainer.reporting.comparison_report import print_comparison
 from trainer.reporting.evaluation_files import save_evaluation
-from trainer.reporting.learning_curves import load_learning_curves
+from trainer.reporting.figures import load_learning_curves
 from trainer.reporting.report import REPORT_FILE, Model, write_report
-from trainer.reporting.tables import print_summary
+from trainer.reporting.terminal import print_comparison, print_summary
 from trainer.runs.run import complete_run
 from trainer.training.run_folder import FINISHED_FILE, claim_run_dir
 from trainer.training.strategies import is_chief

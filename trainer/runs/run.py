@@ -9,10 +9,10 @@ from etils import epath
 from rich.console import Console
 
 from trainer.config import Config
-from trainer.reporting.learning_curves import write_curves
+from trainer.reporting.figures import write_curves
 from trainer.runs.artefact import build_artefact
 from trainer.tracking.display import print_run_summary
-from trainer.tracking.lineage import is_logged, log_ending
+from trainer.tracking.lineage import is_logged, log_artefact
 from trainer.tracking.observer import Observer
 from trainer.tracking.wandb_run import start_wandb
 from trainer.training.cost import record_session
@@ -86,5 +86,5 @@ def _complete_and_log(
             return None
         built = build_artefact(run_dir, builder, console)
         with console.status("Logging to Weights & Biases"):
-            log_ending(tracker, run_dir, built, builder)
+            log_artefact(tracker, run_dir, built, builder)
     return built

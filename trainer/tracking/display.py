@@ -54,6 +54,11 @@ class Display:
     Args:
         console: where to.
         batch_size: images a step over all replicas.
+
+    Example:
+        >>> with Display(Console(), batch_size=32) as display:
+        ...     display.say("epoch 1")
+        epoch 1
     """
 
     def __init__(self, console: Console, batch_size: int) -> None:

@@ -1,48 +1,39 @@
-"""What Weights & Biases gets when a run has its artefact: sample predictions, learning curves, and the lineage from dataset to model.
+"""What Weights & Biases gets when a run has its artefact: samples, learning curves, and the lineage.
 
-Goes in: a finished run folder with its artefact. Comes out: in the W&B run a table of samples, a picture of
-the curves, the dataset as an artifact that the run used, and the model as one that it made.
+Goes in: a finished run folder with its artefact. Comes out: in the W&B run a table of sample predictions, a
+picture of the curves, the dataset as an artifact that the run used, and the model as one that it made.
 """
 
-import contextlib
 import io
 import json
+import math
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 import wandb
 from etils import epath
 from PIL import Image
-from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from serving import Classifier
 from serving.model import artefact as layout
-from trainer.tracking.samples import Sample, load_samples
-from trainer.tracking.wandb_run import UPLOAD_TIMEOUT_SECONDS, Tracker, is_remote
+from trainer.evaluation.gallery import GalleryPicture, load_validation_samples
+from trainer.tracking.wandb_run import Tracker, is_remote
 from trainer.training.run_folder import CURVES_FILE, FINISHED_FILE, load_run_config
 
 LOGGED_FILE = "wandb_logged"
-SAMPLE_COLUMNS: list[str | int] = [
-    "filename",
-    "kind",
-    "picture",
-    "heat map",
-    "true",
-    "predicted",
-    "probability",
-]
+SAMPLE_COLUMNS = ["filename", "kind", "picture", "heat map", "true", "predicted", "probability"]
 
 
-def log_ending(
+def log_artefact(
     tracker: Tracker, run_dir: epath.Path, artefact: epath.Path, builder: tfds.core.DatasetBuilder
 ) -> None:
-    """Log what there is to log once a run has its artefact, and wait for it as long as the server answers.
+    """Log what there is to log once a run has its artefact, and wait until the model is uploaded.
 
-    A fault is said, and the same command makes up for it; so once all is logged, the run folder says so.
+    A fault is said, and the same command makes up for it; once all is logged, the run folder says so.
 
     Args:
         tracker: of the run.
@@ -50,27 +41,27 @@ def log_ending(
         artefact: its artefact.
         builder: the dataset that the run was trained on.
     """
-    if tracker.is_off or not tracker.can_upload():
+    run = tracker.run
+    if run.disabled or tracker.has_failed:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = _fetch_folder(artefact, Path(scratch, layout.RUN_SUBFOLDER))
         config = json.loads((folder / layout.CONFIG_FILE).read_text(encoding="utf-8"))
-        samples = load_samples(Classifier(folder), builder, load_run_config(run_dir).data)
         curves = run_dir / CURVES_FILE
-        picture = curves.read_bytes() if curves.exists() else None
-
-        def log_all(run: wandb.Run) -> None:
-            run.log(
-                {
-                    "validation/samples": build_sample_table(samples),
-                    **({"learning_curves": _read_picture(picture)} if picture else {}),
-                }
-            )
-            log_lineage(run, folder, config)
-            (run_dir / LOGGED_FILE).touch()
-
-        tracker.submit(log_all, uploads=True)
-        tracker.drain()
+        if curves.exists():
+            picture = wandb.Image(Image.open(io.BytesIO(curves.read_bytes())))
+            tracker.attempt(partial(run.log, {"learning_curves": picture}, commit=False))
+        samples = load_validation_samples(Classifier(folder), builder, load_run_config(run_dir).data)
+        tracker.upload(partial(run.log, {"validation/samples": build_sample_table(samples)}))
+        dataset = build_dataset_artifact(config["dataset"])
+        model = build_model_artifact(run.id, folder, config)
+        # `use_artifact` refuses offline, and online waits for the server without limit. It calls this.
+        tracker.upload(partial(run._log_artifact, dataset, is_user_created=True, use_after_commit=True))
+        tracker.upload(partial(run.log_artifact, model, aliases=["best"]))  # W&B adds "latest"
+        if not run.offline:
+            tracker.upload(partial(model.wait, math.ceil(run.settings.finish_timeout)), math.inf)
+    if not tracker.has_failed:
+        (run_dir / LOGGED_FILE).touch()
 
 
 def is_logged(run_dir: epath.Path) -> bool:
@@ -78,67 +69,41 @@ def is_logged(run_dir: epath.Path) -> bool:
     return (run_dir / FINISHED_FILE).exists() and (run_dir / LOGGED_FILE).exists()
 
 
-def build_sample_table(samples: list[Sample]) -> wandb.Table:
+def build_sample_table(samples: Sequence[GalleryPicture]) -> wandb.Table:
     """Build a table of pictures, heat maps and answers, a row a sample."""
-    rows: list[Iterable[Any]] = [
-        [
-            sample.filename,
-            sample.kind,
-            wandb.Image(sample.picture),
-            wandb.Image(sample.overlay),
-            sample.true,
-            sample.predicted,
-            sample.probability,
-        ]
-        for sample in samples
-    ]
-    return wandb.Table(SAMPLE_COLUMNS, rows)
+    table = wandb.Table(list(SAMPLE_COLUMNS))
+    for one in samples:
+        pictures = wandb.Image(one.picture), wandb.Image(one.overlay)
+        table.add_data(one.filename, one.kind, *pictures, one.true, one.predicted, one.probability)
+    return table
 
 
-def log_lineage(run: wandb.Run, folder: Path, config: dict[str, Any]) -> None:
-    """Declare the dataset as what the run used, and the artefact as what it made.
+def build_dataset_artifact(dataset: dict[str, Any]) -> wandb.Artifact:
+    """Say what a run learnt from, as `config.json` has it."""
+    description = "Name, version, counts and fingerprint; no pictures."
+    used = wandb.Artifact(dataset["name"].replace("/", "-"), "dataset", description, dataset)
+    with used.new_file("dataset.json") as file:
+        json.dump(dataset, file, indent=2, sort_keys=True)
+    return used
+
+
+def build_model_artifact(run_id: str, folder: Path, config: dict[str, Any]) -> wandb.Artifact:
+    """Hold an artefact, with what one chooses models by, so nothing of the test split.
 
     Args:
-        run: open W&B run.
+        run_id: of the W&B run.
         folder: the artefact, on this machine's disk.
         config: its `config.json`.
     """
-    dataset = config["dataset"]
-    used = wandb.Artifact(
-        dataset["name"].replace("/", "-"),
-        "dataset",
-        "Name, version, counts and fingerprint; no pictures.",
-        dataset,
-    )
-    with used.new_file("dataset.json") as file:
-        json.dump(dataset, file, indent=2, sort_keys=True)
-    # `use_artifact` refuses offline, and online waits for the server without limit. This is what it calls; it
-    # does neither.
-    run._log_artifact(used, is_user_created=True, use_after_commit=True)
-    made = wandb.Artifact(
-        f"model-{run.id}", "model", "What `tumor serve --model FOLDER` opens.", build_model_metadata(config)
-    )
-    made.add_dir(str(folder))
-    run.log_artifact(made, aliases=["best"])  # W&B adds "latest"
-    if not run.offline:
-        with contextlib.suppress(
-            WandbApiFailedError
-        ):  # it is uploaded; the server only cannot describe it, as servers but W&B's own may not
-            made.wait(UPLOAD_TIMEOUT_SECONDS)
-
-
-def build_model_metadata(config: dict[str, Any]) -> dict[str, Any]:
-    """Say of a model what one chooses models by, so nothing of the test split; that stands in the artifact's `metrics.json`."""
-    return {
+    metadata = {
         "architecture": config["architecture"],
         "image_size": config["image"]["size"],
         "git_commit": config["git_commit"],
         "validation/accuracy": config["validation"]["accuracy"],
     }
-
-
-def _read_picture(content: bytes) -> wandb.Image:
-    return wandb.Image(np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+    made = wandb.Artifact(f"model-{run_id}", "model", "What `tumor serve --model FOLDER` opens.", metadata)
+    made.add_dir(str(folder))
+    return made
 
 
 def _fetch_folder(folder: epath.Path, target: Path) -> Path:

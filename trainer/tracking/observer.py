@@ -1,12 +1,13 @@
-"""What is told of a run while it goes on: the terminal, Weights & Biases, and TensorBoard where it is wanted.
+"""What is told of a run while it goes on: to the terminal, Weights & Biases, and TensorBoard if wanted.
 
-Goes in: steps and epochs as they are done. Only the chief has an `Observer`; other
-workers have a `Listener`, which does nothing.
+Goes in: steps and epochs as they are done. Only the chief has an `Observer`; other workers have a `Listener`,
+which does nothing.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Self
 
 import tensorflow as tf
 from etils import epath
@@ -29,6 +30,10 @@ class Observer(Listener):
         console: where the progress is shown.
         tracker: of the run; it stays open when the progress is closed.
         draw: draws the learning curves of the run folder, from its history and its best epoch.
+
+    Example:
+        >>> with Observer(config, run_dir, labels, Console(), tracker, write_curves) as observer:
+        ...     train(config, builder, run_dir, strategy, observer)
     """
 
     def __init__(
@@ -40,26 +45,22 @@ class Observer(Listener):
         tracker: Tracker,
         draw: Callable[[epath.Path, Sequence[dict[str, float]], int], None],
     ) -> None:
-        self.config, self.run_dir, self.labels, self.tracker, self.draw = (
-            config,
-            run_dir,
-            labels,
-            tracker,
-            draw,
-        )
+        self.config, self.labels, self.tracker = config, labels, tracker
+        self.draw = partial(draw, run_dir)
         self.display = Display(console, config.data.batch_size)
-        self._open = contextlib.ExitStack()
         self._steps, self._since, self._counted = 0, time.monotonic(), 0
-        self._board: tf.summary.SummaryWriter | None = None
+        self._board = (
+            tf.summary.create_file_writer(str(run_dir / "tensorboard"))
+            if config.tracking.tensorboard
+            else tf.summary.create_noop_writer()
+        )
 
-    def __enter__(self) -> "Observer":
-        if self.config.tracking.tensorboard:
-            self._board = tf.summary.create_file_writer(str(self.run_dir / "tensorboard"))
-        self._open.enter_context(self.display)
+    def __enter__(self) -> Self:
+        self.display.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._open.close()
+        self.display.__exit__()
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -76,37 +77,34 @@ class Observer(Listener):
         self._counted += 1
         if (step + 1) % self.config.tracking.log_every and step + 1 != self._steps:
             return
-        speed = self._counted * self.config.data.batch_size / max(1e-9, time.monotonic() - self._since)
         done = epoch * self._steps + step + 1
         values = {
             "train/loss": loss,
             "train/learning_rate": learning_rate,
-            "train/images_per_second": speed,
+            "train/images_per_second": (
+                self._counted * self.config.data.batch_size / max(1e-9, time.monotonic() - self._since)
+            ),
             "train/epoch": epoch,
+            "train/step": done,
         }
-        self._log({**values, "train/step": done}, done)
+        self.tracker.log(values, done)
+        self._write_board(values, done)
 
     def end_epoch(self, history: Sequence[dict[str, float]], best_epoch: int, scores: Scores) -> None:
         """An epoch is validated: print it, draw the curves, log it."""
-        self.draw(self.run_dir, history, best_epoch)
+        self.draw(history, best_epoch)
         row = history[-1]
-        best = int(row["epoch"]) == best_epoch
-        self.display.end_epoch(row, best)
+        is_best = int(row["epoch"]) == best_epoch
+        self.display.end_epoch(row, is_best)
         done = (int(row["epoch"]) + 1) * self._steps
         log_validation(self.tracker, row, scores, self.labels, done)
-        if best:
+        if is_best:
             figures = {name: row[name] for name in ("epoch", "val_loss", "val_accuracy")}
-            self.tracker.submit(lambda run: run.summary.update({"best": figures}))
+            self.tracker.attempt(partial(self.tracker.run.summary.update, {"best": figures}))
         self._write_board({f"epoch/{name}": value for name, value in row.items()}, done)
 
-    def _log(self, values: dict[str, float], step: int) -> None:
-        self.tracker.log(values, step)
-        self._write_board(values, step)
-
-    def _write_board(self, values: dict[str, float], step: int) -> None:
-        if self._board is None:
-            return
+    def _write_board(self, values: Mapping[str, float], step: int) -> None:
         with self._board.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
-            self._board.flush()
+        self._board.flush()

@@ -22,7 +22,8 @@ from trainer.evaluation.compare import (
     summarise_runs,
 )
 from trainer.evaluation.predictions import Predictions, PredictionsError, save_predictions
-from trainer.reporting.comparison_report import plot_differences, print_comparison
+from trainer.reporting.figures import plot_differences
+from trainer.reporting.terminal import print_comparison
 
 
 def flip(predictions: Predictions, rows: list[int]) -> Predictions:

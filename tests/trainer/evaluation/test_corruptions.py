@@ -23,12 +23,9 @@ from trainer.evaluation.corruptions import (
     corrupt,
     evaluate_corruptions,
 )
-from trainer.reporting.corruption_report import (
-    plot_corruptions,
-    plot_examples,
-    print_corruptions,
-    save_corruptions,
-)
+from trainer.reporting.curves import plot_corruptions
+from trainer.reporting.evaluation_files import save_corruptions
+from trainer.reporting.terminal import print_corruptions
 
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -474,10 +471,8 @@ def test_figure_shows_every_severity(scored, tmp_path, monkeypatch):
         assert picture.width <= 1000
 
 
-def test_result_and_contact_sheet_are_written(scored, tmp_path):
+def test_result_and_figure_are_written(scored, tmp_path):
     _, result = scored
     save_corruptions(result, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "corruptions.json").read_text()) == result
     assert (tmp_path / "out" / "figures" / "corruptions.png").read_bytes().startswith(b"\x89PNG")
-    plot_examples(make_slice(), "a.jpg", tmp_path / "sheet.png")
-    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")

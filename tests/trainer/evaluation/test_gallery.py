@@ -7,15 +7,19 @@ from PIL import Image
 from serving import from_pretrained
 from serving.model.explain import overlay_heatmap
 from tests.trainer.make_predictions import make_predictions, simulate_predictions
-from trainer.data.input_pipeline import load_builder, load_split
+from trainer.config import DataConfig
+from trainer.data import input_pipeline
+from trainer.data.input_pipeline import load_builder, load_learning_split, load_split
 from trainer.evaluation import gallery as galleries
 from trainer.evaluation.gallery import (
     SIDE,
     Gallery,
+    choose_hard_and_typical,
     choose_mistakes,
     choose_samples,
     list_gallery,
     load_gallery,
+    load_validation_samples,
     read_folder,
     read_split,
 )
@@ -47,6 +51,61 @@ def test_no_more_mistakes_than_fit_a_page():
 def test_samples_are_spread_over_the_names_of_each_class():
     predictions = make_predictions([0] * 11 + [3] * 2, np.full((13, 4), 0.25))
     assert choose_samples(predictions).tolist() == [0, 2, 4, 6, 8, 10, 11, 12]
+
+
+def test_the_hardest_and_the_typical_of_each_class_are_chosen():
+    # For the true label, which is 0 but for the last.
+    sureness = np.array([0.9, 0.1, 0.7, 0.45, 0.8, 0.95, 0.2])
+    true, probs = [0, 0, 0, 0, 0, 0, 1], np.stack([sureness, 1 - sureness], axis=1)
+    # Of class 0 rows 1 and 3 are wrong; of the right ones .7, .8, .9, .95 the middle two are .8 and .9.
+    assert choose_hard_and_typical(make_predictions(true, probs, labels=("a", "b"))) == [
+        (1, "hardest"),
+        (3, "hardest"),
+        (4, "typical"),
+        (0, "typical"),
+        (6, "hardest"),
+    ]
+
+
+def test_no_hard_or_typical_picture_is_chosen_twice_and_classes_may_be_small():
+    rng = np.random.default_rng(0)
+    predictions = make_predictions(rng.integers(0, 3, 40), rng.dirichlet(np.ones(4), 40))  # none of class 3
+    chosen = choose_hard_and_typical(predictions)
+    rows = [row for row, _ in chosen]
+    assert len(rows) == len(set(rows)) <= 12
+    typical = [row for row, kind in chosen if kind == "typical"]
+    assert (predictions.predicted[typical] == predictions.true[typical]).all()
+
+
+def test_four_classes_give_sixteen_hard_and_typical():
+    probs = np.full((80, 4), 0.1)
+    probs[np.arange(80), np.arange(80) % 4] = 0.7
+    assert len(choose_hard_and_typical(make_predictions(np.arange(80) % 4, probs))) == 16
+
+
+def test_validation_samples_are_of_validation_and_show_what_the_model_answers(dummy_dataset_dir, monkeypatch):
+    """The dummy validation split has a picture a class; its training split, nine a class, stands in."""
+    classifier, builder, asked = from_pretrained(), load_builder("tumor_ds/official", dummy_dataset_dir), []
+
+    def load(builder, split, data, size):
+        asked.append(split)
+        return load_learning_split(builder, "train", data, size)
+
+    monkeypatch.setattr(input_pipeline, "load_learning_split", load)
+    found = load_validation_samples(classifier, builder, DataConfig())
+    assert asked == ["validation"]
+    hardest = [one.true for one in found if one.kind == "hardest"]
+    assert hardest == [label for label in classifier.labels for _ in range(2)]
+    split = load_learning_split(builder, "train", DataConfig(), classifier.config.image_size)
+    pictures = dict(zip(split.filenames, split.images[..., 0], strict=True))
+    for one in found:
+        assert (one.picture.shape, one.overlay.shape) == ((SIDE, SIDE), (SIDE, SIDE, 3))
+        assert one.picture.dtype == one.overlay.dtype == np.uint8
+        assert np.ptp(one.overlay.astype(int), axis=-1).max() > 30  # coloured where the evidence lies
+        assert one.kind == "hardest" or one.true == one.predicted
+        probabilities = classifier.predict(pictures[one.filename]).probabilities
+        assert one.predicted == max(probabilities, key=probabilities.__getitem__)
+        assert one.probability == pytest.approx(probabilities[one.predicted], abs=1e-6)
 
 
 def test_a_mistake_shows_the_picture_and_the_heat_map_of_the_label_that_was_named():

@@ -93,7 +93,7 @@ def test_a_model_of_whole_groups_is_not_called_leaked(tmp_path):
 
 
 def test_the_front_matter_is_what_the_hub_expects():
-    """`model-index` has each figure as a result of its own, and the leaked one says so wherever it is shown."""
+    """`model-index` has each figure as a result of its own; the leaked one says so wherever it is shown."""
     metadata = metadata_load(BUNDLED / CARD_FILE)
     assert (metadata["library_name"], metadata["pipeline_tag"], metadata["license"]) == (
         "keras",

@@ -1,5 +1,7 @@
 """Figures are written, legible, and show what they are given."""
 
+import io
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -11,12 +13,12 @@ from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scoring import summarise
 from trainer.reporting.evaluation_files import CURVES, FIGURES
 from trainer.reporting.figures import (
+    draw_learning_curves,
     plot_confusion,
-    plot_learning_curves,
     plot_per_class,
     plot_sets,
-    title_subsets,
 )
+from trainer.reporting.wording import title_subsets
 
 
 def make_history(epochs: int) -> list[dict[str, float]]:
@@ -53,9 +55,8 @@ def summary():
 
 
 @pytest.mark.parametrize("epochs", [1, 12])
-def test_learning_curves_show_every_epoch(tmp_path, drawn, epochs):
-    plot_learning_curves(make_history(epochs), 0, tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as picture:
+def test_learning_curves_show_every_epoch(drawn, epochs):
+    with Image.open(io.BytesIO(draw_learning_curves(make_history(epochs), 0))) as picture:
         assert (picture.format, picture.width) == ("PNG", 750)
     loss, accuracy, rate = drawn[0].axes
     assert [axes.get_title() for axes in (loss, accuracy, rate)] == ["loss", "accuracy", "learning rate"]
@@ -67,11 +68,10 @@ def test_learning_curves_show_every_epoch(tmp_path, drawn, epochs):
     assert len(rate.lines) == 1
 
 
-def test_learning_curves_of_a_run_that_kept_no_learning_rate(tmp_path, drawn):
-    plot_learning_curves(
+def test_learning_curves_of_a_run_that_kept_no_learning_rate(drawn):
+    draw_learning_curves(
         [{name: value for name, value in row.items() if name != "learning_rate"} for row in make_history(3)],
         2,
-        tmp_path / "a.png",
     )
     assert [axes.get_title() for axes in drawn[0].axes] == ["loss", "accuracy"]
 

@@ -20,8 +20,7 @@ from trainer.evaluation.gallery import list_gallery, load_gallery
 from trainer.evaluation.metrics import compute_calibration_error
 from trainer.evaluation.predictions import Predictions, load_predictions
 from trainer.evaluation.scoring import summarise
-from trainer.reporting.corruption_report import save_corruptions
-from trainer.reporting.evaluation_files import save_evaluation
+from trainer.reporting.evaluation_files import save_corruptions, save_evaluation
 from trainer.reporting.report import Model, write_report
 
 HOSTILE = "Testing/<script>document.title='x'<script>{{ 7 * 7 }}\"><img src=x>.jpg"
@@ -63,10 +62,11 @@ def make_corruptions(predictions: Predictions) -> dict:
 
 @pytest.fixture(scope="module")
 def predictions() -> Predictions:
-    """Answers with twins, refusals and mistakes; the surest mistake has a name that tries to get out of the text."""
+    """Answers with twins, refusals and mistakes; the surest mistake is quite sure, and its name hostile."""
     made = simulate_predictions(count=120, skill=1.0)
     wrong = np.flatnonzero(made.predicted != made.true)
     worst = wrong[made.probs[wrong].max(axis=1).argmax()]
+    made.probs[worst] = np.eye(4)[made.predicted[worst]]
     names = tuple(HOSTILE if row == worst else name for row, name in enumerate(made.filenames))
     return Predictions(**{**vars(made), "filenames": names, "refused": np.arange(120) % 3 == 0})
 
@@ -153,7 +153,7 @@ def test_mistakes_are_those_of_the_predictions_the_surest_first(folder):
     sureness = [predictions.probs[predictions.filenames.index(name)].max() for name in parsed.predictions]
     assert len(sureness) == 24
     assert sureness == sorted(sureness, reverse=True)
-    assert next(iter(parsed.predictions)) == HOSTILE
+    assert next(iter(parsed.predictions.items())) == (HOSTILE, ">99.99%")  # no answer is certain
     for (name, text), probability in zip(parsed.predictions.items(), sureness, strict=True):
         row = predictions.filenames.index(name)
         assert predictions.predicted[row] != predictions.true[row]
@@ -208,7 +208,7 @@ def test_without_pictures_it_may_be_published(folder, predictions, tmp_path):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    """Every label right, no class `notumor`, no twins, worse pictures not scored, an artefact without its diagram."""
+    """Every label right, no `notumor`, no twins, no worse pictures, an artefact without its diagram."""
     classifier, made = from_pretrained(), simulate_predictions(count=40, skill=60.0)
     right = Predictions(
         **{
@@ -315,10 +315,7 @@ def test_a_report_that_cannot_be_written_is_one_clear_line(hospital, tmp_path):
     (tmp_path / "out" / "report.html").mkdir(parents=True)
     result = run_evaluate("--images", hospital, "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert (
-        f"Cannot write the report into {tmp_path / 'out'}: Is a directory. Choose another --out."
-        in result.stderr
-    )
+    assert f"{tmp_path / 'out' / 'report.html'} cannot be used: Is a directory." in result.stderr
     assert isinstance(result.exception, SystemExit)
 
 

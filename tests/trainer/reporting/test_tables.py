@@ -9,7 +9,8 @@ from rich.console import Console
 from serving import from_pretrained
 from tests.trainer.make_predictions import simulate_predictions
 from trainer.evaluation.scoring import summarise
-from trainer.reporting.tables import REFERENCES, build_comparison, has_comparison, print_summary
+from trainer.reporting.tables import REFERENCES, build_comparison, has_comparison
+from trainer.reporting.terminal import print_summary
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -1,4 +1,4 @@
-"""Models kept at Weights & Biases, published on the Hub: both servers are on this machine, both clients the real ones."""
+"""Models kept at Weights & Biases, published on the Hub: two servers on this machine, two real clients."""
 
 import socket
 from collections.abc import Iterator

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 import time
 from types import SimpleNamespace
 
@@ -14,29 +13,27 @@ from etils import epath
 from tests.wandb_log import read_run
 from tests.wandb_server import WandbServer
 from trainer.config import Config
+from trainer.evaluation.gallery import GalleryPicture
 from trainer.tracking import wandb_run as tracking
 from trainer.tracking.lineage import build_sample_table
-from trainer.tracking.samples import Sample
 from trainer.training.learner import Scores
 
 KEY = "0" * 40
 
 
 class FakeRun:
-    """Takes what is logged; `log` can be told to hang or to fail."""
+    """Takes what is logged; `log` can be told to fail."""
 
     def __init__(self, mode, url):
         self.disabled, self.offline = mode == "disabled", mode == "offline"
         self.settings = SimpleNamespace(sync_dir="/runs/official/wandb/run-1", base_url=url)
         self.url = f"{url}/tester/run"
-        self.rows, self.axes, self.exit_code, self.faults, self.hold = [], {}, None, [], threading.Event()
-        self.hold.set()
+        self.rows, self.axes, self.exit_code, self.faults = [], {}, None, []
 
     def define_metric(self, name, step_metric=None):
         self.axes[name] = step_metric
 
     def log(self, values, step):
-        self.hold.wait()
         if self.faults:
             raise self.faults.pop(0)
         self.rows.append((step, values))
@@ -66,7 +63,6 @@ def opened(monkeypatch, clean_environment):
         return FakeRun(arguments["mode"], "http://127.0.0.1:9")
 
     monkeypatch.setattr(tracking.wandb, "init", init)
-    monkeypatch.setattr(tracking, "find_fault", lambda url: None)
     return calls
 
 
@@ -118,6 +114,7 @@ def test_key_of_a_server_of_ones_own(opened, tmp_path, monkeypatch):
     for number, (url, mode) in enumerate(
         {"https://wandb.example.org:8080": "online", "https://other.example.org": "offline"}.items()
     ):
+        wandb.teardown()
         monkeypatch.setenv("WANDB_BASE_URL", url)
         with start(tmp_path):
             pass
@@ -126,11 +123,11 @@ def test_key_of_a_server_of_ones_own(opened, tmp_path, monkeypatch):
 
 def test_explicit_mode_is_honoured(opened, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    asked = []
     with start(tmp_path) as tracker:
-        tracker.log({"train/loss": 1.0}, 1)
-        assert tracker.drain()
+        tracker.upload(lambda: asked.append("a table"))
     assert opened[0]["mode"] == "disabled"
-    assert tracker.run.rows == []
+    assert asked == []
     assert capsys.readouterr().out == ""
 
 
@@ -163,11 +160,9 @@ def test_timeouts_can_be_set_as_in_any_program_with_wandb(opened, tmp_path, monk
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
     with start(tmp_path):
         pass
-    assert [call["settings"].init_timeout for call in opened] == [
-        20,
-        90,
-    ]  # 90: W&B's own default, which its variable replaces
-    assert opened[0]["settings"].finish_timeout == 10
+    # 90: W&B's own default, which its variable replaces.
+    assert [call["settings"].init_timeout for call in opened] == [20, 90]
+    assert opened[0]["settings"].finish_timeout == 20
 
 
 def test_steps_are_drawn_against_steps_and_epochs_against_epochs(opened, tmp_path):
@@ -189,47 +184,35 @@ def test_variables_are_set_for_a_run_and_no_longer(opened, tmp_path, monkeypatch
     assert "WANDB_DATA_DIR" not in os.environ
 
 
-# How it is fed
-
-
-@pytest.fixture
-def make_tracker():
-    """Function `make(url, mode="online")`: a tracker with a fake run, and the list of what is said."""
-    runs = []
-
-    def make(url, mode="online"):
-        said = []
-        run = FakeRun(mode, url)
-        runs.append(run)
-        return tracking.Tracker(run, said.append), run, said
-
-    yield make
-    for run in runs:
-        run.hold.set()
-
-
 def find_closed_port():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{closed.getsockname()[1]}"
 
 
-def test_training_never_waits_for_wandb(make_tracker, monkeypatch):
-    monkeypatch.setattr(tracking, "PROBE_SECONDS", 0.2)
-    tracker, run, said = make_tracker(find_closed_port())
-    run.hold.clear()
-    started = time.monotonic()
-    for step in range(1000):
-        tracker.log({"train/loss": 1.0}, step)
-    assert time.monotonic() - started < 0.5
-    assert not tracker.close(0)
-    assert time.monotonic() - started < 3
-    assert run.exit_code == 0
-    assert len(said) == 1
+# How it is fed
 
 
-def test_faults_are_said_once_and_what_follows_is_logged_all_the_same(make_tracker):
-    tracker, run, said = make_tracker("http://127.0.0.1:9", "offline")
+@pytest.fixture
+def make_tracker():
+    """Function `make(mode="online")`: a tracker, its fake run, and the list of what is said."""
+
+    def make(mode="online"):
+        said = []
+        run = FakeRun(mode, "http://127.0.0.1:9")
+        return tracking.Tracker(run, said.append), run, said
+
+    return make
+
+
+SAID = (
+    "W&B: {}. The run goes on without it. Later: wandb sync --include-online /runs/official/wandb/run-1, then"
+    " this command again, which logs samples and model."
+)
+
+
+def test_faults_are_said_once_and_rows_are_logged_all_the_same(make_tracker):
+    tracker, run, said = make_tracker("offline")
     run.faults = [
         wandb.errors.CommError("no answer\nsecond line"),
         ConnectionResetError(),
@@ -237,27 +220,34 @@ def test_faults_are_said_once_and_what_follows_is_logged_all_the_same(make_track
     ]
     for step in range(5):
         tracker.log({"train/loss": 1.0}, step)
-    assert tracker.close(0)
+    tracker.close(0)
     assert [step for step, _ in run.rows] == [3, 4]
-    assert said == [
-        "W&B: no answer. The run goes on without it. Later: wandb sync --include-online"
-        " /runs/official/wandb/run-1, then this command again, which logs samples and model."
-    ]
+    assert said == [SAID.format("no answer")]
+    assert run.exit_code == 0
 
 
-def test_a_slow_server_is_waited_for_but_not_for_ever(make_tracker, monkeypatch):
-    monkeypatch.setattr(tracking, "PROBE_SECONDS", 0.1)
-    monkeypatch.setattr(tracking, "find_fault", lambda url: None)
-    tracker, run, said = make_tracker("http://127.0.0.1:9")
-    run.hold.clear()
+def test_after_a_fault_nothing_is_asked_of_the_server(make_tracker):
+    tracker, run, _ = make_tracker()
+    run.faults = [ConnectionResetError()]
+    asked = []
+    tracker.upload(lambda: asked.append("first"))
     tracker.log({"train/loss": 1.0}, 1)
-    threading.Timer(0.5, run.hold.set).start()
-    assert tracker.drain()
-    run.hold.clear()
-    tracker.log({"train/loss": 1.0}, 2)
-    monkeypatch.setattr(tracking, "UPLOAD_TIMEOUT_SECONDS", 0.5)
-    assert not tracker.drain()
-    assert "not uploaded within 0.5 s" in said[0]
+    tracker.upload(lambda: asked.append("second"))
+    assert tracker.has_failed
+    assert asked == ["first"]
+
+
+def test_a_server_that_takes_too_long_counts_as_dead(make_tracker, monkeypatch):
+    clock = iter([0.0, 5.0, 10.0, 29.0])
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: next(clock))
+    tracker, _, said = make_tracker()
+    tracker.upload(lambda: None)
+    assert not tracker.has_failed
+    tracker.upload(lambda: None)
+    assert said == [SAID.format("no answer from http://127.0.0.1:9 within 10 s")]
+    asked = []
+    tracker.upload(lambda: asked.append("third"))
+    assert asked == []
 
 
 def test_a_run_that_fails_is_closed_as_failed(opened, tmp_path):
@@ -268,14 +258,14 @@ def test_a_run_that_fails_is_closed_as_failed(opened, tmp_path):
 
 def test_a_validation_gives_its_row_before_its_tables(make_tracker):
     """Tables need the server, so they may be lost; the row must not."""
-    tracker, run, said = make_tracker("http://127.0.0.1:9", "offline")
+    tracker, run, said = make_tracker("offline")
     scores = Scores(0.5, 0.75, np.array([[3, 1], [0, 0]]))
     tracking.log_validation(tracker, {"epoch": 0, "val_loss": 0.5}, scores, ["glioma", "notumor"], 7)
-    assert tracker.drain()
     assert not said
-    (first, row), (second, tables) = run.rows
+    (first, row), *rest = run.rows
     assert (first, row) == (7, {"epoch/epoch": 0, "epoch/val_loss": 0.5})
-    assert second == 7
+    assert [step for step, _ in rest] == [7, 7]
+    tables = {name: table for _, values in rest for name, table in values.items()}
     assert tables["validation/confusion"].data == [["glioma", 3, 1], ["notumor", 0, 0]]
     assert tables["validation/classes"].data == [
         ["glioma", 1.0, 0.75, pytest.approx(6 / 7), 4],
@@ -298,7 +288,7 @@ def test_a_server_that_is_dead_from_the_start_means_offline(clean_environment, t
         monkeypatch.setenv("WANDB_BASE_URL", find_closed_port() if outage is None else server.url)
         started = time.monotonic()
         with start(tmp_path, said.append) as tracker:
-            assert time.monotonic() - started < 2 + 8  # and stopping and starting its process
+            assert time.monotonic() - started < 2 + 20  # and stopping and starting its process
             assert tracker.run.offline
             tracker.log({"train/loss": 0.5}, 3)
     [line] = said
@@ -307,25 +297,24 @@ def test_a_server_that_is_dead_from_the_start_means_offline(clean_environment, t
 
 
 @pytest.mark.parametrize("outage", [500, 0], ids=["answers 500", "never answers"])
-def test_a_server_that_dies_midway_costs_little_and_is_said_once(
+def test_a_server_that_dies_midway_costs_less_than_a_minute_and_is_said_once(
     clean_environment, tmp_path, monkeypatch, outage
 ):
     said, scores = [], Scores(0.5, 1.0, np.eye(2, dtype=int))
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "2")
-    monkeypatch.setattr(tracking, "PROBE_SECONDS", 1)
+    if outage:  # the other waits as long as a training does
+        monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "2")
+        monkeypatch.setattr(wandb.apis.public.Api, "_HTTP_TIMEOUT", 3)
+        monkeypatch.setattr(tracking, "PATIENCE_SECONDS", 2)
     with WandbServer() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         with start(tmp_path, said.append) as tracker:
             server.outage = outage
             started = time.monotonic()
             for epoch in range(3):
-                tracking.log_validation(
-                    tracker, {"epoch": epoch}, scores, ["glioma", "notumor"], 10 * (epoch + 1)
-                )
-            assert time.monotonic() - started < 0.5
-            ended = time.monotonic()
-        assert time.monotonic() - ended < 3 * 1 + 2 + 4
+                row, step = {"epoch": epoch}, 10 * (epoch + 1)
+                tracking.log_validation(tracker, row, scores, ["glioma", "notumor"], step)
+        assert time.monotonic() - started < 60
     first, line = said
     assert first.startswith(f"W&B: logged online at {server.url}")
     [folder] = tmp_path.glob("wandb/run-*")
@@ -353,20 +342,19 @@ def test_a_later_run_of_the_process_may_have_another_mode(clean_environment, tmp
 
 def test_sixteen_samples_are_read_back_with_their_pictures(clean_environment, tmp_path):
     grey, coloured = np.full((64, 64), 90, np.uint8), np.full((448, 448, 3), 120, np.uint8)
+    answer = {"true": "glioma", "predicted": "notumor", "probability": 0.75}
+    facts = {"kind": "hardest", "refused": False, "has_train_twin": False, **answer}
     samples = [
-        Sample(
-            f"Training/{number}.jpg",
-            "hardest",
-            grey + np.uint8(number),
-            coloured + np.uint8(number),
-            "glioma",
-            "notumor",
-            0.75,
+        GalleryPicture(
+            filename=f"Training/{number}.jpg",
+            picture=grey + np.uint8(number),
+            overlay=coloured + np.uint8(number),
+            **facts,
         )
         for number in range(16)
     ]
     with start(tmp_path) as tracker:
-        tracker.submit(lambda run: run.log({"validation/samples": build_sample_table(samples)}))
+        tracker.run.log({"validation/samples": build_sample_table(samples)})
     [artifact] = read_log(tmp_path)["artifacts"]
     table = artifact.read_json("validation/samples.table.json")
     assert table["columns"] == ["filename", "kind", "picture", "heat map", "true", "predicted", "probability"]

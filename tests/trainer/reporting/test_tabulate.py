@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from trainer.cli.main import app
-from trainer.reporting.results import ResultsError, build_results
+from trainer.reporting.tables import ResultsError, build_results
 
 FLOOR = ROOT / "configs" / "results" / "nearest_neighbour_official"
 FIGURES = {
