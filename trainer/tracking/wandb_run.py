@@ -7,7 +7,6 @@ waits for it.
 """
 
 import contextlib
-import dataclasses
 import http.client
 import netrc
 import os
@@ -265,7 +264,7 @@ def _init(config: Config, run_dir: epath.Path, local: Path, mode: str) -> wandb.
         mode=mode,  # type: ignore[arg-type]  # W&B checks the value and names the valid ones
         resume="allow",  # offline too: `wandb sync` then puts a restarted run behind its first part instead of over it
         dir=local,
-        config=dataclasses.asdict(config),
+        config=config.model_dump(),
         settings=wandb.Settings(silent=True, finish_timeout_raises=True, **timeouts),
     )
     # Not against W&B's own step, which `wandb sync` shifts where a restarted run does some steps again.

@@ -85,7 +85,7 @@ def describe_hardware() -> str:
 
 
 def estimate_grams(cost: dict[str, Any]) -> float | None:
-    """Estimate the CO2 equivalent of a run, grams; None where an accelerator, whose power is not known, took part."""
+    """Estimate the CO2 equivalent of a run, grams; None with an accelerator, whose power is not known."""
     if any(NO_ACCELERATOR not in part for part in cost["hardware"].split("; then ")):
         return None
     kilowatt_hours = cost["cpu_seconds"] / 3600 * WATTS_PER_CORE / 1000 * POWER_USAGE_EFFECTIVENESS
