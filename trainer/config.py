@@ -375,12 +375,7 @@ def drop_removed_settings(values: Any) -> Any:
 
 
 def check_folds(config: Config, all_folds: bool, artefact: bool) -> None:
-    """Check that a config and the options of `tumor train` fit each other.
-
-    Args:
-        config: of the run, or of all folds.
-        all_folds: `--folds`.
-        artefact: unless `--no-artefact`.
+    """Check that a config fits the options `--folds` and `--no-artefact` of `tumor train`.
 
     Raises:
         ConfigError: folds are asked for of a dataset that has none, or of one fold; or the dataset has folds

@@ -4,9 +4,9 @@
     python tests/benchmarks/benchmark_throughput.py --config default --precision float32   # one of them
 
 Every round measures the three one after another, so that other work on the machine hits all of them alike;
-ratios are taken within a round, and their median is printed. The pictures are synthetic: neither part looks at what is in them. "CPU" is the
-time of all threads. The share of augmentation is the pipeline's CPU time as a share of both together; it
-includes gathering, casting and copying the batch.
+ratios are taken within a round, and their median is printed. The pictures are synthetic: neither part looks
+at what is in them. "CPU" is the time of all threads. The share of augmentation is the pipeline's CPU time as
+a share of both together; it includes gathering, casting and copying the batch.
 """
 
 import argparse

@@ -28,13 +28,7 @@ CALMED = ("rotation", "zoom", "translation", "blur", "noise", "degradation")
 
 
 def choose_variation(config: AugmentationConfig, epoch: int, epochs: int) -> AugmentationConfig:
-    """Say how images are varied in an epoch: as the config asks, or less so in the calm ones at the end.
-
-    Args:
-        config: of the run.
-        epoch: counted from 0.
-        epochs: of the run, were it not stopped early.
-    """
+    """Say how images are varied in an epoch, from 0 to `epochs` - 1: less so in the calm ones at the end."""
     if epoch < epochs - config.calm_epochs:
         return config
     return config.replace(**{name: getattr(config, name) * config.calm_share for name in CALMED})
@@ -82,10 +76,5 @@ def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Au
 
 
 def augment_batch(augmenter: keras_cv.layers.Augmenter, images: tf.Tensor) -> tf.Tensor:
-    """Apply the chain to images float32 (n, h, w, 1), [0, 255], and keep the value range.
-
-    Args:
-        augmenter: from `build_augmenter`.
-        images: a batch.
-    """
+    """Apply the chain to images float32 (n, h, w, 1), [0, 255], and keep the value range."""
     return tf.clip_by_value(augmenter(images), *map(float, VALUE_RANGE))

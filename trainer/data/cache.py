@@ -26,7 +26,13 @@ _OWN_NAME = re.compile(r"[0-9a-f]{32}\.uint8(\.\d+\.partial)?")
 
 
 class CacheError(UserError):
-    """Preprocessed images cannot be kept; the message says where, why and what to do."""
+    """Preprocessed images cannot be kept; the message says where, why and what to do.
+
+    Example:
+        >>> raise CacheError("Cannot keep images in /full: No space left on device. Set XDG_CACHE_HOME ...")
+        Traceback (most recent call last):
+        trainer.data.cache.CacheError: Cannot keep images in /full: ...
+    """
 
 
 def find_cache_dir() -> Path:

@@ -1,7 +1,7 @@
 """From TFDS records to whole splits, preprocessed once and kept as uint8, in memory or in a file.
 
-Goes in: a dataset built by `tfds build tumor_ds`. Comes out: splits as numpy arrays, for
-    `trainer.data.batches` and for evaluation.
+Goes in: a dataset that `tumor build` has made. Comes out: splits as numpy arrays, for `trainer.data.batches`
+and for evaluation.
 """
 
 import hashlib
@@ -28,7 +28,13 @@ FOLD_SHARES = {"validation": 0.10, "train": 0.90}
 
 
 class DatasetMissingError(UserError):
-    """The dataset has not been built yet; the message says how."""
+    """The dataset has not been built yet; the message says how.
+
+    Example:
+        >>> load_builder("tumor_ds/official", data_dir="empty")
+        Traceback (most recent call last):
+        trainer.data.input_pipeline.DatasetMissingError: tumor_ds/official is not built in ...
+    """
 
 
 @dataclass(frozen=True)
@@ -130,12 +136,7 @@ def load_split(
 ) -> Split:
     """Read and preprocess a whole split into memory, every image exactly once.
 
-    Args:
-        builder: a prepared builder.
-        split: `train`, `validation` or `test`.
-        size: side of the model's input, pixels.
-        fit: one of `serving.preprocess.FITS`.
-        fold: of `tumor_ds/patient`, the one that is the test split; 0 for other datasets.
+    Args as for `load_learning_split`; `fit` and `fold` as in `DataConfig`.
     """
     return load_learning_split(builder, split, DataConfig().replace(fit=fit, fold=fold), size)
 
@@ -163,10 +164,8 @@ def count_images(builder: tfds.core.DatasetBuilder, fold: int) -> dict[str, int]
     """Number of images in each split that the dataset has, or that a fold makes."""
     if not fold:
         return {name: split.num_examples for name, split in builder.info.splits.items()}
-    return {
-        name: len(_choose_records(builder, name, DataConfig(fold=fold))[1])
-        for name in ("train", "validation", "test")
-    }
+    data = DataConfig(fold=fold)
+    return {name: len(list_filenames(builder, name, data)) for name in ("train", "validation", "test")}
 
 
 def name_test_split(fold: int) -> str:
@@ -244,13 +243,11 @@ def _load_images(
         images = np.empty(shape, np.uint8)
         for number, image in preprocess_all():
             images[number] = image
-    return Split(
-        images=images,
-        true=np.array([record.label for record in records]),
-        groups=np.array([record.group for record in records]),
-        has_train_twin=np.array([record.has_train_twin for record in records]),
-        filenames=tuple(rank),
+    true, groups, twins = (
+        np.array([getattr(record, name) for record in records])
+        for name in ("label", "group", "has_train_twin")
     )
+    return Split(images, true, groups, twins, tuple(rank))
 
 
 def _name_content(
@@ -265,10 +262,6 @@ def _name_content(
 def _name_command(builder: tfds.core.DatasetBuilder, data_dir: str | Path | None) -> str:
     """The command that builds a dataset."""
     config, version = builder.builder_config.name, int(builder.version.major)
-    words = [
-        "tumor build",
-        config,
-        "--manual-dir DIR" if config == "folder" else "",
-        f"--kaggle-version {version}" if version != 1 else "",
-    ]
-    return " ".join(word for word in [*words, f"--data-dir {data_dir}" if data_dir else ""] if word)
+    manual = " --manual-dir DIR" if config == "folder" else ""
+    kaggle = f" --kaggle-version {version}" if version != 1 else ""
+    return f"tumor build {config}{manual}{kaggle}" + (f" --data-dir {data_dir}" if data_dir else "")

@@ -55,13 +55,11 @@ class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer, abc.
     ) -> None:
         super().__init__(seed=seed, **{"dtype": "float32", **kwargs})
         self.low, self.high = self.parse_factor(factor)
+        name = type(self).__name__
         if not 0 <= self.low <= self.high:
-            raise ValueError(
-                f"{type(self).__name__}: factor expected as a number or a rising pair, not negative, got"
-                f" {factor}"
-            )
+            raise ValueError(f"{name}: factor expected as a number or a rising pair, from 0, got {factor}")
         if not 0 <= rate <= 1:
-            raise ValueError(f"{type(self).__name__}: rate expected in [0, 1], got {rate}")
+            raise ValueError(f"{name}: rate expected in [0, 1], got {rate}")
         self.rate, self.seed = rate, seed
 
     def parse_factor(self, factor: float | tuple[float, float]) -> tuple[float, float]:
@@ -90,18 +88,14 @@ class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer, abc.
             ValueError: the images are not grey, or their size is not known when the graph is built.
         """
         if images.shape[-1] != 1 or None in images.shape[1:]:
-            raise ValueError(
-                f"{type(self).__name__}: expected images (n, h, w, 1) with known h and w, got"
-                f" {tuple(images.shape)}"
-            )
+            shape, name = tuple(images.shape), type(self).__name__
+            raise ValueError(f"{name}: expected images (n, h, w, 1) with known h and w, got {shape}")
         draws = dict(transformations)
         chosen = tf.where(draws.pop("chosen"))
 
         def change_chosen() -> tf.Tensor:
-            changed = self.change(
-                tf.gather_nd(images, chosen),
-                {name: tf.gather_nd(drawn, chosen) for name, drawn in draws.items()},
-            )
+            of_chosen = {name: tf.gather_nd(drawn, chosen) for name, drawn in draws.items()}
+            changed = self.change(tf.gather_nd(images, chosen), of_chosen)
             return tf.tensor_scatter_nd_update(images, chosen, tf.clip_by_value(changed, 0.0, WHITE))
 
         return tf.cond(tf.size(chosen) > 0, change_chosen, lambda: images)
@@ -192,9 +186,8 @@ class RandomBlur(RandomIntensity):
             # Gathered faster than tf.pad mirrors.
             mirrored = np.pad(np.arange(images.shape[axis]), radius, "symmetric")
             filters = tf.reshape(kernels, (*shape, tf.shape(images)[0], 1))
-            pictures = tf.nn.depthwise_conv2d(
-                tf.gather(pictures, mirrored, axis=axis), filters, (1, 1, 1, 1), "VALID"
-            )
+            padded = tf.gather(pictures, mirrored, axis=axis)
+            pictures = tf.nn.depthwise_conv2d(padded, filters, (1, 1, 1, 1), "VALID")
         return tf.transpose(pictures, (3, 1, 2, 0))
 
 
@@ -290,9 +283,8 @@ class RandomToneCurve(RandomIntensity):
 def _build_block_transform(side: int) -> np.ndarray:
     """Matrix of the orthonormal two-dimensional cosine transform of flattened blocks (T.81, A.3.3)."""
     frequency, place = np.mgrid[:side, :side]
-    cosines = np.sqrt(np.where(frequency == 0, 1, 2) / side) * np.cos(
-        (2 * place + 1) * frequency * np.pi / (2 * side)
-    )
+    scale = np.sqrt(np.where(frequency == 0, 1, 2) / side)
+    cosines = scale * np.cos((2 * place + 1) * frequency * np.pi / (2 * side))
     return np.kron(cosines, cosines).astype(np.float32)
 
 

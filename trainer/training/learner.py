@@ -101,7 +101,7 @@ class Learner:
         a batch and the variance of the batches' means. Source: "precise" batch norm, Wu and Johnson 2021
         (arXiv:2105.07576), section 3.
         """
-        layers = [layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        layers = _list_batch_norms(self.model)
         if not layers:
             return
         if self._observe is None:
@@ -250,11 +250,8 @@ def resize_model(model: keras.Model, size: int) -> keras.Model:
     """
     if model.input_shape[1] == size:
         return model
-    return keras.models.clone_model(
-        model,
-        input_tensors=keras.Input((size, size, model.input_shape[-1])),
-        clone_function=lambda layer: layer,
-    )
+    inputs = keras.Input((size, size, model.input_shape[-1]))
+    return keras.models.clone_model(model, input_tensors=inputs, clone_function=lambda layer: layer)
 
 
 def remove_dropout(model: keras.Model) -> keras.Model:
@@ -269,9 +266,12 @@ def remove_dropout(model: keras.Model) -> keras.Model:
 
 def _synchronise_batch_norms(model: keras.Model) -> None:
     """Let batch norms see the batch of all replicas, so that their number changes nothing."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
+    for layer in _list_batch_norms(model):
+        layer.synchronized = True
+
+
+def _list_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def _move_average(average: tf.Variable, weight: tf.Tensor, momentum: tf.Tensor) -> None:

@@ -94,7 +94,7 @@ def train(
     Args:
         config: the run, its precision resolved.
         builder: a prepared dataset builder.
-        run_dir: the run folder, claimed by `claim_run_dir`; local or `gs://`.
+        run_dir: claimed by `claim_run_dir`; local or `gs://`.
         strategy: where it runs.
         observer: is told of every step and epoch.
 
@@ -118,14 +118,9 @@ def train(
 
 @dataclass
 class TrainingRun:
-    """One run in progress.
+    """One run in progress; its first five fields are as `train` describes them.
 
     Attributes:
-        config: the run.
-        run_dir: its folder.
-        strategy: where it runs.
-        learner: what learns.
-        observer: is told of every step and epoch.
         position: where it stands.
         saved_at: time of the last checkpoint, seconds.
         split: the training images of the size that was last asked for.
@@ -280,17 +275,11 @@ class TrainingRun:
 
 
 def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
-    """Check that a batch can be shared out evenly.
-
-    Raises:
-        RunError: it cannot.
-    """
+    """Raise a `RunError` where the batch cannot be shared out evenly."""
     size, replicas = config.data.batch_size, strategy.num_replicas_in_sync
     if size % replicas:
-        raise RunError(
-            f"data.batch_size is the batch over all {replicas} replicas, expected a multiple of {replicas},"
-            f" got {size}."
-        )
+        over = f"the batch over all {replicas} replicas"
+        raise RunError(f"data.batch_size is {over}, expected a multiple of {replicas}, got {size}.")
 
 
 @contextmanager
