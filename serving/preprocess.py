@@ -11,6 +11,7 @@ Two steps, each usable alone:
 """
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -19,7 +20,10 @@ from serving.files.entries import HEAD_BYTES, read_start
 from serving.pictures.image_files import Picture, decode_image
 from serving.pictures.volumes import decode_single, is_volume
 
-FITS = ("pad", "stretch")
+Fit = Literal["pad", "stretch"]
+FITS: tuple[str, ...] = get_args(Fit)
+# Of `fit_to_square`; goes up with every change of its pixels, so that kept pictures are made anew.
+PREPROCESSING_VERSION = 1
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray | Picture
 

@@ -1,4 +1,4 @@
-"""What each augmentation costs: images a CPU-second, one grey channel, and whether a layer takes whole batches at once.
+"""What each augmentation costs, images a CPU-second, and whether a layer takes whole batches at once.
 
     python tests/benchmarks/benchmark_augmentation.py --size 192 --batch 32
 
@@ -30,10 +30,9 @@ from trainer.data.intensity_layers import (
     RandomNoise,
     RandomToneCurve,
 )
-from trainer.data.seeded_layers import SeededBrightness, SeededContrast, SeededCutMix, SeededMixUp
+from trainer.data.seeded_layers import SeededBrightness, SeededContrast
 
-Batch = dict[str, tf.Tensor]
-Augmentation = Callable[[Batch], Batch]
+Augmentation = Callable[[tf.Tensor], tf.Tensor]
 DEFAULT = AugmentationConfig()
 ALL_ON = AugmentationConfig(gamma=0.6, bias_field=0.6, blur=1.0, noise=0.5, tone_curve=0.8, degradation=0.7)
 
@@ -72,7 +71,6 @@ def list_augmentations(size: int) -> dict[str, list[tuple[str, Augmentation]]]:
         RandomToneCurve(ALL_ON.tone_curve, seed=1),
         RandomDegradation(ALL_ON.degradation, seed=1),
     ]
-    own += [SeededMixUp(0.2, seed=1), SeededCutMix(1.0, seed=1)]
     unused = [
         layers.RandomCropAndResize((size, size), (0.8, 1.0), (0.9, 1.1)),
         layers.GridMask((0, 0.3)),
@@ -81,10 +79,10 @@ def list_augmentations(size: int) -> dict[str, list[tuple[str, Augmentation]]]:
     jpeg, randaugment = layers.RandomJpegQuality((30, 100)), layers.RandAugment(VALUE_RANGE)
     return {
         "chains": [
-            ("default", functools.partial(_augment, build_augmenter(DEFAULT, seed=1))),
+            ("default", functools.partial(augment_batch, build_augmenter(DEFAULT, seed=1))),
             (
                 "default and every intensity step",
-                functools.partial(_augment, build_augmenter(ALL_ON, seed=1)),
+                functools.partial(augment_batch, build_augmenter(ALL_ON, seed=1)),
             ),
             ("six KerasCV layers, ranges of the default", keras_cv.layers.Augmenter(chain)),
         ],
@@ -94,47 +92,43 @@ def list_augmentations(size: int) -> dict[str, list[tuple[str, Augmentation]]]:
         ],
         "KerasCV layers that are not used": [
             *((type(layer).__name__, layer) for layer in unused),
-            ("RandomJpegQuality", lambda batch: jpeg({**batch, "images": batch["images"] / 255})),
+            ("RandomJpegQuality", lambda images: jpeg(images / 255)),
             (
                 "RandAugment, three channels",
-                lambda batch: randaugment({**batch, "images": tf.repeat(batch["images"], 3, axis=-1)}),
+                lambda images: randaugment(tf.repeat(images, 3, axis=-1)),
             ),
         ],
     }
 
 
-def measure(augment: Augmentation, batch: Batch, seconds: float) -> tuple[float, bool]:
+def measure(augment: Augmentation, batch: tf.Tensor, seconds: float) -> tuple[float, bool]:
     """Run an augmentation for some time.
 
     Returns:
         Images a CPU-second, and whether its graph has no loop.
     """
 
-    @tf.function
-    def function(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        return augment({"images": images, "labels": labels})["images"]
-
-    graph = function.get_concrete_function(**batch).graph.as_graph_def()
+    function = tf.function(lambda images: augment(images))
+    graph = function.get_concrete_function(batch).graph.as_graph_def()
     operations = {
         node.op
         for nodes in (graph.node, *(part.node_def for part in graph.library.function))
         for node in nodes
     }
-    function(**batch)
+    function(batch)
     images, started, cpu_started = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
-        function(**batch)
-        images += len(batch["labels"])
+        function(batch)
+        images += len(batch)
     return images / (time.process_time() - cpu_started), not any(
         "While" in operation for operation in operations
     )
 
 
-def build_batch(count: int, size: int) -> Batch:
-    """Smooth random texture, so that no layer meets an easy case, and labels of four classes."""
+def build_batch(count: int, size: int) -> tf.Tensor:
+    """Smooth random texture, so that no layer meets an easy case."""
     texture = gaussian_filter(np.random.default_rng(0).normal(0, 1, (count, size, size, 1)), (0, 3, 3, 0))
-    images = np.clip(120 + 400 * texture, *VALUE_RANGE).astype(np.float32)
-    return {"images": tf.constant(images), "labels": tf.one_hot(np.arange(count) % 4, 4)}
+    return tf.constant(np.clip(120 + 400 * texture, *VALUE_RANGE).astype(np.float32))
 
 
 def main() -> None:
@@ -156,11 +150,6 @@ def main() -> None:
             speed, vectorised = measure(augment, batch, arguments.seconds)
             table.add_row(name, "whole" if vectorised else "[red]by image", f"{speed:,.0f}")
     Console().print(table)
-
-
-def _augment(augmenter: keras_cv.layers.Augmenter, batch: Batch) -> Batch:
-    images, labels = augment_batch(augmenter, batch["images"], batch["labels"])
-    return {"images": images, "labels": labels}
 
 
 if __name__ == "__main__":

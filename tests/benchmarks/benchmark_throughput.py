@@ -1,17 +1,15 @@
-"""What feeds training and what consumes it: the augmented pipeline alone, the training step alone, both together.
+"""What feeds training and what consumes it: the augmented pipeline, the training step, both.
 
     python tests/benchmarks/benchmark_throughput.py                                        # all four lines
-    python tests/benchmarks/benchmark_throughput.py --config default --precision float32   # one of them, in this process
+    python tests/benchmarks/benchmark_throughput.py --config default --precision float32   # one of them
 
 Every round measures the three one after another, so that other work on the machine hits all of them alike;
-ratios are taken within a round
-and their median is printed. The pictures are synthetic: neither part looks at what is in them. "CPU" is the
-time of all threads. The share of augmentation is the pipeline's CPU time as a share of both together; it
-includes gathering, casting and copying the batch.
+ratios are taken within a round, and their median is printed. The pictures are synthetic: neither part looks
+at what is in them. "CPU" is the time of all threads. The share of augmentation is the pipeline's CPU time as
+a share of both together; it includes gathering, casting and copying the batch.
 """
 
 import argparse
-import dataclasses
 import statistics
 import subprocess
 import sys
@@ -28,7 +26,7 @@ from rich.progress import track
 from rich.table import Table
 
 from trainer.config import Config, load_config
-from trainer.data.batches import Batch, Shares, TrainingBatches
+from trainer.data.batches import Batch, TrainingBatches
 from trainer.data.input_pipeline import Split
 from trainer.training.learner import Learner
 
@@ -73,7 +71,7 @@ def main() -> None:
                 )
         return
     path = CONFIGS[arguments.config]
-    config = dataclasses.replace(load_config(path) if path else Config(), precision=arguments.precision)
+    config = (load_config(path) if path else Config()).replace(precision=arguments.precision)
     rounds = measure(config, arguments.rounds, arguments.steps)
     print_rounds(
         f"{arguments.config}, {arguments.precision}, {config.data.image_size} px, batch"
@@ -98,13 +96,12 @@ def measure(config: Config, rounds: int, steps: int) -> list[dict[str, Cost]]:
         CLASSES,
         config.augmentation,
         config.seed,
-        Shares(config.data.batch_size),
-        np.ones(CLASSES),
+        config.data.batch_size,
     )
     fixed = [batch for batch in batches.start(0).take(steps)]
 
     def learn(batch: Batch) -> None:
-        loss, _ = learner.train_step(batch, 1e-4, 0.9, frozen=False)
+        loss, _ = learner.train_step(batch, 1e-4, 0.9)
         float(loss)  # waits for the device
 
     def stream(wanted: int) -> Iterator[Batch]:

@@ -1,8 +1,8 @@
 """How much CPU time a config needs until validation reaches the published accuracy.
 
-    python tests/benchmarks/benchmark_time_to_accuracy.py configs/reference_vgg.toml --data-dir DIR --out
-    reference.json python tests/benchmarks/benchmark_time_to_accuracy.py configs/default.toml --data-dir DIR
-    --out default.json
+    benchmark=tests/benchmarks/benchmark_time_to_accuracy.py
+    python $benchmark configs/reference_vgg.toml --data-dir DIR --out reference.json
+    python $benchmark configs/default.toml --data-dir DIR --out default.json
 
 Validation is drawn by image, as the published CNN had it: it leaks as the official test split does, so that
 it can tell when that split's 98.17 % is reached without looking at it. The test split is scored once, after
@@ -99,7 +99,7 @@ def read_cpu_minutes(pid: int) -> float | None:
 
 
 def load_test_accuracy(run_dir: Path) -> dict[str, float] | None:
-    """Accuracy on the official test split and on its images without a twin, from the artefact's `metrics.json`."""
+    """Accuracy on the official test split and on its images without a twin, from `metrics.json`."""
     path = run_dir / "artefact" / "metrics.json"
     if not path.exists():
         return None

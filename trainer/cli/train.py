@@ -1,6 +1,5 @@
 """`tumor train` and `tumor export`: thin commands; TensorFlow is imported only when one runs."""
 
-import dataclasses
 import enum
 from pathlib import Path
 from typing import Annotated
@@ -55,19 +54,20 @@ def train(
     require_training_extra()
     from etils import epath
 
-    from trainer.config import load_config
-    from trainer.data.input_pipeline import load_builder
-    from trainer.runs.folds import check_folds, choose_fold, complete_folds
-    from trainer.runs.run import complete_run
-    from trainer.training.dry_run import describe_run
-    from trainer.training.loop import resolve_precision
-    from trainer.training.strategies import build_strategy
+    from trainer.config import check_folds, load_config
 
-    folder = epath.Path(run_dir or Path("runs") / config.stem)
+    # A mistake in the config is told before TensorFlow is loaded, which takes many seconds.
     resolved = load_config(config, overrides)
     check_folds(resolved, folds, artefact)
+    from trainer.data.input_pipeline import load_builder
+    from trainer.runs.folds import choose_fold, complete_folds
+    from trainer.runs.run import complete_run
+    from trainer.training.dry_run import describe_run
+    from trainer.training.strategies import build_strategy, resolve_precision
+
+    folder = epath.Path(run_dir or Path("runs") / config.stem)
     devices = build_strategy(strategy.value, tpu)  # before any other TensorFlow operation
-    resolved = dataclasses.replace(resolved, precision=resolve_precision(resolved.precision, devices))
+    resolved = resolved.replace(precision=resolve_precision(resolved.precision, devices))
     builder = load_builder(resolved.data.dataset, data_dir)
     if dry_run:
         return describe_run(choose_fold(resolved, 1) if folds else resolved, builder, devices, console)

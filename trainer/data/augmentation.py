@@ -1,11 +1,9 @@
 """Label-safe variation of training images with KerasCV layers, whole batches at once.
 
-Goes in: batches {"images": float32 (n, h, w, 1), [0, 255]; "labels": float32 (n, classes)}. Comes out: the
-    same shapes and ranges.
+Goes in: images float32 (n, h, w, 1), [0, 255]. Comes out: the same shape and range; labels stay as they are.
 The grey channel is augmented before the model sees it: three equal channels would cost three times as much.
 """
 
-import dataclasses
 import itertools
 from typing import Any
 
@@ -23,24 +21,17 @@ from trainer.data.intensity_layers import (
     RandomNoise,
     RandomToneCurve,
 )
-from trainer.data.seeded_layers import SeededBrightness, SeededContrast, SeededCutMix, SeededMixUp
+from trainer.data.seeded_layers import SeededBrightness, SeededContrast
 
 VALUE_RANGE = (0, 255)
 CALMED = ("rotation", "zoom", "translation", "blur", "noise", "degradation")
 
 
 def choose_variation(config: AugmentationConfig, epoch: int, epochs: int) -> AugmentationConfig:
-    """Say how images are varied in an epoch: as the config asks, or less so in the calm ones at the end.
-
-    Args:
-        config: of the run.
-        epoch: counted from 0.
-        epochs: of the run, were it not stopped early.
-    """
+    """Say how images are varied in an epoch, from 0 to `epochs` - 1: less so in the calm ones at the end."""
     if epoch < epochs - config.calm_epochs:
         return config
-    smaller = {name: getattr(config, name) * config.calm_share for name in CALMED}
-    return dataclasses.replace(config, **smaller, mixup=0.0, cutmix=0.0)
+    return config.replace(**{name: getattr(config, name) * config.calm_share for name in CALMED})
 
 
 def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Augmenter:
@@ -68,20 +59,11 @@ def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Au
         if wanted:
             layers.append(layer(**arguments, seed=number, dtype="float32"))
 
-    geometry = {
-        "flip": config.flip,
-        "rotation": config.rotation,
-        "translation": config.translation,
-        "zoom": config.zoom,
-    }
+    geometry = {name: getattr(config, name) for name in ("flip", "rotation", "translation", "zoom")}
     rate = config.intensity_rate
     with tf.device("CPU"):
-        add(
-            geometry != {"flip": "none", "rotation": 0, "translation": 0, "zoom": 0},
-            RandomAffine,
-            **geometry,
-            fill=config.fill,
-        )
+        moved = set(geometry.values()) != {"none", 0}
+        add(moved, RandomAffine, **geometry, fill=config.fill)
         add(config.bias_field, RandomBiasField, factor=config.bias_field, rate=rate)
         add(config.blur, RandomBlur, factor=config.blur, rate=rate)
         add(config.noise, RandomNoise, factor=config.noise, rate=rate)
@@ -90,20 +72,9 @@ def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Au
         add(config.brightness, SeededBrightness, factor=config.brightness, value_range=VALUE_RANGE)
         add(config.contrast, SeededContrast, value_range=VALUE_RANGE, factor=config.contrast)
         add(config.degradation, RandomDegradation, factor=config.degradation, rate=rate)
-        add(config.mixup, SeededMixUp, alpha=config.mixup)
-        add(config.cutmix, SeededCutMix, alpha=config.cutmix)
     return keras_cv.layers.Augmenter(layers)
 
 
-def augment_batch(
-    augmenter: keras_cv.layers.Augmenter, images: tf.Tensor, labels: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Apply the chain to a batch and keep the value range.
-
-    Args:
-        augmenter: from `build_augmenter`.
-        images: float32 (n, h, w, 1), [0, 255].
-        labels: float32 (n, classes).
-    """
-    batch = augmenter({"images": images, "labels": labels})
-    return tf.clip_by_value(batch["images"], *map(float, VALUE_RANGE)), batch["labels"]
+def augment_batch(augmenter: keras_cv.layers.Augmenter, images: tf.Tensor) -> tf.Tensor:
+    """Apply the chain to images float32 (n, h, w, 1), [0, 255], and keep the value range."""
+    return tf.clip_by_value(augmenter(images), *map(float, VALUE_RANGE))

@@ -1,33 +1,35 @@
 """Flip, turn, shift and zoom in one interpolation, as a KerasCV layer.
 
-Goes in: images float32 (n, h, w, 1), [0, 255], alone or in a batch dictionary. Comes out: the same, labels
-untouched. KerasCV's four layers in a row do the same in four passes, three of which interpolate: slower, and
-every pass blurs.
+Goes in: images float32 (n, h, w, 1), [0, 255]. Comes out: the same shape and range. KerasCV's four layers in
+a row do the same in four passes, three of which interpolate: slower, and every pass blurs.
 """
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import keras_cv
 import tensorflow as tf
 
-from trainer.config import FILLS, FLIPS
+from trainer.config import Fill, Flip
 
 
 class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
-    """RandomFlip, RandomRotation, RandomTranslation and RandomZoom of KerasCV, in that order, with one bilinear interpolation.
+    """Flip, turn, shift and zoom of KerasCV, in that order, with one bilinear interpolation.
 
     Height and width are shifted and zoomed independently.
 
     Args:
-        flip: one of `trainer.config.FLIPS`; each direction with probability one half.
+        flip: one of `trainer.config.Flip`; each direction with probability one half.
         rotation: largest turn, share of a full turn.
         translation: largest shift, share of the side.
         zoom: largest change of scale, share.
-        fill: what comes from outside the picture, one of `trainer.config.FILLS`.
+        fill: what comes from outside the picture, one of `trainer.config.Fill`.
         seed: of the random numbers, not zero; without one (None, or zero as in all of KerasCV) they differ
             from run to run.
         **kwargs: of `keras.layers.Layer`. The type is float32 under every global policy.
+
+    Example:
+        >>> changed = RandomAffine("horizontal", rotation=0.04, seed=1)(tf.ones((2, 8, 8, 1)))
     """
 
     def __init__(
@@ -41,21 +43,14 @@ class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed=seed, **{"dtype": "float32", **kwargs})
-        if flip not in FLIPS:
-            raise ValueError(f"RandomAffine: flip expected as one of {', '.join(FLIPS)}, got {flip}")
-        if fill not in FILLS:
-            raise ValueError(f"RandomAffine: fill expected as one of {', '.join(FILLS)}, got {fill}")
-        self.flip, self.rotation, self.translation, self.zoom, self.fill, self.seed = (
-            flip,
-            rotation,
-            translation,
-            zoom,
-            fill,
-            seed,
-        )
+        for name, value, allowed in (("flip", flip, get_args(Flip)), ("fill", fill, get_args(Fill))):
+            if value not in allowed:
+                raise ValueError(f"RandomAffine: {name} expected as one of {', '.join(allowed)}, got {value}")
+        self.flip, self.fill, self.seed = flip, fill, seed
+        self.rotation, self.translation, self.zoom = rotation, translation, zoom
 
     def get_random_transformation_batch(self, batch_size: tf.Tensor, **kwargs: Any) -> dict[str, tf.Tensor]:
-        """Draw signs, scales and shifts (width, height), float32 (n, 2), and angles in radians, float32 (n,)."""
+        """Draw signs, scales and shifts (width, height), float32 (n, 2), and angles, radians, (n,)."""
         uniform = self._random_generator.uniform
         flipped = [name in self.flip for name in ("horizontal", "vertical")]
         return {
@@ -79,19 +74,6 @@ class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
             fill_mode={"black": "CONSTANT", "nearest": "NEAREST"}[self.fill],
         )
         return tf.ensure_shape(changed, images.shape)
-
-    def augment_labels(
-        self, labels: tf.Tensor, transformations: dict[str, tf.Tensor], **kwargs: Any
-    ) -> tf.Tensor:
-        """Leave the labels alone."""
-        return labels
-
-    def get_config(self) -> dict[str, Any]:
-        """Describe the layer for `from_config`."""
-        own = {
-            name: getattr(self, name) for name in ("flip", "rotation", "translation", "zoom", "fill", "seed")
-        }
-        return {**super().get_config(), **own}
 
 
 def compute_transforms(

@@ -1,15 +1,14 @@
 """From TFDS records to whole splits, preprocessed once and kept as uint8, in memory or in a file.
 
-Goes in: a dataset built by `tfds build tumor_ds`. Comes out: splits as numpy arrays, for
-    `trainer.data.batches` and for evaluation.
+Goes in: a dataset that `tumor build` has made. Comes out: splits as numpy arrays, for `trainer.data.batches`
+and for evaluation.
 """
 
 import hashlib
-import math
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -17,8 +16,9 @@ from etils import epath
 
 import tumor_ds  # noqa: F401  registers the builder with TFDS
 from serving.files.errors import UserError
-from serving.preprocess import fit_to_square
+from serving.preprocess import PREPROCESSING_VERSION, fit_to_square
 from trainer.config import FOLDS, DataConfig
+from trainer.data.cache import map_images
 from tumor_ds.grouping.splits import deal_groups
 
 # Of the published CNN: 856 of the 5,712 training images. Which ones cannot be told from its description.
@@ -28,40 +28,49 @@ FOLD_SHARES = {"validation": 0.10, "train": 0.90}
 
 
 class DatasetMissingError(UserError):
-    """The dataset has not been built yet; the message says how."""
+    """The dataset has not been built yet; the message says how.
 
-
-class CacheError(UserError):
-    """Preprocessed images cannot be kept; the message says where, why and what to do."""
+    Example:
+        >>> load_builder("tumor_ds/official", data_dir="empty")
+        Traceback (most recent call last):
+        trainer.data.input_pipeline.DatasetMissingError: tumor_ds/official is not built in ...
+    """
 
 
 @dataclass(frozen=True)
-class Example:
-    """One record.
+class RecordFacts:
+    """What is known of an image of the dataset, without its pixels.
+
+    Attributes:
+        filename: path in Kaggle's zip.
+        label: index into the builder's label names.
+        group: near-duplicates and neighbouring slices share it.
+        has_train_twin: a test image that is a flipped or turned training image.
+
+    Example:
+        >>> RecordFacts("Training/glioma/Tr-gl_0010.jpg", label=0, group=17, has_train_twin=False).group
+        17
+    """
+
+    filename: str
+    label: int
+    group: int
+    has_train_twin: bool
+
+
+@dataclass(frozen=True)
+class Example(RecordFacts):
+    """One record: what is known of an image, and its pixels.
 
     Attributes:
         image: uint8 (h, w, 1), grey, native size.
-        label: index into the builder's label names.
-        filename: path in Kaggle's zip.
-        group: near-duplicates and neighbouring slices share it.
-        has_train_twin: a test image that is a flipped or turned training image.
+
+    Example:
+        >>> next(iterate_examples(load_builder("tumor_ds/official"), "train")).image.dtype
+        dtype('uint8')
     """
 
     image: np.ndarray
-    label: int
-    filename: str
-    group: int
-    has_train_twin: bool
-
-
-@dataclass(frozen=True)
-class Record:
-    """What an `Example` says without its image."""
-
-    filename: str
-    label: int
-    group: int
-    has_train_twin: bool
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,10 @@ class Split:
         groups: int (n,).
         has_train_twin: bool (n,).
         filenames: n paths in Kaggle's zip.
+
+    Example:
+        >>> load_split(load_builder("tumor_ds/official"), "validation", 192).images.shape
+        (571, 192, 192, 1)
     """
 
     images: np.ndarray
@@ -115,13 +128,7 @@ def load_builder(dataset: str, data_dir: str | Path | None = None) -> tfds.core.
 def iterate_examples(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Example]:
     """Read every record of a split exactly once, in the order on disk."""
     for record in tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)):
-        yield Example(
-            image=record["image"],
-            label=int(record["label"]),
-            filename=record["filename"].decode(),
-            group=int(record["group"]),
-            has_train_twin=bool(record["has_train_twin"]),
-        )
+        yield Example(*_read_facts(record), image=record["image"])
 
 
 def load_split(
@@ -129,14 +136,9 @@ def load_split(
 ) -> Split:
     """Read and preprocess a whole split into memory, every image exactly once.
 
-    Args:
-        builder: a prepared builder.
-        split: `train`, `validation` or `test`.
-        size: side of the model's input, pixels.
-        fit: one of `serving.preprocess.FITS`.
-        fold: of `tumor_ds/patient`, the one that is the test split; 0 for other datasets.
+    Args as for `load_learning_split`; `fit` and `fold` as in `DataConfig`.
     """
-    return load_learning_split(builder, split, DataConfig(fit=fit, fold=fold), size)
+    return load_learning_split(builder, split, DataConfig().replace(fit=fit, fold=fold), size)
 
 
 def load_learning_split(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig, size: int) -> Split:
@@ -154,7 +156,7 @@ def load_learning_split(builder: tfds.core.DatasetBuilder, split: str, data: Dat
 
 
 def list_filenames(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig) -> tuple[str, ...]:
-    """Paths in Kaggle's zip of the images of a split, sorted; arguments as for `load_learning_split`. No picture is decoded."""
+    """Paths of a split's images, sorted; arguments as for `load_learning_split`. No picture is decoded."""
     return tuple(record.filename for record in _choose_records(builder, split, data)[1])
 
 
@@ -162,20 +164,13 @@ def count_images(builder: tfds.core.DatasetBuilder, fold: int) -> dict[str, int]
     """Number of images in each split that the dataset has, or that a fold makes."""
     if not fold:
         return {name: split.num_examples for name, split in builder.info.splits.items()}
-    return {
-        name: len(_choose_records(builder, name, DataConfig(fold=fold))[1])
-        for name in ("train", "validation", "test")
-    }
+    data = DataConfig(fold=fold)
+    return {name: len(list_filenames(builder, name, data)) for name in ("train", "validation", "test")}
 
 
 def name_test_split(fold: int) -> str:
     """TFDS name of the test split."""
     return f"fold{fold}" if fold else "test"
-
-
-def find_cache_dir() -> Path:
-    """Where preprocessed images are kept between runs: `$XDG_CACHE_HOME/brain-tumor-mri`, or the same in `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brain-tumor-mri"
 
 
 def compute_fingerprint(builder: tfds.core.DatasetBuilder) -> str:
@@ -192,26 +187,22 @@ def compute_fingerprint(builder: tfds.core.DatasetBuilder) -> str:
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
-def _list_records(builder: tfds.core.DatasetBuilder, split: str) -> list[Record]:
+def _read_facts(record: Mapping[str, Any]) -> tuple[str, int, int, bool]:
+    """The fields of `RecordFacts`."""
+    twin = bool(record["has_train_twin"])
+    return record["filename"].decode(), int(record["label"]), int(record["group"]), twin
+
+
+def _list_records(builder: tfds.core.DatasetBuilder, split: str) -> list[RecordFacts]:
     """What is known of the images of a split, sorted by filename; no picture is decoded."""
-    dataset = builder.as_dataset(
-        split=split, shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
-    )
-    rows = tfds.as_numpy(
-        dataset.map(
-            lambda record: {name: record[name] for name in ("filename", "label", "group", "has_train_twin")}
-        )
-    )
-    records = [
-        Record(row["filename"].decode(), int(row["label"]), int(row["group"]), bool(row["has_train_twin"]))
-        for row in rows
-    ]
-    return sorted(records, key=lambda record: record.filename)
+    skip = {"image": tfds.decode.SkipDecoding()}
+    records = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False, decoders=skip))
+    return sorted((RecordFacts(*_read_facts(record)) for record in records), key=lambda facts: facts.filename)
 
 
 def _choose_records(
     builder: tfds.core.DatasetBuilder, split: str, data: DataConfig
-) -> tuple[str, list[Record]]:
+) -> tuple[str, list[RecordFacts]]:
     """The TFDS splits in which the images of a split lie, and which of theirs they are."""
     if data.fold:
         return _choose_of_folds(builder, split, data.fold)
@@ -224,7 +215,9 @@ def _choose_records(
     return "train+validation", [records[row] for row in chosen]
 
 
-def _choose_of_folds(builder: tfds.core.DatasetBuilder, split: str, fold: int) -> tuple[str, list[Record]]:
+def _choose_of_folds(
+    builder: tfds.core.DatasetBuilder, split: str, fold: int
+) -> tuple[str, list[RecordFacts]]:
     if split == "test":
         return name_test_split(fold), _list_records(builder, name_test_split(fold))
     source = "+".join(name_test_split(number) for number in range(1, FOLDS + 1) if number != fold)
@@ -234,7 +227,7 @@ def _choose_of_folds(builder: tfds.core.DatasetBuilder, split: str, fold: int) -
 
 
 def _load_images(
-    builder: tfds.core.DatasetBuilder, source: str, records: list[Record], data: DataConfig, size: int
+    builder: tfds.core.DatasetBuilder, source: str, records: list[RecordFacts], data: DataConfig, size: int
 ) -> Split:
     rank = {record.filename: number for number, record in enumerate(records)}
 
@@ -245,58 +238,30 @@ def _load_images(
 
     shape = (len(records), size, size, 1)
     if data.cache == "file":
-        images = _map_file(_name_cache_file(builder, records, data, size), shape, preprocess_all())
+        images = map_images(_name_content(builder, records, data, size), shape, preprocess_all())
     else:
         images = np.empty(shape, np.uint8)
         for number, image in preprocess_all():
             images[number] = image
-    return Split(
-        images=images,
-        true=np.array([record.label for record in records]),
-        groups=np.array([record.group for record in records]),
-        has_train_twin=np.array([record.has_train_twin for record in records]),
-        filenames=tuple(rank),
+    true, groups, twins = (
+        np.array([getattr(record, name) for record in records])
+        for name in ("label", "group", "has_train_twin")
     )
+    return Split(images, true, groups, twins, tuple(rank))
 
 
-def _name_cache_file(
-    builder: tfds.core.DatasetBuilder, records: list[Record], data: DataConfig, size: int
-) -> Path:
-    """One name for one content: a dataset that is built anew has another time."""
+def _name_content(
+    builder: tfds.core.DatasetBuilder, records: list[RecordFacts], data: DataConfig, size: int
+) -> str:
+    """Everything that preprocessed images depend on; a dataset that is built anew has another time."""
     built = (epath.Path(builder.data_dir) / "dataset_info.json").stat().mtime
     names = "\n".join(record.filename for record in records)
-    key = hashlib.sha256(f"{builder.data_dir} {built} {size} {data.fit}\n{names}".encode()).hexdigest()
-    return find_cache_dir() / f"{key[:32]}.uint8"
-
-
-def _map_file(path: Path, shape: tuple[int, ...], images: Iterator[tuple[int, np.ndarray]]) -> np.ndarray:
-    """Map a file of raw pixels, written first where there is none; plain writes, since a full disk kills who writes through a map."""
-    if not path.exists() or path.stat().st_size != math.prod(shape):
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                for number, image in images:
-                    file.seek(number * image.nbytes)
-                    file.write(image.tobytes())
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            reason = error.strerror or error
-            raise CacheError(
-                f"Cannot keep images in {path.parent}: {reason}. Set XDG_CACHE_HOME to another place, or"
-                " data.cache=memory."
-            ) from error
-    return np.memmap(path, np.uint8, "r", shape=shape)
+    return f"{PREPROCESSING_VERSION} {builder.data_dir} {built} {size} {data.fit}\n{names}"
 
 
 def _name_command(builder: tfds.core.DatasetBuilder, data_dir: str | Path | None) -> str:
     """The command that builds a dataset."""
     config, version = builder.builder_config.name, int(builder.version.major)
-    words = [
-        "tumor build",
-        config,
-        "--manual-dir DIR" if config == "folder" else "",
-        f"--kaggle-version {version}" if version != 1 else "",
-    ]
-    return " ".join(word for word in [*words, f"--data-dir {data_dir}" if data_dir else ""] if word)
+    manual = " --manual-dir DIR" if config == "folder" else ""
+    kaggle = f" --kaggle-version {version}" if version != 1 else ""
+    return f"tumor build {config}{manual}{kaggle}" + (f" --data-dir {data_dir}" if data_dir else "")

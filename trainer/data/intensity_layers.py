@@ -1,12 +1,13 @@
-"""What scanners and storage do to grey values, as KerasCV layers: gamma, bias field, blur, noise, JPEG and tone curve.
+"""What scanners and storage do to grey values, as KerasCV layers: a smooth field, blur, noise, curves, JPEG.
 
-Goes in: images float32 (n, h, w, 1), [0, 255], alone or in a batch dictionary. Comes out: the same, labels
-untouched. KerasCV 0.9 has nothing of the kind but a RandomGaussianBlur, without a seed and with dark rims,
-and a RandomJpegQuality that takes [0, 1] and maps image by image. Each layer draws a strength for every image
-of its own and leaves a share of 1 - `rate` of the images as they are, bit for bit.
+Goes in: images float32 (n, h, w, 1), [0, 255]. Comes out: the same shape and range. KerasCV 0.9 has nothing
+of the kind but a RandomGaussianBlur, without a seed and with dark rims, and a RandomJpegQuality that takes
+[0, 1] and maps image by image. Each layer draws a strength for every image of its own and leaves a share of
+1 - `rate` of the images as they are, bit for bit.
 """
 
 import abc
+import itertools
 import math
 from typing import Any
 
@@ -44,6 +45,9 @@ class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer, abc.
         seed: of the random numbers, not zero; without one (None, or zero as in all of KerasCV) they differ
             from run to run.
         **kwargs: of `keras.layers.Layer`. The type is float32 under every global policy.
+
+    Example:
+        >>> changed = RandomGamma(0.3, rate=0.5, seed=1)(tf.ones((2, 8, 8, 1)))
     """
 
     def __init__(
@@ -51,14 +55,12 @@ class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer, abc.
     ) -> None:
         super().__init__(seed=seed, **{"dtype": "float32", **kwargs})
         self.low, self.high = self.parse_factor(factor)
+        name = type(self).__name__
         if not 0 <= self.low <= self.high:
-            raise ValueError(
-                f"{type(self).__name__}: factor expected as a number or a rising pair, not negative, got"
-                f" {factor}"
-            )
+            raise ValueError(f"{name}: factor expected as a number or a rising pair, from 0, got {factor}")
         if not 0 <= rate <= 1:
-            raise ValueError(f"{type(self).__name__}: rate expected in [0, 1], got {rate}")
-        self.factor, self.rate, self.seed = factor, rate, seed
+            raise ValueError(f"{name}: rate expected in [0, 1], got {rate}")
+        self.rate, self.seed = rate, seed
 
     def parse_factor(self, factor: float | tuple[float, float]) -> tuple[float, float]:
         """Read the range of the strength."""
@@ -66,12 +68,12 @@ class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer, abc.
         return float(low), float(high)
 
     def draw(self, count: int | tf.Tensor) -> dict[str, tf.Tensor]:
-        """Draw the numbers of a batch, one row of each an image; `strength` is uniform over the range, float32 (n, 1, 1, 1)."""
+        """Draw the numbers of a batch, a row an image; `strength`, float32 (n, 1, 1, 1), is uniform."""
         return {"strength": self._random_generator.uniform((count, 1, 1, 1), self.low, self.high)}
 
     @abc.abstractmethod
     def change(self, images: tf.Tensor, draws: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Change images float32 (n, h, w, 1), [0, 255] by their draws; the result is clipped to that range afterwards."""
+        """Change images float32 (n, h, w, 1), [0, 255], by their draws; the result is clipped afterwards."""
 
     def get_random_transformation_batch(self, batch_size: tf.Tensor, **kwargs: Any) -> dict[str, tf.Tensor]:
         """Draw for every image whether it is changed, and the numbers of `draw`."""
@@ -86,31 +88,17 @@ class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer, abc.
             ValueError: the images are not grey, or their size is not known when the graph is built.
         """
         if images.shape[-1] != 1 or None in images.shape[1:]:
-            raise ValueError(
-                f"{type(self).__name__}: expected images (n, h, w, 1) with known h and w, got"
-                f" {tuple(images.shape)}"
-            )
+            shape, name = tuple(images.shape), type(self).__name__
+            raise ValueError(f"{name}: expected images (n, h, w, 1) with known h and w, got {shape}")
         draws = dict(transformations)
         chosen = tf.where(draws.pop("chosen"))
 
         def change_chosen() -> tf.Tensor:
-            changed = self.change(
-                tf.gather_nd(images, chosen),
-                {name: tf.gather_nd(drawn, chosen) for name, drawn in draws.items()},
-            )
+            of_chosen = {name: tf.gather_nd(drawn, chosen) for name, drawn in draws.items()}
+            changed = self.change(tf.gather_nd(images, chosen), of_chosen)
             return tf.tensor_scatter_nd_update(images, chosen, tf.clip_by_value(changed, 0.0, WHITE))
 
         return tf.cond(tf.size(chosen) > 0, change_chosen, lambda: images)
-
-    def augment_labels(
-        self, labels: tf.Tensor, transformations: dict[str, tf.Tensor], **kwargs: Any
-    ) -> tf.Tensor:
-        """Leave the labels alone."""
-        return labels
-
-    def get_config(self) -> dict[str, Any]:
-        """Describe the layer for `from_config`."""
-        return {**super().get_config(), "factor": self.factor, "rate": self.rate, "seed": self.seed}
 
 
 class RandomGamma(RandomIntensity):
@@ -120,26 +108,24 @@ class RandomGamma(RandomIntensity):
         factor: smallest and largest exponent g, drawn evenly on the logarithmic scale; a number f stands for
             (1 / (1 + f), 1 + f).
         rate: as in `RandomIntensity`, like all further arguments.
+
+    Example:
+        >>> changed = RandomGamma(0.3, seed=1)(tf.ones((2, 8, 8, 1)))
     """
 
     def parse_factor(self, factor: float | tuple[float, float]) -> tuple[float, float]:
         """Read the range of exponents."""
-        return (
-            (1 / (1 + factor), 1 + factor)
-            if isinstance(factor, int | float)
-            else super().parse_factor(factor)
-        )
+        pair = (1 / (1 + factor), 1 + factor) if isinstance(factor, int | float) else factor
+        return super().parse_factor(pair)
 
     def draw(self, count: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """Draw exponents."""
-        return {
-            "exponent": tf.exp(
-                self._random_generator.uniform((count, 1, 1, 1), math.log(self.low), math.log(self.high))
-            )
-        }
+        uniform = self._random_generator.uniform
+        return {"exponent": tf.exp(uniform((count, 1, 1, 1), math.log(self.low), math.log(self.high)))}
 
     def change(self, images: tf.Tensor, draws: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Raise to the power. By logarithm, which is five times faster on a CPU than `**`; the log of black is -inf, its power 0."""
+        """Raise to the power, by logarithm: five times faster on a CPU than `**`."""
+        # The logarithm of black is -inf, and its power 0.
         return WHITE * tf.exp(draws["exponent"] * tf.math.log(images / WHITE))
 
 
@@ -153,16 +139,17 @@ class RandomBiasField(RandomIntensity):
     Source: polynomial model, Van Leemput et al. 1999, "Automated model-based bias field correction of MR
     images of the brain" (doi:10.1109/42.811268); as augmentation with random coefficients, Perez-Garcia et
     al. 2021, TorchIO (arXiv:2003.04696).
+
+    Example:
+        >>> changed = RandomBiasField(0.3, seed=1)(tf.ones((2, 8, 8, 1)))
     """
 
     DEGREES = [(row, column) for row in range(4) for column in range(4) if 0 < row + column <= 3]
 
     def draw(self, count: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """Draw strengths and the coefficients of the polynomials."""
-        return {
-            **super().draw(count),
-            "coefficients": self._random_generator.uniform((count, len(self.DEGREES)), -1.0, 1.0),
-        }
+        coefficients = self._random_generator.uniform((count, len(self.DEGREES)), -1.0, 1.0)
+        return {**super().draw(count), "coefficients": coefficients}
 
     def change(self, images: tf.Tensor, draws: dict[str, tf.Tensor]) -> tf.Tensor:
         """Multiply with the fields."""
@@ -178,14 +165,17 @@ class RandomBiasField(RandomIntensity):
 
 
 class RandomBlur(RandomIntensity):
-    """Gaussian blur: lower resolution, thicker slices, slight motion. The strength is the standard deviation in pixels.
+    """Gaussian blur: lower resolution, thicker slices, slight motion.
 
-    The edge is mirrored, so the mean of a picture stays. A black background stays black but for the rim of
-    the head.
+    The strength is the standard deviation in pixels. The edge is mirrored, so the mean of a picture stays. A
+    black background stays black but for the rim of the head.
+
+    Example:
+        >>> changed = RandomBlur(1.0, seed=1)(tf.ones((2, 8, 8, 1)))
     """
 
     def change(self, images: tf.Tensor, draws: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Convolve columns, then rows. The images stand as channels of one picture, so that each has a kernel of its own."""
+        """Convolve columns, then rows; the images are channels of one picture, each with its own kernel."""
         radius = math.ceil(3 * self.high)
         offsets = tf.range(-radius, radius + 1, dtype=tf.float32)[:, tf.newaxis]
         sigma = tf.maximum(tf.reshape(draws["strength"], (1, -1)), 1e-3)
@@ -193,18 +183,16 @@ class RandomBlur(RandomIntensity):
         kernels /= tf.reduce_sum(kernels, axis=0)
         pictures = tf.transpose(images, (3, 1, 2, 0))
         for axis, shape in ((1, (-1, 1)), (2, (1, -1))):
-            mirrored = np.pad(
-                np.arange(images.shape[axis]), radius, "symmetric"
-            )  # gathered faster than tf.pad mirrors
+            # Gathered faster than tf.pad mirrors.
+            mirrored = np.pad(np.arange(images.shape[axis]), radius, "symmetric")
             filters = tf.reshape(kernels, (*shape, tf.shape(images)[0], 1))
-            pictures = tf.nn.depthwise_conv2d(
-                tf.gather(pictures, mirrored, axis=axis), filters, (1, 1, 1, 1), "VALID"
-            )
+            padded = tf.gather(pictures, mirrored, axis=axis)
+            pictures = tf.nn.depthwise_conv2d(padded, filters, (1, 1, 1, 1), "VALID")
         return tf.transpose(pictures, (3, 1, 2, 0))
 
 
 class RandomNoise(RandomIntensity):
-    """Rician noise, that of magnitude images: Gaussian of equal strength in the real and the imaginary channel.
+    """Rician noise, that of magnitude images: Gaussian noise in the real and the imaginary channel.
 
     The strength is its standard deviation as a share of the picture's own: noise belongs to the scan and not
     to the display, and as a share of the value range it would bury the lesions of dark pictures. Black does
@@ -213,33 +201,39 @@ class RandomNoise(RandomIntensity):
 
     Source: Gudbjartsson and Patz 1995, "The Rician distribution of noisy MRI data"
     (doi:10.1002/mrm.1910340618).
+
+    Example:
+        >>> changed = RandomNoise(0.1, seed=1)(tf.ones((2, 8, 8, 1)))
     """
 
     def change(self, images: tf.Tensor, draws: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Add both channels, as radius and angle: |x + s r e^(i a)|; two uniform numbers a pixel cost half of two normal ones."""
+        """Add both channels, as radius and angle: |x + s r e^(i a)|."""
         uniform = self._random_generator.uniform
         sigma = draws["strength"] * tf.math.reduce_std(images, axis=(1, 2, 3), keepdims=True)
-        # Box and Muller 1958: r^2 = -2 log u is the squared length of two independent standard normal
-        # numbers. 1 - [0, 1) has no zero.
+        # Two uniform numbers a pixel cost half of two normal ones. Box and Muller 1958: r^2 = -2 log u is the
+        # squared length of two independent standard normal numbers. 1 - [0, 1) has no zero.
         squared = -2 * tf.math.log(1 - uniform(tf.shape(images)))
         along = tf.sqrt(squared) * tf.cos(2 * math.pi * uniform(tf.shape(images)))
         return tf.sqrt(tf.maximum(images**2 + 2 * sigma * images * along + sigma**2 * squared, 0))
 
 
 class RandomDegradation(RandomIntensity):
-    """JPEG compression at the size of the model's input, without its lossless part; public collections are full of it.
+    """JPEG compression at the size of the model's input; public collections are full of it.
 
     The strength is the loss of quality: 0.7 stands for quality 30 of libjpeg. The result is what a decoder
     returns, whole numbers. Black stays black up to the rounding of the block's mean: at most 4 grey levels at
     quality 15, as in any JPEG.
 
     Source: ITU-T T.81 (1992), annexes A.3 and K.1; quality as in libjpeg's `jpeg_quality_scaling`.
+
+    Example:
+        >>> changed = RandomDegradation(0.5, seed=1)(tf.ones((2, 8, 8, 1)))
     """
 
     BLOCK = 8
 
     def change(self, images: tf.Tensor, draws: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Transform blocks of 8x8 pixels, round their coefficients to multiples of the table's, and transform back."""
+        """Transform blocks of 8x8 pixels, round to multiples of the table's coefficients, transform back."""
         block, count = self.BLOCK, tf.shape(images)[0]
         height, width = images.shape[1:3]
         images = tf.pad(images, ((0, 0), (0, -height % block), (0, -width % block), (0, 0)), "SYMMETRIC")
@@ -255,13 +249,17 @@ class RandomDegradation(RandomIntensity):
 
 
 class RandomToneCurve(RandomIntensity):
-    """Random rising curve through black, four control points and white: other sequences and window settings. Black and white stay.
+    """Random rising curve from black to white: other sequences and window settings.
 
-    The curve is linear between the points at 51, 102, 153 and 204; before it is scaled to end at white, its
-    slopes are drawn evenly on the logarithmic scale from [1 / (1 + strength), 1 + strength].
+    Black and white stay. The curve is linear between the points at 51, 102, 153 and 204; before it is scaled
+    to end at white, its slopes are drawn evenly on the logarithmic scale from [1 / (1 + strength),
+    1 + strength].
 
     Source: Zhou et al. 2019, Models Genesis (arXiv:1908.06912), section 2, non-linear transformation; linear
     pieces as in MONAI's RandHistogramShift.
+
+    Example:
+        >>> changed = RandomToneCurve(0.5, seed=1)(tf.ones((2, 8, 8, 1)))
     """
 
     SEGMENTS = 5
@@ -274,12 +272,8 @@ class RandomToneCurve(RandomIntensity):
 
     def change(self, images: tf.Tensor, draws: dict[str, tf.Tensor]) -> tf.Tensor:
         """Sum the changes of slope at the control points; faster than looking up the piece of each pixel."""
-        steps = tf.unstack(
-            tf.concat(
-                [draws["slopes"][..., :1], draws["slopes"][..., 1:] - draws["slopes"][..., :-1]], axis=-1
-            ),
-            axis=-1,
-        )
+        slopes = tf.unstack(draws["slopes"], axis=-1)
+        steps = [slopes[0], *(after - before for before, after in itertools.pairwise(slopes))]
         changed = steps[0][..., tf.newaxis] * images
         for number, step in enumerate(steps[1:], start=1):
             changed += step[..., tf.newaxis] * tf.nn.relu(images - number * WHITE / self.SEGMENTS)
@@ -289,9 +283,8 @@ class RandomToneCurve(RandomIntensity):
 def _build_block_transform(side: int) -> np.ndarray:
     """Matrix of the orthonormal two-dimensional cosine transform of flattened blocks (T.81, A.3.3)."""
     frequency, place = np.mgrid[:side, :side]
-    cosines = np.sqrt(np.where(frequency == 0, 1, 2) / side) * np.cos(
-        (2 * place + 1) * frequency * np.pi / (2 * side)
-    )
+    scale = np.sqrt(np.where(frequency == 0, 1, 2) / side)
+    cosines = scale * np.cos((2 * place + 1) * frequency * np.pi / (2 * side))
     return np.kron(cosines, cosines).astype(np.float32)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from trainer.config import FOLDED_DATASET, FOLDS
-from trainer.data.input_pipeline import Record, iterate_examples, name_test_split
+from trainer.data.input_pipeline import RecordFacts, iterate_examples, name_test_split
 from trainer.evaluation.metrics import compute_any_tumour, compute_metrics
 from trainer.evaluation.predictions import Predictions, pool_predictions
 from trainer.evaluation.scoring import DATASET, split_subsets
@@ -44,17 +44,17 @@ def summarise_floor(predictions: Predictions) -> dict[str, Any]:
     return summary
 
 
-def _read_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[np.ndarray, list[Record]]:
+def _read_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[np.ndarray, list[RecordFacts]]:
     """Thumbnails uint8 (n, 56, 56), and what the records say; whole pictures of a large collection would fill the memory."""
     thumbnails, records = [], []
     for example in iterate_examples(builder, split):
         thumbnails.append(shrink(example.image))
-        records.append(Record(example.filename, example.label, example.group, example.has_train_twin))
+        records.append(RecordFacts(example.filename, example.label, example.group, example.has_train_twin))
     return np.stack(thumbnails), records
 
 
 def _predict_split(
-    builder: tfds.core.DatasetBuilder, examples: dict[str, tuple[np.ndarray, list[Record]]], test: str
+    builder: tfds.core.DatasetBuilder, examples: dict[str, tuple[np.ndarray, list[RecordFacts]]], test: str
 ) -> Predictions:
     labels = tuple(builder.info.features["label"].names)
     known = [part for split, part in examples.items() if split != test]

@@ -23,7 +23,7 @@ from etils import epath
 
 from serving.model.artefact import ArtefactConfig
 from serving.model.calibration import compute_probabilities
-from trainer.config import FOLDED_DATASET, Config
+from trainer.config import FOLDED_DATASET, Config, drop_removed_settings
 from trainer.evaluation.compare import OVER_FOLDS_FILE
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions, pool_predictions
 from trainer.fitting.calibration import fit_calibration
@@ -71,7 +71,7 @@ def describe_calibration(
         parts: as `calibrate_folds` returns them.
     """
     return {
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.model_dump(),
         "calibration": [config.raw["calibration"] for _, config in parts],
     }
 
@@ -112,10 +112,10 @@ def load_unseen(
 def _check_recipe(folder: epath.Path, config: Config) -> None:
     try:
         recipe = json.loads((folder / OVER_FOLDS_FILE).read_text())["recipe"]
-        there = dict(_flatten(recipe))
+        there = dict(_flatten(drop_removed_settings(recipe)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder} holds no {OVER_FOLDS_FILE} with a recipe. {EXPECTED_FOLDS}") from error
-    here = dict(_flatten(json.loads(json.dumps(dataclasses.asdict(config)))))
+    here = dict(_flatten(config.model_dump(mode="json")))
     different = [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
     if different:
         told = ", ".join(

@@ -3,8 +3,8 @@
 Goes in: images float32 (n, size, size, 1), [0, 255]. Comes out: logits float32 (n, classes); softmax is
 applied outside. Flat, because a flat model reloads with plain Keras. Everything in front of the head is the
 backbone, and the head is one of two:
-    pooled   global average pooling, dropout, dense: class activation maps are exact. EfficientNet-Lite and KerasCV presets
-    dense    flatten, dense 512 with ReLU, dropout, dense: as the reference was published. reference_vgg and its variants
+    pooled   average pooling, dropout, dense; class activation maps are exact. EfficientNet-Lite, KerasCV
+    dense    flatten, dense 512 with ReLU, dropout, dense, as it was published. reference_vgg, its variants
 """
 
 import re
@@ -14,8 +14,6 @@ import keras
 from serving.model.keras_runtime import EMBEDDING_LAYER, FLATTEN_LAYER, LOGITS_LAYER
 from trainer.config import KERAS_CV_PREFIX, REFERENCE_VGG, ModelConfig
 from trainer.models import efficientnet_lite, keras_cv_presets, reference_vgg
-
-DROPOUT_LAYER = "dropout"
 
 
 def build_model(config: ModelConfig, image_size: int, classes: int) -> keras.Model:
@@ -28,8 +26,8 @@ def build_model(config: ModelConfig, image_size: int, classes: int) -> keras.Mod
 
     Returns:
         A functional model: float32 (n, size, size, 1), [0, 255] -> float32 logits (n, classes). Its layer
-            `embedding` gives what the guard
-        measures distances in: pooled features, or the 512 hidden units of reference_vgg.
+        `embedding` gives what the guard measures distances in: pooled features, or the 512 hidden units of
+        reference_vgg.
 
     Raises:
         ConfigError: weights or a preset that cannot be had here; the message says what to do.
@@ -37,31 +35,21 @@ def build_model(config: ModelConfig, image_size: int, classes: int) -> keras.Mod
     images, features = build_features(config, image_size)
     if config.architecture in REFERENCE_VGG:
         flat = keras.layers.Flatten(name=FLATTEN_LAYER)(features)
-        embedding = keras.layers.Dense(reference_vgg.HIDDEN_UNITS, activation="relu", name=EMBEDDING_LAYER)(
-            flat
-        )
+        hidden = keras.layers.Dense(reference_vgg.HIDDEN_UNITS, activation="relu", name=EMBEDDING_LAYER)
+        embedding = hidden(flat)
     else:
         embedding = keras.layers.GlobalAveragePooling2D(name=EMBEDDING_LAYER)(features)
-    dropped = keras.layers.Dropout(config.dropout, name=DROPOUT_LAYER)(embedding)
+    dropped = keras.layers.Dropout(config.dropout, name="dropout")(embedding)
     logits = keras.layers.Dense(classes, dtype="float32", name=LOGITS_LAYER)(dropped)
     return keras.Model(images, logits, name=re.sub(r"\W+", "_", config.architecture))
 
 
 def build_features(config: ModelConfig, image_size: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Build the backbone: grey images and its last feature map (n, h, w, channels)."""
-    if config.architecture in REFERENCE_VGG:
-        return reference_vgg.build_features(config.architecture, image_size)
-    if config.architecture.startswith(KERAS_CV_PREFIX):
-        return keras_cv_presets.build_features(
-            config.architecture.removeprefix(KERAS_CV_PREFIX), image_size, config.pretrained
-        )
-    return efficientnet_lite.build_features(config.architecture, image_size, config.pretrained)
-
-
-def head_layer_names(model: keras.Model) -> list[str]:
-    """Names of the layers behind the last feature map, from first to last; all others are the backbone, which fine-tuning may freeze."""
-    return [
-        layer.name
-        for layer in model.layers
-        if layer.name in (FLATTEN_LAYER, EMBEDDING_LAYER, DROPOUT_LAYER, LOGITS_LAYER)
-    ]
+    name, pretrained = config.architecture, config.pretrained
+    if name in REFERENCE_VGG:
+        return reference_vgg.build_features(name, image_size)
+    if name.startswith(KERAS_CV_PREFIX):
+        preset = name.removeprefix(KERAS_CV_PREFIX)
+        return keras_cv_presets.build_features(preset, image_size, pretrained)
+    return efficientnet_lite.build_features(name, image_size, pretrained)

@@ -38,11 +38,6 @@ def build_features(
     Source: Tan and Le 2019 (arXiv:1905.11946), Lite variants:
     https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 
-    Args:
-        architecture: a key of `COEFFICIENTS`.
-        image_size: side of the input, pixels.
-        pretrained: load the ImageNet weights.
-
     Returns:
         Images (n, size, size, 1), [0, 255], and features (n, size / 32, size / 32, 1280), [0, 6].
 
@@ -103,7 +98,8 @@ def load_imagenet_weights(backbone: keras.Model, path: Path) -> None:
     with np.load(path, allow_pickle=False) as archive:
         arrays = [archive[name].astype(np.float32) for name in sorted(archive.files)]
     arrays[0] = arrays[0].sum(axis=2, keepdims=True)
-    variables = _weights_in_source_order(backbone)
+    weights = (variable for layer in backbone.layers for variable in layer.weights)
+    variables = [variable for variable in weights if "seed" not in variable.path]
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
         raise ConfigError(
             f"{path} holds {len(arrays)} arrays that do not fit the backbone's {len(variables)} weights. Make"
@@ -111,9 +107,3 @@ def load_imagenet_weights(backbone: keras.Model, path: Path) -> None:
         )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-
-
-def _weights_in_source_order(backbone: keras.Model) -> list[keras.Variable]:
-    return [
-        variable for layer in backbone.layers for variable in layer.weights if "seed" not in variable.path
-    ]

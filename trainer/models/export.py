@@ -6,7 +6,6 @@ Goes in: the best weights of a run. Comes out: `model.keras` (fine-tuning, plain
 network in float32.
 """
 
-import dataclasses
 import tempfile
 import zipfile
 from pathlib import Path
@@ -21,7 +20,7 @@ from trainer.models.build import build_model
 
 
 def load_best_model(config: Config, weights: Path, classes: int) -> keras.Model:
-    """Rebuild the network in float32, whatever precision it was trained in, and load the weights, kernels rounded to half precision.
+    """Rebuild the network in float32 and load the weights, kernels rounded to half precision.
 
     What it was pretrained with is not needed for that.
 
@@ -31,7 +30,7 @@ def load_best_model(config: Config, weights: Path, classes: int) -> keras.Model:
         classes: number of labels.
     """
     keras.config.set_dtype_policy("float32")
-    model = build_model(dataclasses.replace(config.model, pretrained=False), config.data.image_size, classes)
+    model = build_model(config.model.replace(pretrained=False), config.data.image_size, classes)
     model.load_weights(weights)
     for variable in model.trainable_variables:
         if len(variable.shape) > 1:
@@ -50,7 +49,7 @@ def save_keras(model: keras.Model, path: Path) -> None:
 
 
 def save_litert(model: keras.Model, path: Path) -> None:
-    """Save `model.tflite`: images float32 (n, size, size, 1), [0, 255] -> logits, class activation maps, embedding."""
+    """Save `model.tflite`: float32 (n, size, size, 1), [0, 255] -> logits, activation maps, embedding."""
     serving_model = build_serving_model(model)
     specification = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="images")
     with tempfile.TemporaryDirectory() as scratch:

@@ -15,10 +15,15 @@ IMAGES_RANK = 4  # of a batch of feature maps (n, h, w, channels)
 
 
 class FusedBatchNormalization(keras.layers.Layer):
-    """A `keras.layers.BatchNormalization` by `tf.raw_ops.FusedBatchNormV3` while it learns, and itself otherwise.
+    """A `keras.layers.BatchNormalization`, by `tf.raw_ops.FusedBatchNormV3` while it learns.
 
     Args:
         plain: the layer whose weights and statistics are used and updated; one that `can_be_fused`.
+
+    Example:
+        >>> plain = keras.layers.BatchNormalization()
+        >>> plain.build((None, 8, 8, 3))
+        >>> outputs = FusedBatchNormalization(plain)(tf.ones((2, 8, 8, 3)), training=True)
     """
 
     def __init__(self, plain: keras.layers.BatchNormalization) -> None:
@@ -26,7 +31,7 @@ class FusedBatchNormalization(keras.layers.Layer):
         self.plain = plain
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> tf.Tensor:
-        """Normalise (n, h, w, channels) by the statistics of the batch, and move the layer's own towards them."""
+        """Normalise (n, h, w, channels) by the batch's statistics; the layer's own move towards them."""
         plain = self.plain
         if not (training and plain.trainable):
             return plain(inputs, training=training)
@@ -62,12 +67,8 @@ def fuse_batch_norms(model: keras.Model) -> keras.Model:
 
 
 def can_be_fused(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is a batch norm over the channels of images, scaled and shifted, by the statistics of one replica's batch."""
+    """Whether a layer is a scaled and shifted batch norm over the channels of one replica's images."""
     if not isinstance(layer, keras.layers.BatchNormalization) or layer.synchronized or layer.renorm:
         return False
-    return (
-        layer.scale
-        and layer.center
-        and layer.input_spec.ndim == IMAGES_RANK
-        and layer.axis in (-1, IMAGES_RANK - 1)
-    )
+    by_channel = layer.input_spec.ndim == IMAGES_RANK and layer.axis in (-1, IMAGES_RANK - 1)
+    return layer.scale and layer.center and by_channel

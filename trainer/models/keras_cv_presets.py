@@ -64,9 +64,8 @@ def load_backbone(preset: str, image_size: int, pretrained: bool) -> keras.Model
             include_rescaling=True,
             input_shape=(image_size, image_size, 3),
         )
-    except (
-        Exception
-    ) as error:  # Keras raises a bare Exception for a failed download, kagglehub those of requests.
+    # Keras raises a bare Exception for a failed download, kagglehub those of requests.
+    except Exception as error:
         raise ConfigError(
             f"Cannot load the KerasCV preset {preset!r}: {error}\nA preset is downloaded at its first use:"
             " train once where Kaggle and Google Cloud can be reached, or copy ~/.cache/kagglehub or"
@@ -84,7 +83,7 @@ def list_presets() -> dict[str, str]:
 
 
 def flatten_backbone(backbone: keras.Model, image_size: int) -> keras.Model:
-    """Rebuild a backbone on grey input from the same layers, KerasCV's own ones taken apart into those of Keras.
+    """Rebuild a backbone on grey input, KerasCV's own layers taken apart into those of Keras.
 
     Args:
         backbone: (n, size, size, 3) -> features.
@@ -105,8 +104,7 @@ def flatten_backbone(backbone: keras.Model, image_size: int) -> keras.Model:
         backbone, input_tensors=images, clone_function=lambda layer: layer, call_function=call
     )
     for layer in flat.layers:
-        # MobileNetV3 passes a layer of its own as an activation; Keras has the same function, relu6(x + 3) /
-        # 6.
+        # MobileNetV3 passes a layer as activation; Keras has the same function, relu6(x + 3) / 6.
         if type(getattr(layer, "activation", None)).__name__ == "HardSigmoidActivation":
             layer.activation = keras.activations.hard_sigmoid
     return flat
@@ -117,7 +115,7 @@ def _is_custom(layer: Any) -> bool:
 
 
 def _find_custom_classes(config: Any) -> set[str]:
-    """Names of the classes in a serialised model that `load_model(safe_mode=True)` refuses or cannot import."""
+    """Classes in a serialised model that `load_model(safe_mode=True)` refuses or cannot import."""
     if isinstance(config, dict):
         module = config.get("module")
         is_custom = isinstance(module, str) and module != "builtins" and module.split(".")[0] != "keras"

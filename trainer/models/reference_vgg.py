@@ -1,23 +1,22 @@
-"""The published CNN that this project compares itself with, and the variants that its author tried and dropped.
+"""The published CNN that this project compares itself with, and the variants that its author dropped.
 
 Goes in: which variant, the size of the input. Comes out: grey images and the last feature map, as Keras
 tensors of a flat graph. It was published for colour pictures of 224 pixels; one grey channel is repeated
-three times inside, so its parameters are exactly those
-that were published. The variants are known by name only: what they change here is the plainest reading of the
-    name.
+three times inside, so its parameters are exactly those that were published. The variants are known by name
+only: what they change here is the plainest reading of the name.
 
 Four blocks of one convolution (valid padding, ReLU; 32, 64, 128, 128 filters) and 2x2 max-pooling;
 `trainer.models.build` puts the rest on top: flatten, dense 512 with ReLU, dropout, dense layer of the
-classes. Parameters at 224 pixels and four classes, with dense = 12 x 12 x 128 x 512 + 512 + 512 x 4 + 4 =
-9,439,748 behind 3x3 kernels:
+classes. At 224 pixels and four classes the dense layers have 12 x 12 x 128 x 512 + 512 + 512 x 4 + 4 =
+9,439,748 parameters behind 3x3 kernels:
 
-| architecture | what it changes | parameters of the convolutions | in all |
+| `reference_vgg` | what it changes | parameters of the convolutions | in all |
 |---|---|---|---|
-| `reference_vgg` | - | 896 + 18,496 + 73,856 + 147,584 = 240,832 | 9,680,580 |
-| `reference_vgg_batchnorm` | batch normalisation (4 a filter) for the bias | 240,832 + 3 x 352 filters = 241,888 | 9,681,636 |
-| `reference_vgg_inception` | 1x1 to half the channels before blocks 2 to 4 | 896 + 9,808 + 39,072 + 82,112 = 131,888 | 9,571,636 |
-| `reference_vgg_large_kernels` | 5x5 for 3x3, which leaves 10 x 10 cells | 2,432 + 51,264 + 204,928 + 409,728 = 668,352 | 7,224,516 |
-| `reference_vgg_separable` | separable convolutions | 155 + 2,400 + 8,896 + 17,664 = 29,115 | 9,468,863 |
+| | - | 896 + 18,496 + 73,856 + 147,584 = 240,832 | 9,680,580 |
+| `_batchnorm` | batch normalisation (4 a filter) for bias | 240,832 + 3 x 352 filters = 241,888 | 9,681,636 |
+| `_inception` | 1x1 to half before blocks 2 to 4 | 896 + 9,808 + 39,072 + 82,112 = 131,888 | 9,571,636 |
+| `_large_kernels` | 5x5; leaves 10 x 10 cells | 2,432 + 51,264 + 204,928 + 409,728 = 668,352 | 7,224,516 |
+| `_separable` | separable convolutions | 155 + 2,400 + 8,896 + 17,664 = 29,115 | 9,468,863 |
 """
 
 import keras
@@ -59,23 +58,14 @@ def convolve(features: keras.KerasTensor, filters: int, architecture: str, block
         architecture: a name of the table above.
         block: prefix of the layers' names.
     """
-    name = f"{block}_conv"
-    match architecture:
-        case "reference_vgg":
-            return keras.layers.Conv2D(filters, 3, activation="relu", name=name)(features)
-        case "reference_vgg_batchnorm":
-            features = keras.layers.Conv2D(filters, 3, use_bias=False, name=name)(features)
-            return keras.layers.ReLU(name=f"{block}_relu")(
-                keras.layers.BatchNormalization(name=f"{block}_bn")(features)
-            )
-        case "reference_vgg_inception":
-            if block != "block1":
-                features = keras.layers.Conv2D(
-                    features.shape[-1] // 2, 1, activation="relu", name=f"{block}_reduce"
-                )(features)
-            return keras.layers.Conv2D(filters, 3, activation="relu", name=name)(features)
-        case "reference_vgg_large_kernels":
-            return keras.layers.Conv2D(filters, 5, activation="relu", name=name)(features)
-        case "reference_vgg_separable":
-            return keras.layers.SeparableConv2D(filters, 3, activation="relu", name=name)(features)
-    raise ValueError(f"Unknown variant of reference_vgg: {architecture}")
+    name, kernel = f"{block}_conv", 5 if architecture == "reference_vgg_large_kernels" else 3
+    if architecture == "reference_vgg_batchnorm":
+        features = keras.layers.Conv2D(filters, kernel, use_bias=False, name=name)(features)
+        features = keras.layers.BatchNormalization(name=f"{block}_bn")(features)
+        return keras.layers.ReLU(name=f"{block}_relu")(features)
+    if architecture == "reference_vgg_separable":
+        return keras.layers.SeparableConv2D(filters, kernel, activation="relu", name=name)(features)
+    if architecture == "reference_vgg_inception" and block != "block1":
+        half = features.shape[-1] // 2
+        features = keras.layers.Conv2D(half, 1, activation="relu", name=f"{block}_reduce")(features)
+    return keras.layers.Conv2D(filters, kernel, activation="relu", name=name)(features)

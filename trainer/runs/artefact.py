@@ -6,7 +6,6 @@ predictions and the report, which shows pictures of the dataset and so is no par
 folder appears under its name only when it is whole.
 """
 
-import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -259,7 +258,7 @@ def write_config(
             "fold": config.data.fold,
             "counts": count_images(builder, config.data.fold),
         },
-        "training": dataclasses.asdict(config),
+        "training": config.model_dump(),
         "training_cost": cost,
         # TensorFlow not by its package, which on a TPU is tensorflow-tpu.
         "versions": (

@@ -11,7 +11,6 @@ The same command goes on after any interruption: finished folds are kept, the on
     step.
 """
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from rich.console import Console
 
 from serving.files.writing import write_json, write_whole
 from serving.model import artefact as layout
-from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError
+from trainer.config import FOLDS, Config
 from trainer.evaluation.compare import OVER_FOLDS_FILE, Run, compare_runs
 from trainer.evaluation.gallery import list_gallery
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
@@ -39,41 +38,9 @@ from trainer.training.run_folder import FINISHED_FILE, claim_run_dir
 from trainer.training.strategies import is_chief
 
 
-def check_folds(config: Config, all_folds: bool, artefact: bool) -> None:
-    """Check that a config and the options of `tumor train` fit each other.
-
-    Args:
-        config: of the run, or of all folds.
-        all_folds: `--folds`.
-        artefact: unless `--no-artefact`.
-
-    Raises:
-        ConfigError: folds are asked for of a dataset that has none, or of one fold; or the dataset has folds
-            and none is named.
-    """
-    folded = config.data.dataset == FOLDED_DATASET
-    if all_folds and not folded:
-        raise ConfigError(
-            f"--folds needs data.dataset={FOLDED_DATASET}, which has folds; got {config.data.dataset}."
-        )
-    if all_folds and config.data.fold:
-        raise ConfigError(
-            f"--folds trains all {FOLDS} folds, got data.fold={config.data.fold}. Leave one of the two out."
-        )
-    if all_folds and not artefact:
-        raise ConfigError(
-            "--folds pools what the artefacts say of their test folds: leave --no-artefact out."
-        )
-    if folded and not all_folds and not config.data.fold:
-        raise ConfigError(
-            f"{FOLDED_DATASET} has {FOLDS} folds instead of splits. Train all with --folds, or one with --set"
-            " data.fold=1."
-        )
-
-
 def choose_fold(config: Config, fold: int) -> Config:
     """The run of one fold."""
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, fold=fold))
+    return config.replace(data=config.data.replace(fold=fold))
 
 
 def complete_folds(

@@ -7,7 +7,6 @@ less than a minute in all. What was not uploaded stays in the run folder for `wa
 """
 
 import contextlib
-import dataclasses
 import os
 import secrets
 import shlex
@@ -194,7 +193,7 @@ def _init(config: Config, run_dir: epath.Path, local: Path, mode: str) -> wandb.
         # Offline too: `wandb sync` then puts a restarted run behind its first part instead of over it.
         resume="allow",
         dir=local,
-        config=dataclasses.asdict(config),
+        config=config.model_dump(),
         settings=wandb.Settings(silent=True, finish_timeout_raises=True, **timeouts),
     )
     # Not against W&B's own step, which `wandb sync` shifts where a restarted run does some steps again.

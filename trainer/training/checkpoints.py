@@ -24,7 +24,14 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be written; the message says why and what is still there."""
+    """A checkpoint that cannot be written; the message says why and what is still there.
+
+    Example:
+        >>> try:
+        ...     save_checkpoint(folder, step=128, arrays=learner.to_arrays(), state={"epoch": 3})
+        ... except CheckpointError as error:
+        ...     print(error)
+    """
 
 
 def save_checkpoint(

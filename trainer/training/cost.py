@@ -37,13 +37,10 @@ def record_session(run_dir: epath.Path) -> Iterator[None]:
         yield
     finally:
         row = [f"{time.monotonic() - wall:.0f}", f"{time.process_time() - cpu:.0f}", describe_hardware()]
-        path = run_dir / SESSIONS_FILE
-        buffer = io.StringIO(newline="")
-        writer = csv.writer(buffer, lineterminator="\n")
-        if not path.exists():
-            writer.writerow(COLUMNS)
-        writer.writerow(row)
-        write_whole(path, (path.read_text() if path.exists() else "") + buffer.getvalue())
+        path, buffer = run_dir / SESSIONS_FILE, io.StringIO(newline="")
+        before = path.read_text() if path.exists() else ""
+        csv.writer(buffer, lineterminator="\n").writerows([row] if before else [COLUMNS, row])
+        write_whole(path, before + buffer.getvalue())
 
 
 def load_cost(run_dir: epath.Path) -> dict[str, Any] | None:
@@ -71,21 +68,17 @@ def describe_hardware() -> str:
 
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        "an unnamed processor",
-    )
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else "an unnamed processor"
     devices = [device for kind in ("GPU", "TPU") for device in tf.config.list_physical_devices(kind)]
-    names = [
-        tf.config.experimental.get_device_details(device).get("device_name", device.device_type)
-        for device in devices
-    ]
+    describe = tf.config.experimental.get_device_details
+    names = [describe(device).get("device_name", device.device_type) for device in devices]
     cores = len(os.sched_getaffinity(0))
     return f"{cores} core{'' if cores == 1 else 's'} of {model}, {' and '.join(names) or NO_ACCELERATOR}"
 
 
 def estimate_grams(cost: dict[str, Any]) -> float | None:
-    """Estimate the CO2 equivalent of a run, grams; None where an accelerator, whose power is not known, took part."""
+    """Estimate the CO2 equivalent of a run, grams; None with an accelerator, whose power is not known."""
     if any(NO_ACCELERATOR not in part for part in cost["hardware"].split("; then ")):
         return None
     kilowatt_hours = cost["cpu_seconds"] / 3600 * WATTS_PER_CORE / 1000 * POWER_USAGE_EFFECTIVENESS

@@ -1,4 +1,4 @@
-"""What learns: model, optimiser and averaged weights under a strategy, and the one training step that every strategy runs.
+"""What learns: model, optimiser and averaged weights under a strategy, and the one training step.
 
 Goes in: batches and a learning rate. Comes out: losses, and the whole state as named arrays.
 Keras's own `fit` fails with several workers on the installed version, so the step is written here.
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from trainer.config import Config
 from trainer.data.batches import Batch
-from trainer.models.build import build_model, head_layer_names
+from trainer.models.build import build_model
 from trainer.models.fused_batch_norms import fuse_batch_norms
 
 
@@ -26,6 +26,10 @@ class Scores:
         loss: mean cross-entropy, without label smoothing.
         accuracy: share of right labels.
         confusion: int (classes, classes), true by predicted.
+
+    Example:
+        >>> Scores(loss=0.5, accuracy=0.75, confusion=np.array([[2, 1], [0, 1]])).accuracy
+        0.75
     """
 
     loss: float
@@ -40,6 +44,10 @@ class Learner:
         config: the run.
         strategy: where it runs.
         classes: number of labels.
+
+    Example:
+        >>> learner = Learner(Config(), build_strategy("one"), classes=4)
+        >>> loss, accuracy = learner.train_step(next(iter(batches.start(0))), 1e-3, momentum=0.9)
     """
 
     def __init__(self, config: Config, strategy: tf.distribute.Strategy, classes: int) -> None:
@@ -54,30 +62,27 @@ class Learner:
                 tf.Variable(tf.convert_to_tensor(weight.value), trainable=False)
                 for weight in self._averaged_weights()
             ]
-        self._steps: dict[tuple[int, bool], Callable] = {}
+        self._steps: dict[int, Callable] = {}
         self._validate = tf.function(self._validation_step)
         self._observe: Callable | None = None
 
-    def train_step(
-        self, batch: Batch, learning_rate: float, momentum: float, frozen: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def train_step(self, batch: Batch, learning_rate: float, momentum: float) -> tuple[tf.Tensor, tf.Tensor]:
         """Learn from one batch on every replica.
 
         Args:
             batch: one element of the strategy's distributed dataset.
             learning_rate: of this step.
             momentum: of the averaged weights in this step.
-            frozen: whether only the last layers learn.
 
         Returns:
             Loss and accuracy over the whole batch, float32 ().
         """
-        self._inner_optimizer.learning_rate.assign(learning_rate)
+        # A `LossScaleOptimizer` has the rate of the optimiser that it holds.
+        getattr(self.optimizer, "inner_optimizer", self.optimizer).learning_rate.assign(learning_rate)
         size = self.strategy.experimental_local_results(batch[0])[0].shape[1]
-        key = (size, frozen)
-        if key not in self._steps:
-            self._steps[key] = tf.function(self._build_step(size, frozen), reduce_retracing=True)
-        return self._steps[key](*batch, tf.constant(momentum, tf.float32))
+        if size not in self._steps:
+            self._steps[size] = tf.function(self._build_step(size), reduce_retracing=True)
+        return self._steps[size](*batch, tf.constant(momentum, tf.float32))
 
     def validate(self, batches: Iterable[Batch]) -> Scores:
         """Score the averaged weights; every image counts by its weight."""
@@ -90,13 +95,13 @@ class Learner:
         return Scores(total[0] / total[1], float(np.trace(confusion) / total[1]), confusion)
 
     def refresh_batch_norms(self, batches: Iterable[Batch]) -> None:
-        """Compute the statistics of batch norms anew from whole batches, without dropout; without batch norms nothing happens.
+        """Compute the statistics of batch norms anew from whole batches, without dropout.
 
         Each layer takes the mean of its inputs and their variance over all batches: the mean variance within
         a batch and the variance of the batches' means. Source: "precise" batch norm, Wu and Johnson 2021
         (arXiv:2105.07576), section 3.
         """
-        layers = [layer for layer in self.model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        layers = _list_batch_norms(self.model)
         if not layers:
             return
         if self._observe is None:
@@ -113,7 +118,7 @@ class Learner:
             layer.moving_variance.assign(np.mean(variance, axis=0) + np.var(mean, axis=0))
 
     def swap_averages(self) -> None:
-        """Put the averages in the place of the weights, and the weights in theirs; a second call undoes it."""
+        """Exchange averages and weights; a second call undoes it."""
         if not self.config.optimization.ema_momentum:
             return
         for weight, average in zip(self._averaged_weights(), self.averages, strict=True):
@@ -123,14 +128,7 @@ class Learner:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Copy weights, optimiser variables and averages, by name."""
-        named = {f"weights/{number:04}": weight.numpy() for number, weight in enumerate(self.model.variables)}
-        named |= {
-            f"optimizer/{number:04}": variable.numpy()
-            for number, variable in enumerate(self.optimizer.variables)
-        }
-        return named | {
-            f"averages/{number:04}": average.numpy() for number, average in enumerate(self.averages)
-        }
+        return {name: variable.numpy() for name, variable in self._name_variables().items()}
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Put back what `to_arrays` gave.
@@ -138,14 +136,9 @@ class Learner:
         Raises:
             ValueError: the arrays are of another model.
         """
-        targets = {f"weights/{number:04}": weight for number, weight in enumerate(self.model.variables)}
-        targets |= {
-            f"optimizer/{number:04}": variable for number, variable in enumerate(self.optimizer.variables)
-        }
-        targets |= {f"averages/{number:04}": average for number, average in enumerate(self.averages)}
-        if targets.keys() != arrays.keys() or any(
-            tuple(targets[name].shape) != arrays[name].shape for name in targets
-        ):
+        targets = self._name_variables()
+        shapes = {name: tuple(target.shape) for name, target in targets.items()}
+        if shapes != {name: array.shape for name, array in arrays.items()}:
             raise ValueError(
                 f"The checkpoint holds {len(arrays)} arrays that do not fit this model and optimiser"
                 f" ({len(targets)})."
@@ -153,34 +146,31 @@ class Learner:
         for name, target in targets.items():
             target.assign(arrays[name])
 
-    @property
-    def _inner_optimizer(self) -> keras.optimizers.Optimizer:
-        return (
-            self.optimizer.inner_optimizer
-            if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-            else self.optimizer
-        )
+    def _name_variables(self) -> dict[str, keras.Variable | tf.Variable]:
+        groups = {
+            "weights": self.model.variables,
+            "optimizer": self.optimizer.variables,
+            "averages": self.averages,
+        }
+        return {
+            f"{group}/{number:04}": variable
+            for group, variables in groups.items()
+            for number, variable in enumerate(variables)
+        }
 
     def _averaged_weights(self) -> list[keras.Variable]:
         """Weights and batch norm statistics, which belong to them; random seeds are no weights."""
         return [weight for weight in self.model.weights if weight.dtype == "float32"]
 
-    def _build_step(self, size: int, frozen: bool) -> Callable:
-        model = fuse_batch_norms(resize_model(self.model, size))
-        head = {
-            id(weight)
-            for name in head_layer_names(self.model)
-            for weight in self.model.get_layer(name).trainable_weights
-        }
-        learning = [weight for weight in self.model.trainable_variables if not frozen or id(weight) in head]
+    def _build_step(self, size: int) -> Callable:
+        model, learning = fuse_batch_norms(resize_model(self.model, size)), self.model.trainable_variables
         smoothing, batch_size = self.config.optimization.label_smoothing, self.config.data.batch_size
 
         def replica_step(
             images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
-                # While all but the head is frozen, batch norms keep the statistics of the pretrained weights.
-                logits = model(images, training=not frozen)
+                logits = model(images, training=True)
                 losses = keras.losses.categorical_crossentropy(
                     labels, logits, from_logits=True, label_smoothing=smoothing
                 )
@@ -199,9 +189,8 @@ class Learner:
             if self.config.optimization.ema_momentum:
                 for average, weight in zip(self.averages, self._averaged_weights(), strict=True):
                     self.strategy.extended.update(average, _move_average, args=(weight.value, momentum))
-            return self.strategy.reduce("SUM", loss, axis=None), self.strategy.reduce(
-                "SUM", accuracy, axis=None
-            )
+            loss, accuracy = (self.strategy.reduce("SUM", part, axis=None) for part in (loss, accuracy))
+            return loss, accuracy
 
         return step
 
@@ -248,11 +237,8 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     else:
         optimizer = keras.optimizers.Adam(optimization.learning_rate)
-    return (
-        keras.optimizers.LossScaleOptimizer(optimizer)
-        if keras.config.dtype_policy().name == "mixed_float16"
-        else optimizer
-    )
+    is_scaled = keras.config.dtype_policy().name == "mixed_float16"
+    return keras.optimizers.LossScaleOptimizer(optimizer) if is_scaled else optimizer
 
 
 def resize_model(model: keras.Model, size: int) -> keras.Model:
@@ -264,31 +250,28 @@ def resize_model(model: keras.Model, size: int) -> keras.Model:
     """
     if model.input_shape[1] == size:
         return model
-    return keras.models.clone_model(
-        model,
-        input_tensors=keras.Input((size, size, model.input_shape[-1])),
-        clone_function=lambda layer: layer,
-    )
+    inputs = keras.Input((size, size, model.input_shape[-1]))
+    return keras.models.clone_model(model, input_tensors=inputs, clone_function=lambda layer: layer)
 
 
 def remove_dropout(model: keras.Model) -> keras.Model:
     """View a functional model without dropout, which would add to the variances; both share every weight."""
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return (
-            keras.layers.Identity(name=layer.name)
-            if isinstance(layer, keras.layers.Dropout | keras_cv.layers.DropPath)
-            else layer
-        )
+        drops = isinstance(layer, keras.layers.Dropout | keras_cv.layers.DropPath)
+        return keras.layers.Identity(name=layer.name) if drops else layer
 
     return keras.models.clone_model(model, clone_function=clone)
 
 
 def _synchronise_batch_norms(model: keras.Model) -> None:
-    """Let batch norms see the batch of all replicas, so that the result does not depend on how many there are."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
+    """Let batch norms see the batch of all replicas, so that their number changes nothing."""
+    for layer in _list_batch_norms(model):
+        layer.synchronized = True
+
+
+def _list_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def _move_average(average: tf.Variable, weight: tf.Tensor, momentum: tf.Tensor) -> None:

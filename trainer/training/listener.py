@@ -1,6 +1,6 @@
 """What the training loop tells, and whom: a `Listener` that does nothing, from which others are derived.
 
-Goes in: steps and epochs as they are done. The loop knows only this class: it draws nothing and prints nothing.
+Goes in: steps and epochs as they are done. The loop knows only this class: it draws and prints nothing.
 """
 
 from collections.abc import Sequence

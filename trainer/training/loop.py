@@ -1,7 +1,7 @@
-"""Training: from a config to the best weights by validation, on any strategy, restartable after any interruption.
+"""Training: from a config to the best weights by validation, on any strategy, through any interruption.
 
-Goes in: a `Config`, a built dataset, a run folder. Comes out: a run folder with what
-    `trainer.training.run_folder` names.
+Goes in: a `Config`, a built dataset, a run folder. Comes out: the files of the run folder that
+`trainer.training.run_folder` names.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import math
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,33 +23,27 @@ from etils import epath
 from serving.files.writing import write_whole
 from trainer.config import Config
 from trainer.data.augmentation import choose_variation
-from trainer.data.batches import (
-    Shares,
-    TrainingBatches,
-    build_validation,
-    choose_for_statistics,
-    compute_class_weights,
-)
+from trainer.data.batches import TrainingBatches, build_validation, choose_for_statistics
 from trainer.data.input_pipeline import Split, load_learning_split
 from trainer.training.checkpoints import load_checkpoint, save_checkpoint
 from trainer.training.learner import Learner, Scores
 from trainer.training.listener import Listener
-from trainer.training.run_folder import (
-    BEST_WEIGHTS_FILE,
-    CHECKPOINTS,
-    FINISHED_FILE,
-    RunError,
-    write_history,
-)
-from trainer.training.schedules import Judge, compute_learning_rate
+from trainer.training.run_folder import BEST_WEIGHTS_FILE, CHECKPOINTS, FINISHED_FILE, RunError, write_history
+from trainer.training.schedules import Judge, choose_size, compute_learning_rate
 from trainer.training.strategies import is_chief
 
 SECONDS_PER_MINUTE = 60
-SIZE_STEP = 32  # pixels; the networks halve the picture five times
+# What `distribute_datasets_from_function` takes.
+MakeBatches = Callable[[tf.distribute.InputContext], tf.data.Dataset]
 
 
 class Preempted(RunError):
-    """SIGTERM came; the state is saved."""
+    """SIGTERM came; the state is saved.
+
+    Example:
+        >>> Preempted("Told to stop (signal 15).").exit_code
+        143
+    """
 
     exit_code = 143  # 128 + SIGTERM, as a shell reports it
 
@@ -65,6 +59,10 @@ class Position:
         loss_sum: of the steps done in this epoch.
         accuracy_sum: likewise.
         history: a row an epoch.
+
+    Example:
+        >>> Position.from_dict(Position(epoch=2).to_dict()).epoch
+        2
     """
 
     epoch: int = 0
@@ -96,7 +94,7 @@ def train(
     Args:
         config: the run, its precision resolved.
         builder: a prepared dataset builder.
-        run_dir: the run folder, claimed by `claim_run_dir`; local or `gs://`.
+        run_dir: claimed by `claim_run_dir`; local or `gs://`.
         strategy: where it runs.
         observer: is told of every step and epoch.
 
@@ -107,49 +105,42 @@ def train(
     """
     if (run_dir / FINISHED_FILE).exists():
         return
-    shares = share_out(config.data.batch_size, strategy)
+    check_batch_size(config, strategy)
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     classes = builder.info.features["label"].num_classes
-    run = Run(config, run_dir, strategy, shares, Learner(config, strategy, classes), observer)
+    run = TrainingRun(config, run_dir, strategy, Learner(config, strategy, classes), observer)
     run.resume()
-    run.train(builder, classes)
+    run.train(builder)
     if is_chief(strategy):
         (run_dir / FINISHED_FILE).touch()
 
 
-class Run:
-    """One run in progress.
+@dataclass
+class TrainingRun:
+    """One run in progress; its first five fields are as `train` describes them.
 
-    Args:
-        config: the run.
-        run_dir: its folder.
-        strategy: where it runs.
-        shares: what this process feeds.
-        learner: what learns.
-        observer: is told of every step and epoch.
+    Attributes:
+        position: where it stands.
+        saved_at: time of the last checkpoint, seconds.
+        split: the training images of the size that was last asked for.
+        batches: of the epoch under way.
+
+    Example:
+        >>> run = TrainingRun(config, run_dir, strategy, Learner(config, strategy, classes=4), Listener())
+        >>> run.resume()
+        >>> run.train(builder)
     """
 
-    def __init__(
-        self,
-        config: Config,
-        run_dir: epath.Path,
-        strategy: tf.distribute.Strategy,
-        shares: Shares,
-        learner: Learner,
-        observer: Listener,
-    ):
-        self.config, self.run_dir, self.strategy, self.shares, self.learner, self.observer = (
-            config,
-            run_dir,
-            strategy,
-            shares,
-            learner,
-            observer,
-        )
-        self.position = Position()
-        self.steps_per_epoch = 0
-        self.saved_at = time.monotonic()
+    config: Config
+    run_dir: epath.Path
+    strategy: tf.distribute.Strategy
+    learner: Learner
+    observer: Listener
+    position: Position = field(default_factory=Position)
+    saved_at: float = field(default_factory=time.monotonic)
+    split: Split | None = None
+    batches: TrainingBatches | None = None
 
     def resume(self) -> None:
         """Take up the newest checkpoint that is whole."""
@@ -161,68 +152,69 @@ class Run:
             self.position = Position.from_dict(state)
             self.observer.say(f"Resuming at epoch {self.position.epoch + 1}, step {self.position.step + 1}.")
 
-    def train(self, builder: tfds.core.DatasetBuilder, classes: int) -> None:
+    def train(self, builder: tfds.core.DatasetBuilder) -> None:
         """Run the epochs that are left."""
-        optimization = self.config.optimization
-        data = self.config.data
-        validation = build_validation(
-            load_learning_split(builder, "validation", data, data.image_size), classes, self.shares
-        )
-        split: Split | None = None
-        batches: TrainingBatches | None = None
-        plain: tf.data.Dataset | None = None
+        data, optimization, classes = self.config.data, self.config.optimization, self.learner.classes
+        validated = load_learning_split(builder, "validation", data, data.image_size)
+        validation, statistics = build_validation(validated, classes, data.batch_size), None
         if optimization.batch_norm_images:
-            split = load_learning_split(builder, "train", data, data.image_size)
+            split = self._load_training(builder, data.image_size)
             chosen = choose_for_statistics(split, optimization.batch_norm_images, data.batch_size)
-            plain = build_validation(chosen, classes, self.shares)
+            statistics = build_validation(chosen, classes, data.batch_size)
         with catch_sigterm() as told_to_stop:
-            for epoch in range(self.position.epoch, optimization.epochs):
+            while self.position.epoch < optimization.epochs:
                 if self.position.judge.wants_to_stop(optimization):
                     break
-                size = choose_size(self.config, epoch)
-                if split is None or split.images.shape[1] != size:
-                    split = load_learning_split(builder, "train", data, size)
-                variation = choose_variation(self.config.augmentation, epoch, optimization.epochs)
-                if batches is None or batches.split is not split or batches.variation != variation:
-                    weights = compute_class_weights(split.true, classes, optimization.class_weights)
-                    batches = TrainingBatches(
-                        split, classes, variation, self.config.seed, self.shares, weights
-                    )
-                    self.steps_per_epoch = batches.steps
+                batches = self._choose_batches(builder)
                 self._train_epoch(batches, told_to_stop)
-                self._end_epoch(validation, plain)
+                self._end_epoch(batches.steps, validation, statistics)
 
-    def _train_epoch(self, batches: TrainingBatches, told_to_stop: "list[int]") -> None:
-        position, optimization = self.position, self.config.optimization
-        self.observer.start_epoch(position.epoch, optimization.epochs, batches.steps, position.step)
-        dataset = self.strategy.distribute_datasets_from_function(
-            lambda _: batches.start(position.epoch, position.step)
-        )
+    def _load_training(self, builder: tfds.core.DatasetBuilder, size: int) -> Split:
+        if self.split is None or self.split.images.shape[1] != size:
+            self.split = load_learning_split(builder, "train", self.config.data, size)
+        return self.split
+
+    def _choose_batches(self, builder: tfds.core.DatasetBuilder) -> TrainingBatches:
+        """Those of the epoch before, unless size or variation change."""
+        epoch, config = self.position.epoch, self.config
+        split = self._load_training(builder, choose_size(config, epoch))
+        variation = choose_variation(config.augmentation, epoch, config.optimization.epochs)
+        batches, size = self.batches, config.data.batch_size
+        if batches is None or batches.split is not split or batches.variation != variation:
+            batches = TrainingBatches(split, self.learner.classes, variation, config.seed, size)
+        self.batches = batches
+        return batches
+
+    def _train_epoch(self, batches: TrainingBatches, told_to_stop: list[int]) -> None:
+        position, tracking = self.position, self.config.tracking
+        epochs, epoch, start = self.config.optimization.epochs, position.epoch, position.step
+        self.observer.start_epoch(epoch, epochs, batches.steps, start)
         pending: list[tuple[int, float, tf.Tensor, tf.Tensor]] = []
-        for batch in dataset:
-            done = position.epoch * batches.steps + position.step
-            rate = compute_learning_rate(
-                optimization, done, batches.steps, self.config.data.batch_size, position.judge.factor
-            )
-            momentum = min(optimization.ema_momentum, (1 + done) / (10 + done))
-            loss, accuracy = self.learner.train_step(
-                batch, rate, momentum, frozen=position.epoch < optimization.freeze_epochs
-            )
+        for batch in self._distribute(lambda context: batches.start(epoch, start, context)):
+            done = epoch * batches.steps + position.step
+            rate = self._compute_rate(done, batches.steps)
+            momentum = min(self.config.optimization.ema_momentum, (1 + done) / (10 + done))
+            loss, accuracy = self.learner.train_step(batch, rate, momentum)
             pending.append((position.step, rate, loss, accuracy))
             position.step += 1
-            if position.step % self.config.tracking.log_every == 0 or position.step == batches.steps:
+            if position.step % tracking.log_every == 0 or position.step == batches.steps:
                 self._take_in(pending)
-            if (
-                told_to_stop
-                or time.monotonic() - self.saved_at
-                > SECONDS_PER_MINUTE * self.config.tracking.checkpoint_minutes
-            ):
+            unsaved = time.monotonic() - self.saved_at
+            if told_to_stop or unsaved > SECONDS_PER_MINUTE * tracking.checkpoint_minutes:
                 self._take_in(pending)
-                self._save()
-                if told_to_stop:
-                    raise Preempted(
-                        f"Told to stop (signal {told_to_stop[0]}). Saved; the same command goes on from here."
-                    )
+                self._save(done + 1)
+            if told_to_stop:
+                raise Preempted(
+                    f"Told to stop (signal {told_to_stop[0]}). Saved; the same command goes on from here."
+                )
+
+    def _distribute(self, make_batches: MakeBatches) -> tf.distribute.DistributedDataset:
+        """Each worker, and each host of a TPU, makes the batches of its own replicas."""
+        return self.strategy.distribute_datasets_from_function(make_batches)
+
+    def _compute_rate(self, step: int, steps_per_epoch: int) -> float:
+        size, factor = self.config.data.batch_size, self.position.judge.factor
+        return compute_learning_rate(self.config.optimization, step, steps_per_epoch, size, factor)
 
     def _take_in(self, pending: list[tuple[int, float, tf.Tensor, tf.Tensor]]) -> None:
         """Read the losses of the last steps, which waits for the device; stop where one is not finite."""
@@ -239,53 +231,40 @@ class Run:
             self.observer.take_step(position.epoch, step, value, rate)
         pending.clear()
 
-    def _end_epoch(self, validation: tf.data.Dataset, plain: tf.data.Dataset | None) -> None:
+    def _end_epoch(self, steps: int, validation: MakeBatches, statistics: MakeBatches | None) -> None:
         position, optimization = self.position, self.config.optimization
         self.learner.swap_averages()
-        # While all but the head is frozen, batch norms keep the statistics of the pretrained weights.
-        if plain is not None and position.epoch >= optimization.freeze_epochs:
-            self.learner.refresh_batch_norms(self.strategy.distribute_datasets_from_function(lambda _: plain))
-        scores = self.learner.validate(self.strategy.distribute_datasets_from_function(lambda _: validation))
+        if statistics is not None:
+            self.learner.refresh_batch_norms(self._distribute(statistics))
+        scores = self.learner.validate(self._distribute(validation))
         best = position.judge.observe(position.epoch, scores.loss, scores.accuracy, optimization)
         if best and is_chief(self.strategy):
             self._save_best()
         self.learner.swap_averages()
-        self._close_row(scores)
+        position.history.append(self._describe_epoch(steps, scores))
         self.observer.end_epoch(position.history, position.judge.best_epoch, scores)
-        position.epoch, position.step, position.loss_sum, position.accuracy_sum = (
-            position.epoch + 1,
-            0,
-            0.0,
-            0.0,
-        )
-        self._save()
+        position.epoch, position.step = position.epoch + 1, 0
+        position.loss_sum = position.accuracy_sum = 0.0
+        self._save(position.epoch * steps)
         if is_chief(self.strategy):
             write_history(self.run_dir, position.history)
 
-    def _close_row(self, scores: Scores) -> None:
-        position, steps = self.position, self.steps_per_epoch
-        rate = compute_learning_rate(
-            self.config.optimization,
-            (position.epoch + 1) * steps - 1,
-            steps,
-            self.config.data.batch_size,
-            position.judge.factor,
-        )
-        row = {
+    def _describe_epoch(self, steps: int, scores: Scores) -> dict[str, float]:
+        position = self.position
+        return {
             "epoch": position.epoch,
             "loss": position.loss_sum / steps,
             "accuracy": position.accuracy_sum / steps,
             "val_loss": scores.loss,
             "val_accuracy": scores.accuracy,
-            "learning_rate": rate,
+            "learning_rate": self._compute_rate((position.epoch + 1) * steps - 1, steps),
         }
-        position.history.append(row)
 
-    def _save(self) -> None:
+    def _save(self, done: int) -> None:
+        """Write a checkpoint after so many steps in all."""
         self.saved_at = time.monotonic()
         arrays = self.learner.to_arrays()  # on every worker: reading may take part of all of them
         if is_chief(self.strategy):
-            done = self.position.epoch * self.steps_per_epoch + self.position.step
             save_checkpoint(self.run_dir / CHECKPOINTS, done, arrays, self.position.to_dict())
 
     def _save_best(self) -> None:
@@ -295,35 +274,12 @@ class Run:
             write_whole(self.run_dir / BEST_WEIGHTS_FILE, local.read_bytes())
 
 
-def share_out(batch_size: int, strategy: tf.distribute.Strategy) -> Shares:
-    """Say what of each step this process feeds.
-
-    Raises:
-        RunError: the batch cannot be shared out evenly.
-    """
-    replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise RunError(
-            f"data.batch_size is the batch over all {replicas} replicas, expected a multiple of {replicas},"
-            f" got {batch_size}."
-        )
-    resolver = strategy.cluster_resolver
-    spec = resolver.cluster_spec().as_dict() if resolver else {}
-    workers = len(spec.get("chief", [])) + len(spec.get("worker", []))
-    if workers < 2:
-        return Shares(batch_size, replicas, 0, replicas)
-    number = resolver.task_id + (len(spec.get("chief", [])) if resolver.task_type == "worker" else 0)
-    return Shares(batch_size, replicas, number * replicas // workers, replicas // workers)
-
-
-def choose_size(config: Config, epoch: int) -> int:
-    """Side of the training images in an epoch, pixels: the smaller ones first, each for an equal share of the epochs."""
-    size = config.data.image_size
-    sizes = [
-        max(SIZE_STEP, SIZE_STEP * round(scale * size / SIZE_STEP))
-        for scale in config.data.progressive_scales
-    ] + [size]
-    return sizes[min(len(sizes) - 1, epoch * len(sizes) // config.optimization.epochs)]
+def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Raise a `RunError` where the batch cannot be shared out evenly."""
+    size, replicas = config.data.batch_size, strategy.num_replicas_in_sync
+    if size % replicas:
+        over = f"the batch over all {replicas} replicas"
+        raise RunError(f"data.batch_size is {over}, expected a multiple of {replicas}, got {size}.")
 
 
 @contextmanager
@@ -335,16 +291,3 @@ def catch_sigterm() -> Iterator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def resolve_precision(precision: str, strategy: tf.distribute.Strategy) -> str:
-    """Pick the dtype policy for `auto`: bfloat16 on TPUs and on GPUs since Ampere, float16 on Volta and Turing, else float32."""
-    if precision != "auto":
-        return precision
-    if isinstance(strategy, tf.distribute.TPUStrategy):
-        return "mixed_bfloat16"
-    details = [
-        tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    weakest = min((detail.get("compute_capability", (0, 0)) for detail in details), default=(0, 0))
-    return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"

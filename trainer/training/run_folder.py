@@ -17,16 +17,16 @@ Goes in: what a run has to keep. Comes out, in the run folder:
 """
 
 import csv
-import dataclasses
 import io
 import json
 import math
+from typing import Any
 
 from etils import epath
 
 from serving.files.errors import UserError
 from serving.files.writing import write_json, write_whole
-from trainer.config import Config, build_config
+from trainer.config import Config, ConfigError, build_config, drop_removed_settings
 
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
@@ -39,7 +39,13 @@ HISTORY_REMEDY = "Bring back a copy of it, or move it away: the report then goes
 
 
 class RunError(UserError):
-    """A run folder that cannot be used, or a run that cannot go on; the message says why and what to do."""
+    """A run folder that cannot be used, or a run that cannot go on; the message says why and what to do.
+
+    Example:
+        >>> load_run_config(epath.Path("runs/none"))
+        Traceback (most recent call last):
+        trainer.training.run_folder.RunError: runs/none holds no config.json, so it is no run. ...
+    """
 
 
 def claim_run_dir(config: Config, run_dir: epath.Path) -> None:
@@ -50,29 +56,36 @@ def claim_run_dir(config: Config, run_dir: epath.Path) -> None:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / CONFIG_FILE
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
-    if path.exists():
-        if json.loads(path.read_text()) != wanted:
-            raise RunError(
-                f"{run_dir} holds a run with another config. Choose another folder with --run-dir, or delete"
-                " that one."
-            )
-        return
-    write_json(path, wanted)
+    wanted = config.model_dump(mode="json")
+    if not path.exists():
+        write_json(path, wanted)
+    elif drop_removed_settings(_read_json(path)) != wanted:
+        raise RunError(
+            f"{run_dir} holds a run with another config. Choose another folder with --run-dir, or delete that"
+            " one."
+        )
 
 
 def load_run_config(run_dir: epath.Path) -> Config:
     """Read the resolved config of a run.
 
     Raises:
-        RunError: the folder holds no run.
+        RunError: the folder holds no run, or its config is damaged or of another version of this program.
     """
+    path = run_dir / CONFIG_FILE
+    if not path.exists():
+        raise RunError(f"{run_dir} holds no {CONFIG_FILE}, so it is no run. `tumor train` makes one.")
     try:
-        return build_config(json.loads((run_dir / CONFIG_FILE).read_text()))
-    except FileNotFoundError as error:
-        raise RunError(
-            f"{run_dir} holds no {CONFIG_FILE}, so it is no run. `tumor train` makes one."
-        ) from error
+        return build_config(_read_json(path))
+    except ConfigError as error:
+        raise RunError(f"{path} does not fit this version of the program: {error}") from error
+
+
+def _read_json(path: epath.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}. Train again with another --run-dir.") from error
 
 
 def write_history(run_dir: epath.Path, history: list[dict[str, float]]) -> None:
@@ -110,7 +123,7 @@ def load_history(run_dir: epath.Path) -> list[dict[str, float]]:
 
 
 def find_best_epoch(history: list[dict[str, float]], monitor: str) -> int:
-    """The first epoch, counted from 0, with the lowest `val_loss` or the highest `val_accuracy`; NaN is never best."""
+    """The first epoch, from 0, with the lowest `val_loss` or the highest `val_accuracy`; never one of NaN."""
     sign = 1 if monitor == "val_loss" else -1
     return min(
         range(len(history)),

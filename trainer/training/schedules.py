@@ -1,15 +1,17 @@
-"""The learning rate of every step, and what a validation says about going on.
+"""The learning rate of every step, the size of an epoch's images, and what a validation decides.
 
-Goes in: the config, the step, the figures of each validation. Comes out: a rate, or the decision to lower it
-or to stop. Plain numbers, so that all of it is in a checkpoint and a resumed run decides as an uninterrupted
-one.
+Goes in: the config, the step, the figures of each validation. Comes out: a rate, a size, or the decision to
+lower the rate or to stop. Plain numbers, so that all of it is in a checkpoint, and a resumed run decides as
+an uninterrupted one.
 """
 
 import dataclasses
 import math
 from dataclasses import dataclass
 
-from trainer.config import OptimizationConfig
+from trainer.config import Config, OptimizationConfig
+
+SIZE_STEP = 32  # pixels; the networks halve the picture five times
 
 
 def compute_learning_rate(
@@ -30,11 +32,8 @@ def compute_learning_rate(
         factor: what plateaus have left of it, in (0, 1].
     """
     ratio = batch_size / config.reference_batch_size
-    peak = (
-        config.learning_rate
-        * {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[config.batch_scaling]
-        * factor
-    )
+    scaling = {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[config.batch_scaling]
+    peak = config.learning_rate * scaling * factor
     warmup = config.warmup_epochs * steps_per_epoch
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)
@@ -42,6 +41,14 @@ def compute_learning_rate(
         return peak
     progress = (step - warmup) / max(1.0, config.epochs * steps_per_epoch - warmup)
     return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def choose_size(config: Config, epoch: int) -> int:
+    """Side of an epoch's training images, pixels: smaller ones first, each for as many of the epochs."""
+    size = config.data.image_size
+    smaller = [SIZE_STEP * round(scale * size / SIZE_STEP) for scale in config.data.progressive_scales]
+    sizes = [*(max(SIZE_STEP, side) for side in smaller), size]
+    return sizes[min(len(sizes) - 1, epoch * len(sizes) // config.optimization.epochs)]
 
 
 @dataclass
@@ -55,6 +62,10 @@ class Judge:
         lowest_loss: the lowest validation loss so far.
         since_drop: validations since then, or since the rate was last lowered.
         factor: what plateaus have left of the learning rate.
+
+    Example:
+        >>> Judge().observe(0, loss=0.5, accuracy=0.8, config=OptimizationConfig())
+        True
     """
 
     best: float = math.inf
@@ -94,9 +105,9 @@ class Judge:
             return
         self.since_drop += 1
         if config.plateau_patience and self.since_drop >= config.plateau_patience:
-            self.factor = max(
-                self.factor * config.plateau_factor, config.plateau_floor / config.learning_rate
-            )
+            lowest = config.plateau_floor / config.learning_rate
+            # A rate that is below the floor from the start on stays where it is.
+            self.factor = min(self.factor, max(self.factor * config.plateau_factor, lowest))
             self.since_drop = 0
 
     def to_dict(self) -> dict[str, float]:

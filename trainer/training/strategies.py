@@ -18,7 +18,13 @@ STRATEGIES = ("auto", "one", "mirrored", "multiworker", "tpu")
 
 
 class StrategyError(UserError):
-    """A strategy whose devices or settings are missing; the message says which and what to do."""
+    """A strategy whose devices or settings are missing; the message says which and what to do.
+
+    Example:
+        >>> build_strategy("mirrored")
+        Traceback (most recent call last):
+        trainer.training.strategies.StrategyError: mirrored needs at least two GPUs in this machine, ...
+    """
 
 
 def build_strategy(name: str, tpu: str = "") -> tf.distribute.Strategy:
@@ -54,6 +60,22 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_type == "chief" or (
         "chief" not in resolver.cluster_spec().jobs and resolver.task_id == 0
     )
+
+
+def resolve_precision(precision: str, strategy: tf.distribute.Strategy) -> str:
+    """Pick the dtype policy for `auto`.
+
+    Returns:
+        bfloat16 on TPUs and on GPUs since Ampere, float16 on Volta and Turing, else float32.
+    """
+    if precision != "auto":
+        return precision
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return "mixed_bfloat16"
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    weakest = min((detail.get("compute_capability", (0, 0)) for detail in details), default=(0, 0))
+    return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
 
 
 def _build_one() -> tf.distribute.Strategy:

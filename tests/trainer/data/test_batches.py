@@ -8,14 +8,15 @@ import tensorflow as tf
 from trainer.config import AugmentationConfig
 from trainer.data import batches as batches_module
 from trainer.data.batches import (
-    Shares,
+    ALONE,
     TrainingBatches,
     build_validation,
     choose_for_statistics,
-    compute_class_weights,
     plan_epoch,
 )
 from trainer.data.input_pipeline import Split
+
+InputContext = tf.distribute.InputContext
 
 NOTHING = AugmentationConfig(
     flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0, intensity_rate=0
@@ -37,10 +38,8 @@ def split() -> Split:
     )
 
 
-def make(
-    split: Split, config: AugmentationConfig = NOTHING, shares: Shares | None = None, seed: int = 1
-) -> TrainingBatches:
-    return TrainingBatches(split, 3, config, seed, shares or Shares(4), np.array([1, 2, 3], np.float32))
+def make(split: Split, config: AugmentationConfig = NOTHING, seed: int = 1) -> TrainingBatches:
+    return TrainingBatches(split, 3, config, seed, batch_size=4)
 
 
 def gather(dataset: tf.data.Dataset) -> list[tuple[np.ndarray, ...]]:
@@ -72,7 +71,7 @@ def test_labels_and_weights_belong_to_the_images(split):
     for images, labels, weights in gather(make(split).start(0)):
         true = split.true[images[:, 0, 0, 0].astype(int)]
         np.testing.assert_array_equal(labels, np.eye(3)[true])
-        np.testing.assert_array_equal(weights, true + 1)
+        np.testing.assert_array_equal(weights, np.ones(4))
 
 
 @pytest.mark.parametrize("step", [0, 1, 3, 5, 6])
@@ -135,18 +134,29 @@ def test_no_draw_of_an_epoch_comes_again_in_another(split):
     assert len(set(draws)) == len(draws) == 4 * 24
 
 
-def test_replicas_share_the_global_batch(split):
-    """Two processes with one replica each, and one with two, make the parts of what one replica would see."""
-    whole = numbers(gather(make(split).start(0)))
-    halves = [numbers(gather(make(split, shares=Shares(4, 2, first, 1)).start(0))) for first in (0, 1)]
-    assert [one + two for one, two in zip(*halves, strict=True)] == whole
-    both = numbers(gather(make(split, shares=Shares(4, 2, 0, 2)).start(0)))
-    assert [one + two for one, two in zip(both[::2], both[1::2], strict=True)] == whole
+def contexts(pipelines: int, replicas: int) -> list[InputContext]:
+    return [InputContext(pipelines, number, replicas) for number in range(pipelines)]
+
+
+@pytest.mark.parametrize(("pipelines", "replicas"), [(1, 2), (2, 2), (2, 4)])
+def test_pipelines_together_feed_each_image_of_a_step_once(split, pipelines, replicas):
+    """As two workers, or two hosts of a TPU, do: their parts, in order, are the batches of one replica."""
+    batches = make(split)
+    parts = [numbers(gather(batches.start(0, 1, context))) for context in contexts(pipelines, replicas)]
+    each = replicas // pipelines
+    steps = [
+        [number for part in parts for element in part[step * each : (step + 1) * each] for number in element]
+        for step in range(5)
+    ]
+    assert steps == numbers(gather(batches.start(0, 1)))
+    assert all(len(part) == 5 * each for part in parts)
 
 
 def test_replicas_are_varied_alike_wherever_they_run(split):
-    apart = [gather(make(split, EVERYTHING, Shares(4, 2, first, 1)).start(0)) for first in (0, 1)]
-    together = gather(make(split, EVERYTHING, Shares(4, 2, 0, 2)).start(0))
+    batches = make(split, EVERYTHING)
+    apart = [gather(batches.start(0, context=context)) for context in contexts(2, 2)]
+    [context] = contexts(1, 2)
+    together = gather(batches.start(0, context=context))
     for step in range(6):
         for replica in (0, 1):
             np.testing.assert_array_equal(apart[replica][step][0], together[2 * step + replica][0])
@@ -154,11 +164,8 @@ def test_replicas_are_varied_alike_wherever_they_run(split):
 
 def test_every_layer_can_be_reseeded(split):
     """A layer that drew from elsewhere would break the replay in silence."""
-    config = AugmentationConfig(
-        gamma=0.5, bias_field=0.3, blur=1.0, noise=0.05, tone_curve=0.5, degradation=0.5, mixup=0.2
-    )
-    augmenter = batches_module.build_augmenter(config, 1)
-    assert len(augmenter.layers) >= 8
+    augmenter = batches_module.build_augmenter(EVERYTHING, 1)
+    assert len(augmenter.layers) == 9
     for layer in augmenter.layers:
         assert isinstance(
             layer,
@@ -167,23 +174,18 @@ def test_every_layer_can_be_reseeded(split):
         assert isinstance(layer._random_generator, tf.random.Generator)
 
 
-@pytest.mark.parametrize("shares", [Shares(4), Shares(4, 2, 0, 2)])
+@pytest.mark.parametrize(("pipelines", "replicas"), [(1, 1), (1, 2), (2, 2)])
 @pytest.mark.parametrize("count", [1, 4, 5, 21])
-def test_validation_counts_every_image_once(split, shares, count):
-    part = Split(
-        split.images[:count],
-        split.true[:count],
-        split.groups[:count],
-        split.has_train_twin[:count],
-        split.filenames[:count],
-    )
+def test_validation_counts_every_image_once(split, pipelines, replicas, count):
+    make_batches = build_validation(split.take(np.arange(count)), 3, 4)
     seen = [
         int(image[0, 0, 0])
-        for images, _, weights in gather(build_validation(part, 3, shares))
+        for context in contexts(pipelines, replicas)
+        for images, _, weights in gather(make_batches(context))
         for image, weight in zip(images, weights, strict=True)
         if weight
     ]
-    assert seen == list(range(count))
+    assert sorted(seen) == list(range(count))
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [(8, 8), (10, 8), (1024, 20), (2, 4)])
@@ -196,21 +198,9 @@ def test_images_for_statistics_come_in_whole_batches_and_once_where_there_are_en
     assert len(choose_for_statistics(split, 8, 32).filenames) == 32  # fewer images than a batch: some twice
 
 
-def test_class_weights_are_those_of_scikit_learn():
-    from sklearn.utils.class_weight import compute_class_weight
-
-    true = np.array([0] * 5 + [1] * 3 + [2])
-    np.testing.assert_allclose(
-        compute_class_weights(true, 3, "balanced"),
-        compute_class_weight("balanced", classes=np.arange(3), y=true),
-        rtol=1e-6,
-    )
-    np.testing.assert_array_equal(compute_class_weights(true, 3, "none"), [1, 1, 1])
-
-
 def test_no_batch_waits_for_the_interpreter(split):
-    """Its lock is held by whoever drops a pipeline half-way, as on SIGTERM, and waits for the pipeline's threads: a deadlock, now and then."""
-    for dataset in (make(split).start(0), build_validation(split, 3, Shares(4))):
+    """Who drops a pipeline half-way, as on SIGTERM, holds its lock and waits for the pipeline's threads."""
+    for dataset in (make(split).start(0), build_validation(split, 3, 4)(ALONE)):
         ignoring = tf.data.experimental.ExternalStatePolicy.IGNORE.value
         graph = tf.raw_ops.DatasetToGraphV2(
             input_dataset=dataset._variant_tensor, external_state_policy=ignoring

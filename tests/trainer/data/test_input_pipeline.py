@@ -1,14 +1,19 @@
 import errno
+import hashlib
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from serving.preprocess import FITS, decode_grey, fit_to_square
+from serving.preprocess import FITS, PREPROCESSING_VERSION, decode_grey, fit_to_square
 from trainer.config import DataConfig
+from trainer.data import cache
+from trainer.data.cache import CacheError
 from trainer.data.input_pipeline import (
-    CacheError,
     DatasetMissingError,
     compute_fingerprint,
     iterate_examples,
@@ -64,9 +69,9 @@ def test_a_cached_file_holds_what_memory_holds_and_is_made_once(builder, tmp_pat
     assert isinstance(split.images, np.memmap)
     assert not split.images.flags.writeable
     [file] = (tmp_path / "brain-tumor-mri").iterdir()
-    before = file.stat().st_mtime_ns
+    before = file.stat().st_ino
     load_learning_split(builder, "train", data, 64)
-    assert file.stat().st_mtime_ns == before
+    assert file.stat().st_ino == before
     load_learning_split(builder, "train", DataConfig(cache="file", fit="stretch"), 64)
     load_learning_split(builder, "train", data, 96)
     assert len(list((tmp_path / "brain-tumor-mri").iterdir())) == 3
@@ -79,6 +84,86 @@ def test_a_cached_file_cut_short_is_made_anew(builder, tmp_path, monkeypatch):
     file.write_bytes(file.read_bytes()[:100])
     again = load_learning_split(builder, "validation", DataConfig(cache="file"), 64)
     np.testing.assert_array_equal(again.images, load_split(builder, "validation", 64).images)
+
+
+def test_another_preprocessing_makes_other_files(builder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    load_learning_split(builder, "validation", DataConfig(cache="file"), 64)
+    monkeypatch.setattr("trainer.data.input_pipeline.PREPROCESSING_VERSION", PREPROCESSING_VERSION + 1)
+    load_learning_split(builder, "validation", DataConfig(cache="file"), 64)
+    assert len(list((tmp_path / "brain-tumor-mri").iterdir())) == 2
+
+
+def test_the_version_of_preprocessing_belongs_to_its_pixels():
+    """Who changes the resize raises the version beside it, and writes the new pair here."""
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 50), np.uint8)
+    squares = [fit_to_square(pixels, size, fit).tobytes() for size in (32, 96) for fit in FITS]
+    assert (PREPROCESSING_VERSION, hashlib.sha256(b"".join(squares)).hexdigest()) == (
+        1,
+        "0db24518929e6066cb98708ed29f552fb26494e59635c3df205ead99420efb80",
+    )
+
+
+def fill_cache(folder, names, monkeypatch, largest: int = 2500) -> None:
+    """A cache of files of 1,000 bytes, the first the oldest, and a limit."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent))
+    monkeypatch.setattr(cache, "LARGEST_BYTES", largest)
+    folder.mkdir()
+    for age, name in enumerate(names):
+        (folder / name).write_bytes(b"a" * 1000)
+        os.utime(folder / name, (1000 + age, 1000 + age))
+
+
+def map_one(content: str = "new") -> np.ndarray:
+    return cache.map_images(content, (1, 10, 10, 1), iter([(0, np.ones((10, 10, 1), np.uint8))]))
+
+
+def test_the_least_recently_used_files_go_first_and_no_others(tmp_path, monkeypatch):
+    oldest, older, young = (f"{number:032x}.uint8" for number in range(3))
+    left_by_a_killed_writer = f"{3:032x}.uint8.17.partial"
+    folder = tmp_path / "brain-tumor-mri"
+    foreign = ["notes.txt", "0.uint8", f"{4:032x}.uint8.bak"]
+    fill_cache(folder, [*foreign, oldest, left_by_a_killed_writer, older, young], monkeypatch)
+    map_one()
+    names = {path.name for path in folder.iterdir()}
+    assert {*foreign, older, young} < names
+    assert not {oldest, left_by_a_killed_writer} & names
+    assert len(names) == 6
+
+
+def test_a_file_that_is_used_again_is_young_again(tmp_path, monkeypatch):
+    folder = tmp_path / "brain-tumor-mri"
+    fill_cache(folder, [f"{number:032x}.uint8" for number in range(2)], monkeypatch)
+    map_one("kept")
+    [path] = [path for path in folder.iterdir() if path.stat().st_size == 100]
+    os.utime(path, (1, 1))
+    map_one("kept")
+    monkeypatch.setattr(cache, "LARGEST_BYTES", 150)
+    map_one("kept")
+    assert [found.name for found in folder.iterdir()] == [path.name]
+
+
+def test_a_mapped_file_stays_whoever_mapped_it(tmp_path, monkeypatch):
+    """Once no process has it, it goes."""
+    fill_cache(tmp_path / "brain-tumor-mri", [], monkeypatch, largest=0)
+    code = (
+        "import sys, numpy as np\nfrom trainer.data.cache import map_images\n"
+        "mapped = map_images('theirs', (1, 20, 20, 1), iter([(0, np.ones((20, 20, 1), np.uint8))]))\n"
+        "print('mapped', flush=True)\nsys.stdin.read()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as other:
+        assert other.stdout.readline() == "mapped\n"
+        mine = map_one("mine")
+        assert list_sizes(tmp_path) == [100, 400]
+        other.communicate("")
+    map_one("another")
+    assert list_sizes(tmp_path) == [100, 100]
+    assert mine.sum() == 100
+
+
+def list_sizes(tmp_path) -> list[int]:
+    return sorted(path.stat().st_size for path in (tmp_path / "brain-tumor-mri").iterdir())
 
 
 def test_a_full_disk_leaves_no_half_written_cache(builder, tmp_path, monkeypatch):

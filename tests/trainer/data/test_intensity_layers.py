@@ -59,22 +59,19 @@ def changed_rows(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 @every_layer
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
-def test_shape_type_range_and_labels_under_every_policy(images, layer, policy):
+def test_shape_type_and_range_under_every_policy(images, layer, policy):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
         built = layer(0.6, seed=1)
     finally:
         keras.config.set_dtype_policy(before)
-    labels = np.eye(4, dtype=np.float32)[np.arange(16) % 4]
-    dataset = tf.data.Dataset.from_tensors({"images": images, "labels": labels}).map(built)
-    batch = next(dataset.as_numpy_iterator())
-    assert batch["images"].shape == images.shape
-    assert batch["images"].dtype == batch["labels"].dtype == np.float32
-    assert np.isfinite(batch["images"]).all()
-    assert 0 <= batch["images"].min() <= batch["images"].max() <= 255
-    np.testing.assert_array_equal(batch["labels"], labels)
-    assert not np.array_equal(batch["images"], images)
+    changed = next(tf.data.Dataset.from_tensors(images).map(built).as_numpy_iterator())
+    assert changed.shape == images.shape
+    assert changed.dtype == np.float32
+    assert np.isfinite(changed).all()
+    assert 0 <= changed.min() <= changed.max() <= 255
+    assert not np.array_equal(changed, images)
 
 
 @every_layer

@@ -66,7 +66,7 @@ def test_a_folds_own_pictures_do_not_tell_its_temperature(parts):
 
 def test_what_is_told_beside_the_figures(parts):
     told = json.loads(json.dumps(describe_calibration(Config(seed=3), calibrate_folds(parts))))
-    assert told["recipe"] == json.loads(json.dumps(dataclasses.asdict(Config(seed=3))))
+    assert told["recipe"] == Config(seed=3).model_dump(mode="json")
     assert [section["temperature"] for section in told["calibration"]] == [
         config.temperature for _, config in calibrate_folds(parts)
     ]

@@ -20,7 +20,7 @@ LITE0, VGG = ModelConfig(), ModelConfig(architecture="reference_vgg", pretrained
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, keras.Model]:
-    """Both kinds of head at 64 pixels; biases that are zero at first get values, so that they count in every comparison."""
+    """Both kinds of head at 64 pixels; biases that are zero at first get values, so that they count."""
     keras.utils.set_random_seed(0)
     networks = {config.architecture: models.build_model(config, 64, 4) for config in (LITE0, VGG)}
     rng = np.random.default_rng(0)
@@ -131,7 +131,7 @@ def test_smallest_size_of_the_config_is_the_smallest_that_fits(architecture, sma
         ),
         ({"architecture": "keras_cv:"}, "keras_cv:PRESET, got 'keras_cv:'"),
         ({"architecture": "reference_vgg"}, r"model\.pretrained: expected false for reference_vgg"),
-        ({"dropout": 1.0}, r"model\.dropout: expected in \[0, 1\)"),
+        ({"dropout": 1.0}, r"model\.dropout: expected float at least 0, below 1"),
     ],
 )
 def test_model_config_says_what_was_expected(options, message):
@@ -178,11 +178,6 @@ def test_gradients_reach_the_first_layer(images, architecture):
     gradients = tape.gradient(loss, model.trainable_variables)
     assert all(gradient is not None for gradient in gradients)
     assert np.abs(gradients[0]).max() > 0
-
-
-def test_head_is_what_stands_behind_the_last_feature_map(built):
-    assert models.head_layer_names(built["efficientnet_lite0"]) == ["embedding", "dropout", "logits"]
-    assert models.head_layer_names(built["reference_vgg"]) == ["flatten", "embedding", "dropout", "logits"]
 
 
 def test_saved_model_reloads_without_keras_cv(either, images, tmp_path):
@@ -234,7 +229,10 @@ def test_maps_of_the_dense_head_are_gradient_times_input(built, images, tmp_path
     outputs = LiteRTModel(tmp_path / "model.tflite").run(images.astype(np.uint8))
     features = keras.Model(vgg.input, vgg.get_layer(models.FLATTEN_LAYER).input)(images)
     head = keras.Sequential(
-        [keras.Input(features.shape[1:]), *(vgg.get_layer(name) for name in models.head_layer_names(vgg))]
+        [
+            keras.Input(features.shape[1:]),
+            *(vgg.get_layer(name) for name in ("flatten", "embedding", "dropout", "logits")),
+        ]
     )
     for label in range(4):
         with tf.GradientTape() as tape:

@@ -256,4 +256,4 @@ def test_the_card_tells_sets_and_alarm():
     ],
 )
 def test_what_training_began_with(architecture, pretrained, start, source):
-    assert describe_start(ModelConfig(architecture, pretrained)) == (start, source)
+    assert describe_start(ModelConfig(architecture=architecture, pretrained=pretrained)) == (start, source)

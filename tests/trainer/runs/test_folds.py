@@ -14,12 +14,11 @@ from serving.model.calibration import compute_prediction_sets, compute_probabili
 from tests.trainer.make_predictions import make_predictions
 from tests.trainer.marked_numbers import check_number, follow, parse
 from trainer.cli.main import app
-from trainer.config import Config, ConfigError, DataConfig
+from trainer.config import Config, ConfigError, DataConfig, check_folds
 from trainer.data.input_pipeline import FOLD_SHARES, count_images, load_builder, load_split
 from trainer.evaluation.predictions import PredictionsError, load_predictions, pool_predictions
 from trainer.evaluation.scoring import evaluate, pool, summarise
 from trainer.fitting.calibration import fit_temperature
-from trainer.runs.folds import check_folds
 from tumor_ds import LABELS
 from tumor_ds.grouping.facts import load_facts
 from tumor_ds.grouping.splits import deal_groups, split_patient

@@ -11,16 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from etils import epath
 from typer.testing import CliRunner
 
 from tests.wandb_log import read_run
 from trainer.cli.main import app
-from trainer.config import Config, build_config
+from trainer.config import Config, DataConfig, build_config
 from trainer.data.input_pipeline import load_builder
 from trainer.training.listener import Listener
-from trainer.training.loop import Preempted, train
+from trainer.training.loop import Preempted, check_batch_size, train
 from trainer.training.run_folder import (
     BEST_WEIGHTS_FILE,
     FINISHED_FILE,
@@ -28,6 +30,7 @@ from trainer.training.run_folder import (
     claim_run_dir,
     find_best_epoch,
     load_history,
+    load_run_config,
 )
 from trainer.training.strategies import build_strategy
 
@@ -231,6 +234,27 @@ def test_folder_of_another_config_is_refused(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 0
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "is damaged"), ("3", "table of settings"), ('{"sead": 1}', "this version .* Unknown key sead")],
+)
+def test_a_damaged_config_of_a_run_is_told(tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError, match=message):
+        load_run_config(epath.Path(tmp_path))
+
+
+def test_a_run_from_before_settings_were_taken_out_goes_on(tmp_path):
+    folder, old = epath.Path(tmp_path), Config().model_dump(mode="json")
+    old["augmentation"] |= {"mixup": 0.0, "cutmix": 0.0}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    claim_run_dir(Config(), folder)
+    old["augmentation"]["mixup"] = 0.2
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    with pytest.raises(RunError, match="another config"):
+        claim_run_dir(Config(), folder)
+
+
 def test_missing_dataset_says_how_to_build_it(config, tmp_path):
     result = CliRunner().invoke(
         app, ["train", str(config), "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run")]
@@ -239,14 +263,12 @@ def test_missing_dataset_says_how_to_build_it(config, tmp_path):
     assert "tumor build" in result.stderr
 
 
-def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
-    from trainer.training.loop import share_out
-
+def test_a_batch_that_cannot_be_shared_out_is_refused():
     class Strategy:
-        num_replicas_in_sync, cluster_resolver = 3, None
+        num_replicas_in_sync = 3
 
     with pytest.raises(RunError, match="a multiple of 3, got 8"):
-        share_out(8, Strategy())
+        check_batch_size(Config(data=DataConfig(batch_size=8)), Strategy())
 
 
 def test_loss_that_explodes_is_an_error_with_its_place(dummy_dataset_dir, tmp_path):
@@ -281,9 +303,9 @@ def test_calm_epochs_see_calmer_pictures(dummy_dataset_dir, tmp_path, monkeypatc
     seen = []
 
     class Recorded(training.TrainingBatches):
-        def start(self, epoch: int, step: int = 0):
+        def start(self, *arguments):
             seen.append((id(self), self.variation.rotation))
-            return super().start(epoch, step)
+            return super().start(*arguments)
 
     monkeypatch.setattr(training, "TrainingBatches", Recorded)
     calm = build_config(
@@ -302,6 +324,36 @@ def test_calm_epochs_see_calmer_pictures(dummy_dataset_dir, tmp_path, monkeypatc
     )
     assert [rotation for _, rotation in seen] == pytest.approx([0.2, 0.2, 0.02, 0.02])
     assert len({chain for chain, _ in seen}) == 2
+
+
+def test_each_input_pipeline_feeds_its_own_share(dummy_dataset_dir, tmp_path, monkeypatch):
+    """As two hosts of a TPU: what they get together is one step, each image once."""
+    strategy = build_strategy("one")
+    inner, steps = strategy.distribute_datasets_from_function, []
+
+    def distribute(make_batches):
+        hosts = [list(make_batches(tf.distribute.InputContext(2, host, 2))) for host in (0, 1)]
+        together = [np.concatenate([part[0] for part in step]) for step in zip(*hosts, strict=True)]
+        alone = [images.numpy() for images, _, _ in make_batches(tf.distribute.InputContext())]
+        np.testing.assert_array_equal(together, alone)
+        steps.append(len(together))
+        return inner(make_batches)
+
+    monkeypatch.setattr(strategy, "distribute_datasets_from_function", distribute)
+    still = dict.fromkeys(("rotation", "zoom", "translation", "brightness", "contrast", "gamma"), 0.0)
+    config = build_config(
+        {
+            "precision": "float32",
+            "data": {"image_size": 32, "progressive_scales": [], "batch_size": 8},
+            "augmentation": {"flip": "none", **still},
+            "model": {"pretrained": False},
+            "optimization": {"epochs": 1, "warmup_epochs": 0, "batch_norm_images": 16},
+        }
+    )
+    folder = epath.Path(tmp_path / "run")
+    claim_run_dir(config, folder)
+    train(config, load_builder("tumor_ds/official", dummy_dataset_dir), folder, strategy, Listener())
+    assert steps == [5, 2, 1]  # training, statistics, validation
 
 
 # Runs that are interrupted
@@ -325,25 +377,25 @@ learner.Learner.train_step = train_step
         """
 import os
 from trainer.training import checkpoints
-inner = checkpoints._write
+inner = checkpoints.write_whole
 def write(path, content):
     if path.name == "checkpoint-000000008.npz":
         path.with_name(path.name + ".partial").write_bytes(content[: len(content) // 2])
         os.kill(os.getpid(), 9)
     inner(path, content)
-checkpoints._write = write
+checkpoints.write_whole = write
 """
     ),
     "between a checkpoint and its manifest": (
         """
 import os
 from trainer.training import checkpoints
-inner = checkpoints._write
+inner = checkpoints.write_json
 def write(path, content):
     if path.name == "checkpoint-000000010.json":
         os.kill(os.getpid(), 9)
     inner(path, content)
-checkpoints._write = write
+checkpoints.write_json = write
 """
     ),
     "between epochs": (
@@ -382,8 +434,8 @@ def uninterrupted(dummy_dataset_dir, tmp_path_factory) -> Path:
 def test_a_killed_run_ends_as_an_uninterrupted_one(
     config, uninterrupted, dummy_dataset_dir, tmp_path, moment
 ):
-    """`checkpoint_minutes` must not differ between the two: it is in the config; so a checkpoint after every step is forced here."""
-    every_step = "from trainer import training\ntraining.SECONDS_PER_MINUTE = 0\n"
+    """`checkpoint_minutes` is in the config and may not differ: a checkpoint after every step is forced."""
+    every_step = "from trainer.training import loop\nloop.SECONDS_PER_MINUTE = 0\n"
     run_dir = tmp_path / "run"
     arguments = ["train", str(config), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
     code, output = finish(run_tumor(arguments, every_step + KILLS[moment]))
@@ -421,7 +473,8 @@ def test_sigterm_saves_first(config, uninterrupted, dummy_dataset_dir, tmp_path)
 
 TWO_CPUS = """
 import tensorflow as tf
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 """
 # Dropout draws its own numbers on every replica, and augmentation is drawn by replica: without both, replicas
 # must agree with one device. Ten epochs of five steps, each of whose losses is logged. At a low rate: Adam
@@ -586,12 +639,12 @@ def test_two_workers_resume_after_one_is_killed(config, on_one_device, dummy_dat
 
 
 def test_every_way_of_training_at_once(dummy_dataset_dir, tmp_path):
-    """Frozen first, small pictures first, balanced classes, plateaus, no averages, TensorBoard."""
+    """Small pictures first, plateaus, no averages, TensorBoard."""
     path = tmp_path / "all.toml"
     path.write_text(
         "[data]\nimage_size = 64\nprogressive_scales = [0.5]\nbatch_size = 8\n[model]\npretrained ="
         ' false\n[optimization]\nepochs = 4\noptimizer = "adam"\nschedule = "constant"\nwarmup_epochs ='
-        ' 0\nlearning_rate = 1e-3\nfreeze_epochs = 1\nclass_weights = "balanced"\nplateau_patience ='
+        " 0\nlearning_rate = 1e-3\nplateau_patience ="
         " 1\nplateau_factor = 0.1\nplateau_floor = 1e-4\nema_momentum = 0\nmonitor ="
         ' "val_accuracy"\nearly_stopping_patience = 2\n[tracking]\ntensorboard = true\n'
     )
@@ -607,13 +660,3 @@ def test_every_way_of_training_at_once(dummy_dataset_dir, tmp_path):
     assert rates <= {5e-4, 5e-5}  # a quarter of the reference batch halves the rate
     assert list((run_dir / "tensorboard").glob("events.*"))
     assert (run_dir / "artefact" / "model.tflite").exists()
-
-
-def test_sizes_take_equal_shares_of_the_epochs():
-    from trainer.training.loop import choose_size
-
-    config = build_config(
-        {"data": {"image_size": 96, "progressive_scales": [0.3, 0.7]}, "optimization": {"epochs": 7}}
-    )
-    assert [choose_size(config, epoch) for epoch in range(7)] == [32, 32, 32, 64, 64, 96, 96]
-    assert [choose_size(Config(), epoch) for epoch in range(12)] == [96] * 4 + [128] * 4 + [192] * 4

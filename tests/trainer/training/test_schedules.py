@@ -1,19 +1,18 @@
 """The learning rate by hand arithmetic, and what the judge decides."""
 
-import dataclasses
 import json
 import math
 
 import pytest
 
-from trainer.config import OptimizationConfig
-from trainer.training.schedules import Judge, compute_learning_rate
+from trainer.config import Config, OptimizationConfig, build_config
+from trainer.training.schedules import Judge, choose_size, compute_learning_rate
 
 CONFIG = OptimizationConfig(epochs=10, learning_rate=1e-3, warmup_epochs=1.0)
 
 
 def rate(step: int, batch_size: int = 32, factor: float = 1.0, **changes) -> float:
-    return compute_learning_rate(dataclasses.replace(CONFIG, **changes), step, 100, batch_size, factor)
+    return compute_learning_rate(CONFIG.replace(**changes), step, 100, batch_size, factor)
 
 
 def test_warm_up_is_linear_and_never_zero():
@@ -60,19 +59,19 @@ def test_only_better_is_best_and_nan_never_is():
 
 
 def test_patience():
-    config = dataclasses.replace(CONFIG, early_stopping_patience=2)
+    config = CONFIG.replace(early_stopping_patience=2)
     judge = Judge()
     observe(judge, config, 0.5, 0.6)
     assert not judge.wants_to_stop(config)
     observe(judge, config, 0.6)
     assert judge.wants_to_stop(config)
-    assert not judge.wants_to_stop(dataclasses.replace(config, early_stopping_patience=0))
+    assert not judge.wants_to_stop(config.replace(early_stopping_patience=0))
 
 
 def test_plateaus_lower_the_rate_down_to_the_floor():
     """As Keras's ReduceLROnPlateau with patience 2, factor .5 and min_lr 3e-4, from 1e-3."""
-    config = dataclasses.replace(
-        CONFIG, plateau_patience=2, plateau_factor=0.5, plateau_floor=3e-4, early_stopping_patience=0
+    config = CONFIG.replace(
+        plateau_patience=2, plateau_factor=0.5, plateau_floor=3e-4, early_stopping_patience=0
     )
     judge = Judge()
     factors = []
@@ -82,10 +81,16 @@ def test_plateaus_lower_the_rate_down_to_the_floor():
     assert factors == pytest.approx([1, 1, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3])
 
 
+def test_a_rate_below_the_floor_is_not_raised():
+    config = CONFIG.replace(learning_rate=1e-6, plateau_patience=1, plateau_floor=1e-5)
+    judge = Judge()
+    for epoch in range(4):
+        judge.observe(epoch, 0.5, 0.5, config)
+    assert judge.factor == 1
+
+
 def test_accuracy_chooses_the_epoch_while_the_loss_lowers_the_rate():
-    config = dataclasses.replace(
-        CONFIG, monitor="val_accuracy", plateau_patience=2, early_stopping_patience=3
-    )
+    config = CONFIG.replace(monitor="val_accuracy", plateau_patience=2, early_stopping_patience=3)
     judge = Judge()
     seen = [
         judge.observe(epoch, loss, accuracy, config)
@@ -100,3 +105,11 @@ def test_state_survives_json():
     assert Judge(**json.loads(json.dumps(judge.to_dict()))) == judge
     observe(judge, CONFIG, 0.5, 0.7)
     assert Judge(**json.loads(json.dumps(judge.to_dict()))) == judge
+
+
+def test_sizes_take_equal_shares_of_the_epochs():
+    config = build_config(
+        {"data": {"image_size": 96, "progressive_scales": [0.3, 0.7]}, "optimization": {"epochs": 7}}
+    )
+    assert [choose_size(config, epoch) for epoch in range(7)] == [32, 32, 32, 64, 64, 96, 96]
+    assert [choose_size(Config(), epoch) for epoch in range(12)] == [96] * 4 + [128] * 4 + [192] * 4

@@ -74,7 +74,7 @@ def test_who_is_chief(cluster, task, expected):
 
 @pytest.mark.parametrize("task", [0, 1])
 def test_slurm_tasks_are_the_workers(monkeypatch, task):
-    """Two tasks on two nodes, as srun sets its variables; nothing of the GPUs that Slurm has given out is touched."""
+    """Two tasks on two nodes, as srun sets its variables; the GPUs that Slurm gave out stay as they are."""
     variables = {
         "PROCID": task,
         "JOB_ID": 12_345,

