@@ -1,10 +1,9 @@
-"""What a collection of class-named pictures gives away: copies across its splits, conflicting labels, and what needs no medicine.
+"""What a collection gives away: copies across its splits, conflicting labels, baselines that see no disease.
 
-Goes in: a zip or a folder, CLASS/FILE or SPLIT/CLASS/FILE. Comes out: one `Audit`, which `audit_report`
-prints and writes. It exists because a figure measured on a leaking split says nothing, and because the leak
-cannot be seen in the file names. A bad
-collection still gets its audit: files that cannot be decoded are listed, and everything else is about the
-    ones that can.
+Goes in: a zip or a folder, CLASS/FILE or SPLIT/CLASS/FILE. Comes out: one `Audit`, which `report` prints and
+writes. It exists because a figure measured on a leaking split says nothing, and because the leak cannot be
+seen in the file names. A bad collection still gets its audit: files that cannot be decoded are listed, and
+everything else is about the ones that can.
 """
 
 import io
@@ -22,33 +21,22 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from serving.preprocess import FileFacts, Picture
 from tumor_ds.audit import baselines
 from tumor_ds.audit import groups as audit_groups
 from tumor_ds.audit import twins as audit_twins
-from tumor_ds.audit.baselines import Predict, Protocol, Score
+from tumor_ds.audit.baselines import Predict, Score, SplitProtocol
 from tumor_ds.audit.groups import Agreement, GroupCounts, LargeGroup
-from tumor_ds.audit.report import print_audit, write_audit
 from tumor_ds.audit.twins import Conflicts, SplitTwins, TwinPair
-from tumor_ds.collection.archive import Collection, open_collection, split_and_label
-from tumor_ds.collection.pictures import DatasetError, Picture, decode_picture, read_grey
-from tumor_ds.collection.versions import VERSION_1_COUNTS, VERSION_2_COUNTS, check_version
+from tumor_ds.collection.archive import Collection, open_collection
+from tumor_ds.collection.errors import DatasetError, PictureError
+from tumor_ds.collection.layout import FORMATS, split_and_label
+from tumor_ds.collection.versions import VERSION_1_COUNTS, VERSION_2_COUNTS, VERSIONS, check_version
 from tumor_ds.grouping.duplicates import Duplicates, find_duplicates, match_twins
 from tumor_ds.grouping.facts import ImageFacts, load_facts
 
-__all__ = ["Audit", "Files", "print_audit", "run_audit", "write_audit"]
-
 COMMON_SIZES = 10
 THUMBNAIL_PIXELS, THUMBNAIL_QUALITY = 96, 75
-# What Pillow finds in files with these suffixes; MPO is a JPEG with a second picture in it.
-SUFFIX_FORMATS = {
-    ".jpg": ("JPEG", "MPO"),
-    ".jpeg": ("JPEG", "MPO"),
-    ".png": ("PNG",),
-    ".bmp": ("BMP",),
-    ".tif": ("TIFF",),
-    ".tiff": ("TIFF",),
-    ".webp": ("WEBP",),
-}
 
 
 @dataclass(frozen=True)
@@ -67,6 +55,11 @@ class Files:
         bytes: `total`, `smallest`, `median` and `largest` file.
         unreadable: files that cannot be decoded, as (path, reason).
         misnamed: files whose suffix names another format than they have, as (path, format).
+
+    Example:
+        >>> files = run_audit(Path("tumor_ds/dummy_data")).files
+        >>> files.counts["Testing"]
+        {'glioma': 2, 'meningioma': 2, 'notumor': 2, 'pituitary': 2}
     """
 
     listed: int
@@ -96,12 +89,17 @@ class Audit:
         conflicts: twins in different class folders.
         agreement: with `groups.csv`; None for all but Kaggle's version 1.
         memorisation: one-nearest-neighbour on raw pixels, by protocol.
-        memorisation_evened: the same after every picture is brought to one brightness and contrast.
+        memorisation_standardised: the same after every picture is brought to one brightness and contrast.
         shortcut: a random forest on size and border alone, by protocol.
         notes: sentences on protocols that could not be run, or run as meant.
         largest_groups: the largest ones.
         examples: pictures beside their twins, of `lead`.
         thumbnails: JPEG of every picture in the last two, by path; not in `to_dict`.
+
+    Example:
+        >>> audit = run_audit(Path("tumor_ds/dummy_data"))
+        >>> audit.lead.of, audit.lead.among
+        ('Testing', 'Training')
     """
 
     source: str
@@ -113,7 +111,7 @@ class Audit:
     conflicts: Conflicts
     agreement: Agreement | None
     memorisation: tuple[Score, ...]
-    memorisation_evened: tuple[Score, ...]
+    memorisation_standardised: tuple[Score, ...]
     shortcut: tuple[Score, ...]
     notes: tuple[str, ...]
     largest_groups: tuple[LargeGroup, ...]
@@ -124,6 +122,7 @@ class Audit:
         """Everything but the thumbnails, as JSON knows it: lists, dictionaries, text, numbers, None."""
         plain = asdict(replace(self, thumbnails={}))
         del plain["thumbnails"]
+        plain["memorisation_evened"] = plain.pop("memorisation_standardised")  # the key in published audits
         return json.loads(json.dumps(plain))
 
 
@@ -132,19 +131,19 @@ class _Scan:
     """What is kept of each picture that can be decoded; the pixels are not."""
 
     paths: list[str] = field(default_factory=list)
-    pictures: list[tuple[int, int, str, str, int]] = field(
-        default_factory=list
-    )  # width, height, format, mode, bytes
+    facts: list[FileFacts] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)  # height, width
     thumbnails: bytearray = field(default_factory=bytearray)
     borders: list[np.ndarray] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, path: str, picture: Picture) -> None:
-        height, width, _ = picture.pixels.shape
+        assert picture.facts  # as always where the picture comes from bytes
         self.paths.append(path)
-        self.pictures.append((width, height, picture.format, picture.mode, picture.bytes))
-        self.thumbnails += baselines.shrink(picture.pixels).tobytes()
-        self.borders.append(baselines.describe_border(picture.pixels))
+        self.facts.append(picture.facts)
+        self.shapes.append(picture.grey.shape)
+        self.thumbnails += baselines.shrink(picture.grey).tobytes()
+        self.borders.append(baselines.describe_border(picture.grey))
 
 
 def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit:
@@ -170,7 +169,7 @@ def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit
         largest = audit_groups.find_largest_groups(duplicates, scan.paths)
         examples = audit_twins.pick_examples(duplicates, scan.paths, lead.of, lead.among)
         protocols, notes = _build_protocols(scan.paths, duplicates, version == 1)
-        raw, evened, shortcut = _measure_floors(scan, protocols, bar)
+        raw, standardised, shortcut = _score_baselines(scan, protocols, bar)
         return Audit(
             source=source.resolve().name,
             kaggle_version=version,
@@ -181,7 +180,7 @@ def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit
             conflicts=audit_twins.find_conflicts(duplicates, scan.paths),
             agreement=audit_groups.compare_groups(duplicates, scan.paths) if version == 1 else None,
             memorisation=raw,
-            memorisation_evened=evened,
+            memorisation_standardised=standardised,
             shortcut=shortcut,
             notes=tuple(notes),
             largest_groups=largest,
@@ -197,17 +196,15 @@ def _open_progress(progress: Progress | Console | None) -> AbstractContextManage
 
 
 def _read_pictures(collection: Collection, scan: _Scan, bar: Progress) -> Iterator[np.ndarray]:
-    """Give the pixels of one picture after the other; whatever else is needed of it goes into `scan`. Fails if there is none."""
+    """Give the pixels of each picture; what else is needed of it goes into `scan`. Fails if there is none."""
     for path in bar.track(collection.paths, description="Reading pictures"):
         try:
-            picture = decode_picture(path, collection.read)
-        except DatasetError as error:
-            # The last sentence is the remedy.
-            reason, _, _ = str(error).removeprefix(f"Cannot decode {path}: ").rpartition(". ")
-            scan.unreadable.append((path, reason or str(error)))
+            picture = collection.decode(path)
+        except PictureError as error:
+            scan.unreadable.append((path, error.reason))
         else:
             scan.add(path, picture)
-            yield picture.pixels
+            yield picture.grey
     if not scan.paths:
         path, reason = scan.unreadable[0]
         raise DatasetError(
@@ -218,7 +215,7 @@ def _read_pictures(collection: Collection, scan: _Scan, bar: Progress) -> Iterat
 
 def _recognise_version(paths: Sequence[str]) -> int | None:
     """Kaggle's version whose files these are, by their names and counts."""
-    for version in (1, 2):
+    for version in VERSIONS:
         try:
             check_version(paths, version, VERSION_1_COUNTS, VERSION_2_COUNTS)
         except DatasetError:
@@ -229,28 +226,28 @@ def _recognise_version(paths: Sequence[str]) -> int | None:
 
 
 def _describe_files(scan: _Scan) -> Files:
-    widths, heights, formats, modes, sizes = zip(*scan.pictures, strict=True)
-    by_size = Counter(zip(widths, heights, strict=True))
+    heights, widths = zip(*scan.shapes, strict=True)
+    by_size = Counter(zip(widths, heights, strict=True)).items()
+    sizes = [facts.bytes or 0 for facts in scan.facts]
     counts: dict[str, dict[str, int]] = {}
     for (split, label), number in sorted(Counter(split_and_label(path) for path in scan.paths).items()):
         counts.setdefault(split, {})[label] = number
     misnamed = [
-        (path, format)
-        for path, format in zip(scan.paths, formats, strict=True)
-        if format not in SUFFIX_FORMATS[PurePosixPath(path).suffix.lower()]
+        (path, facts.format)
+        for path, facts in zip(scan.paths, scan.facts, strict=True)
+        # MPO is a JPEG with a second picture in it.
+        if facts.format.replace("MPO", "JPEG").lower() != FORMATS[PurePosixPath(path).suffix.lower()]
     ]
+    common = sorted(by_size, key=lambda item: (-item[1], item[0]))
     return Files(
         listed=len(scan.paths) + len(scan.unreadable),
         counts=counts,
         sizes=len(by_size),
-        common_sizes=tuple(
-            (*size, number)
-            for size, number in sorted(by_size.items(), key=lambda item: (-item[1], item[0]))[:COMMON_SIZES]
-        ),
+        common_sizes=tuple((*size, number) for size, number in common[:COMMON_SIZES]),
         widths=(min(widths), max(widths)),
         heights=(min(heights), max(heights)),
-        formats=dict(sorted(Counter(formats).items())),
-        modes=dict(sorted(Counter(modes).items())),
+        formats=dict(sorted(Counter(facts.format for facts in scan.facts).items())),
+        modes=dict(sorted(Counter(facts.mode for facts in scan.facts).items())),
         bytes={
             "total": sum(sizes),
             "smallest": min(sizes),
@@ -262,33 +259,32 @@ def _describe_files(scan: _Scan) -> Files:
     )
 
 
-def _measure_floors(
-    scan: _Scan, protocols: Sequence[tuple[Protocol, np.ndarray]], bar: Progress
+def _score_baselines(
+    scan: _Scan, protocols: Sequence[tuple[SplitProtocol, np.ndarray]], bar: Progress
 ) -> list[tuple[Score, ...]]:
-    """Score the three classifiers under every protocol: nearest picture, the same evened out, border alone."""
-    thumbnails = np.frombuffer(scan.thumbnails, np.uint8).reshape(
-        -1, baselines.THUMBNAIL_SIDE, baselines.THUMBNAIL_SIDE
-    )
+    """Score nearest picture, the same standardised, and border alone, under every protocol."""
+    side = baselines.THUMBNAIL_SIDE
+    thumbnails = np.frombuffer(scan.thumbnails, np.uint8).reshape(-1, side, side)
     classifiers: list[tuple[Predict, np.ndarray]] = [
         (baselines.predict_nearest, thumbnails),
-        (partial(baselines.predict_nearest, evened=True), thumbnails),
+        (partial(baselines.predict_nearest, standardised=True), thumbnails),
         (baselines.predict_from_border, np.array(scan.borders)),
     ]
     return [
         tuple(
             baselines.score(protocol, predict, features, scan.paths, unseen) for protocol, unseen in protocols
         )
-        for predict, features in bar.track(classifiers, description="Measuring what needs no medicine")
+        for predict, features in bar.track(classifiers, description="Scoring the baselines")
     ]
 
 
 def _build_protocols(
     paths: Sequence[str], duplicates: Duplicates, is_version_1: bool
-) -> tuple[list[tuple[Protocol, np.ndarray]], list[str]]:
-    """Protocols that the collection allows, each with the pictures that it has not seen; and a sentence for each other one."""
+) -> tuple[list[tuple[SplitProtocol, np.ndarray]], list[str]]:
+    """Protocols that the collection allows, with the pictures new to each; a sentence for each other one."""
     splits = [split_and_label(path)[0] for path in paths]
-    protocols: list[tuple[Protocol, np.ndarray]] = []
-    notes: list[str] = []
+    protocols: list[tuple[SplitProtocol, np.ndarray]] = []
+    notes = []
     own = baselines.build_own_split(splits)
     if own is None:
         notes.append(
@@ -303,10 +299,8 @@ def _build_protocols(
         known = load_facts()
         facts, name = [known[path] for path in paths], baselines.UNSEEN_PATIENTS
     else:
-        facts = [
-            ImageFacts(path, int(group), 0, False)
-            for path, group in zip(paths, duplicates.groups, strict=True)
-        ]
+        grouped = zip(paths, duplicates.groups.tolist(), strict=True)
+        facts = [ImageFacts(path, group, 0, False) for path, group in grouped]
         name = baselines.UNSEEN_GROUPS
         notes.append(
             "Which pictures are of one patient is unknown here. The folds keep whole groups of near twins"
@@ -323,13 +317,12 @@ def _build_protocols(
 def _draw_thumbnails(
     collection: Collection, groups: Sequence[LargeGroup], pairs: Sequence[TwinPair]
 ) -> dict[str, bytes]:
-    """JPEG of every picture that the page shows; these few are read again, so that no other thumbnail is kept."""
-    shown = {path for group in groups for path in group.shown} | {
-        path for pair in pairs for path in (pair.picture, pair.twin)
-    }
+    """JPEG of every picture that the page shows; these few are read again, so that no other one is kept."""
+    shown = {path for group in groups for path in group.shown}
+    shown.update(path for pair in pairs for path in (pair.picture, pair.twin))
     thumbnails = {}
     for path in sorted(shown):
-        image = Image.fromarray(read_grey(path, collection.read)[..., 0])
+        image = Image.fromarray(collection.decode(path).grey)
         image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.BOX)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)

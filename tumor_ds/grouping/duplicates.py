@@ -1,4 +1,4 @@
-"""Which pictures are the same picture, mirrored, turned, resized or compressed again, and the groups they form.
+"""Which pictures are one picture, mirrored, turned, resized or compressed again, and the groups they form.
 
 Goes in: grey pictures of any size, one at a time. Comes out: pixel-identical pictures, near twins with the
 flip or turn that joins them, and groups. Two pictures are near twins when their 32x32 block means correlate
@@ -8,14 +8,13 @@ that are alike after histogram equalisation.
 Nothing is compared with everything. In the cosine basis a mirror only changes signs and a transposition swaps
 the two frequencies, so the magnitudes, sorted within each swapped pair, are the same for all eight. None of
 these steps moves two pictures further apart than they were, so twins lie within a known radius of each other
-in those magnitudes,
-and in any projection of them: a k-d tree finds every candidate, and only candidates are compared in full.
-Time and memory grow with the number of pictures and of candidate pairs.
+in those magnitudes, and in any projection of them: a k-d tree finds every candidate, and only candidates are
+compared in full. Time and memory grow with the number of pictures and of candidate pairs.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -65,6 +64,12 @@ class Pairs:
         second: int (m,), index of its twin, above `first`.
         transform: int (m,), into `TRANSFORMS`: what turns the first into the second.
         correlation: float (m,), of 32x32 block means under that transform.
+
+    Example:
+        >>> ramp = np.arange(64, dtype=np.uint8).reshape(8, 8)
+        >>> pairs = find_pairs(np.stack([describe(ramp), describe(ramp.T)]))
+        >>> TRANSFORMS[pairs.transform[0]]
+        'transposed'
     """
 
     first: np.ndarray
@@ -83,6 +88,11 @@ class Duplicates:
         pairs: near twins among pictures that stand for their pixels (`identical[i] == i`).
         groups: int (n,), 0, 1, ... in order of first appearance: pictures joined by pixels, by near twins, or
             by being the same but for contrast; also by a chain of these.
+
+    Example:
+        >>> ramp, blank = np.arange(64, dtype=np.uint8).reshape(8, 8), np.zeros((8, 8), np.uint8)
+        >>> find_duplicates([ramp, blank, ramp[::-1]]).groups
+        array([0, 1, 0])
     """
 
     identical: np.ndarray
@@ -92,11 +102,16 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Twins:
-    """For each of n pictures its twin in another set.
+    """For each of n pictures its twin in a set.
 
     Attributes:
         partner: int (n,), index of the twin, -1 where there is none.
         transform: int (n,), into `TRANSFORMS`: what turns the twin into the picture; -1 where there is none.
+
+    Example:
+        >>> ramp = np.arange(64, dtype=np.uint8).reshape(8, 8)
+        >>> match_twins(find_duplicates([ramp, ramp]), np.ones(2, bool), np.ones(2, bool)).partner
+        array([1, 0])
     """
 
     partner: np.ndarray
@@ -115,10 +130,8 @@ def find_duplicates(pictures: Iterable[np.ndarray]) -> Duplicates:
     """
     seen: dict[bytes, int] = {}
     identical: list[int] = []
-    spectra, equalised = (
-        bytearray(),
-        bytearray(),
-    )  # grow in place, where joining a list of arrays would hold everything twice
+    # They grow in place, where joining a list of arrays would hold everything twice.
+    spectra, equalised = bytearray(), bytearray()
     for index, picture in enumerate(pictures):
         first = seen.setdefault(_digest(picture), index)
         identical.append(first)
@@ -127,49 +140,48 @@ def find_duplicates(pictures: Iterable[np.ndarray]) -> Duplicates:
             equalised += describe(equalise(picture)).tobytes()
     same = np.array(identical, dtype=np.int64)
     kept = np.flatnonzero(same == np.arange(len(same)))
-    raw, evened = (
-        np.frombuffer(buffer, np.float32).reshape(-1, SIDE, SIDE) for buffer in (spectra, equalised)
+    twins, contrasts = (
+        find_pairs(np.frombuffer(buffer, np.float32).reshape(-1, SIDE, SIDE), minimum)
+        for buffer, minimum in ((spectra, MIN_CORRELATION), (equalised, MIN_EQUALISED_CORRELATION))
     )
-    twins, contrasts = find_pairs(raw), find_pairs(evened, MIN_EQUALISED_CORRELATION)
     edges = [np.stack([kept[pairs.first], kept[pairs.second]], axis=1) for pairs in (twins, contrasts)]
     groups = join_groups(np.concatenate([*edges, np.stack([same, np.arange(len(same))], axis=1)]), len(same))
-    return Duplicates(
-        same, Pairs(kept[twins.first], kept[twins.second], twins.transform, twins.correlation), groups
-    )
+    pairs = replace(twins, first=kept[twins.first], second=kept[twins.second])
+    return Duplicates(same, pairs, groups)
 
 
 def match_twins(duplicates: Duplicates, of: np.ndarray, among: np.ndarray) -> Twins:
-    """Find for each picture of one set the most similar picture of another.
+    """Find for each picture of one set the most similar other picture of a set, which may be the same one.
 
     Args:
         duplicates: from `find_duplicates` of n pictures.
         of: bool (n,), the pictures asked about.
-        among: bool (n,), the pictures to look in; shares none with `of`.
+        among: bool (n,), the pictures to look in.
 
     Returns:
         For each of the n pictures; -1 where it is not asked about or has no twin there. Pixel-identical
         goes before near, and the lower index wins a tie.
     """
-    count = len(of)
-    partner, transform = np.full(count, -1), np.full(count, -1)
-    first_there = np.full(count, -1)  # of the pictures with the same pixels, the first one in `among`
-    members = np.flatnonzero(among)[::-1]
-    first_there[duplicates.identical[members]] = members
-    pairs = duplicates.pairs
+    count, identical, pairs = len(of), duplicates.identical, duplicates.pairs
+    # By pixels: the first and the last picture in `among` that has them.
+    first, last = np.full(count, -1), np.full(count, -1)
+    members = np.flatnonzero(among)
+    first[identical[members[::-1]]] = members[::-1]
+    last[identical[members]] = members
     here, there = np.concatenate([pairs.first, pairs.second]), np.concatenate([pairs.second, pairs.first])
     turns = np.concatenate([INVERSE[pairs.transform], pairs.transform])
-    usable = first_there[there] >= 0
-    order = np.lexsort((-first_there[there], np.tile(pairs.correlation, 2), usable))[
-        np.count_nonzero(~usable) :
-    ]
-    partner[here[order]], transform[here[order]] = (
-        first_there[there[order]],
-        turns[order],
-    )  # the last, most similar one stays
-    same = np.flatnonzero(first_there >= 0)
-    partner[same], transform[same] = first_there[same], 0
-    asked = np.where(of, duplicates.identical, 0)
-    return Twins(np.where(of, partner[asked], -1), np.where(of, transform[asked], -1))
+    usable = first[there] >= 0
+    order = np.lexsort((-first[there], np.tile(pairs.correlation, 2), usable))
+    order = order[np.count_nonzero(~usable) :]
+    near, turn = np.full(count, -1), np.full(count, -1)
+    # Of several values for one index the last, most similar one stays.
+    near[here[order]], turn[here[order]] = first[there[order]], turns[order]
+    itself = np.arange(count)
+    same = np.where(first[identical] == itself, last[identical], first[identical])
+    has_same = (same >= 0) & (same != itself)
+    partner = np.where(has_same, same, near[identical])
+    transform = np.where(has_same, 0, turn[identical])
+    return Twins(np.where(of, partner, -1), np.where(of, transform, -1))
 
 
 def describe(picture: np.ndarray) -> np.ndarray:
@@ -182,12 +194,8 @@ def describe(picture: np.ndarray) -> np.ndarray:
         float32 (32, 32): cosine transform (DCT-II, orthonormal) of the 32x32 block means, centred and scaled
         to length 1, so the dot product of two is their correlation. All zero for a blank picture.
     """
-    grey = (
-        Image.fromarray(picture.reshape(picture.shape[:2]))
-        .convert("F")
-        .resize((SIDE, SIDE), Image.Resampling.BOX)
-    )
-    means = np.asarray(grey)
+    grey = Image.fromarray(picture.reshape(picture.shape[:2])).convert("F")
+    means = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
     blocks = means - means.mean()
     if blocks.std() < MIN_SPREAD:
         return np.zeros((SIDE, SIDE), np.float32)
@@ -225,15 +233,15 @@ def find_pairs(spectra: np.ndarray, min_correlation: float = MIN_CORRELATION) ->
     usable = np.flatnonzero(spectra.any(axis=(1, 2)))
     known, labels, merged = np.zeros(len(spectra), np.int64), np.arange(len(spectra)), 0
     found: list[Pairs] = []
-    for candidates in _find_candidates(_invariant_keys(spectra[usable]), np.sqrt(2 - 2 * min_correlation)):
+    # The distance of two vectors of length 1 whose dot product is the correlation.
+    radius = np.sqrt(2 - 2 * min_correlation)
+    for candidates in _find_candidates(_invariant_keys(spectra[usable]), radius):
         first, second = usable[candidates].T
         crowded = np.minimum(known[first], known[second]) >= MAX_TWINS
         if crowded.any():  # of a dense cluster only what joins two groups is still wanted
-            edges = [
-                np.stack([labels[pairs.first], labels[pairs.second]], axis=1) for pairs in found[merged:]
-            ]
-            if edges:
-                labels, merged = join_groups(np.concatenate(edges), len(labels))[labels], len(found)
+            new = _join(found[merged:])
+            edges = np.stack([labels[new.first], labels[new.second]], axis=1)
+            labels, merged = join_groups(edges, len(labels))[labels], len(found)
             crowded &= labels[first] == labels[second]
             first, second = first[~crowded], second[~crowded]
         found.append(_compare(spectra, first, second, min_correlation))
@@ -258,13 +266,12 @@ def join_groups(edges: np.ndarray, count: int) -> np.ndarray:
 
 
 def _digest(picture: np.ndarray) -> bytes:
-    return hashlib.blake2b(
-        repr(picture.shape[:2]).encode() + np.ascontiguousarray(picture).tobytes(), digest_size=16
-    ).digest()
+    content = repr(picture.shape[:2]).encode() + np.ascontiguousarray(picture).tobytes()
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _invariant_keys(spectra: np.ndarray) -> np.ndarray:
-    """Magnitudes below `_KEY_FREQUENCIES`, sorted within each pair of swapped frequencies: float32 (n, 77)."""
+    """Magnitudes below `_KEY_FREQUENCIES`, sorted in each pair of swapped frequencies: float32 (n, 77)."""
     u, v = np.array(
         [(u, v) for u in range(_KEY_FREQUENCIES) for v in range(u + 1) if 0 < u + v < _KEY_FREQUENCIES]
     ).T
@@ -291,16 +298,15 @@ def _find_candidates(keys: np.ndarray, radius: float) -> Iterator[np.ndarray]:
 
 
 def _list_near(points: np.ndarray, radius: float) -> Iterator[np.ndarray]:
-    """Give all pairs within a radius: at once where a sample says that they fit into memory, else a block of points at a time."""
+    """Give all pairs within a radius: at once where, by a sample, they fit into memory, else in blocks."""
     tree = cKDTree(points, leafsize=32)
     sample = points[:: max(1, len(points) // _BLOCK)]
     if tree.query_ball_point(sample, radius, return_length=True).mean() * len(points) / 2 <= _MAX_PAIRS:
         yield tree.query_pairs(radius, output_type="ndarray")
         return
     for start in range(0, len(points), _BLOCK):
-        near = cKDTree(points[start : start + _BLOCK], leafsize=32).sparse_distance_matrix(
-            tree, radius, output_type="ndarray"
-        )
+        block = cKDTree(points[start : start + _BLOCK], leafsize=32)
+        near = block.sparse_distance_matrix(tree, radius, output_type="ndarray")
         pairs = np.stack([near["i"] + start, near["j"]], axis=1)
         yield pairs[pairs[:, 0] < pairs[:, 1]]
 
@@ -314,7 +320,7 @@ def _compare(spectra: np.ndarray, first: np.ndarray, second: np.ndarray, min_cor
 
 
 def _correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Correlation of pairs under the eight flips and turns, from their spectra: float32 (m, 8) in the order of `TRANSFORMS`.
+    """Correlation of pairs under the eight flips and turns, as `TRANSFORMS`, from spectra: float32 (m, 8).
 
     Mirroring left and right negates the odd horizontal frequencies, up and down the odd vertical ones;
     transposing swaps the two. So four sums by parity of the products, plain and transposed, give all eight.
@@ -326,26 +332,12 @@ def _correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     plain = (first * second).reshape(count, SIDE * SIDE) @ parity
     transposed = (first.transpose(0, 2, 1) * second).reshape(count, SIDE * SIDE) @ parity
     # Signs of (even, even), (even, odd), (odd, even), (odd, odd) vertical and horizontal frequencies.
-    signs = {
-        "none": (1, 1, 1, 1),
-        "left-right": (1, -1, 1, -1),
-        "up-down": (1, 1, -1, -1),
-        "both": (1, -1, -1, 1),
-    }
-    matrix = {name: np.array(values, np.float32) for name, values in signs.items()}
-    return np.stack(
-        [
-            plain @ matrix["none"],
-            transposed @ matrix["up-down"],
-            plain @ matrix["both"],
-            transposed @ matrix["left-right"],
-            plain @ matrix["left-right"],
-            plain @ matrix["up-down"],
-            transposed @ matrix["none"],
-            transposed @ matrix["both"],
-        ],
-        axis=1,
+    none, left_right, up_down, both = np.array(
+        [(1, 1, 1, 1), (1, -1, 1, -1), (1, 1, -1, -1), (1, -1, -1, 1)], np.float32
     )
+    turns = [plain @ none, transposed @ up_down, plain @ both, transposed @ left_right]
+    mirrors = [plain @ left_right, plain @ up_down, transposed @ none, transposed @ both]
+    return np.stack(turns + mirrors, axis=1)
 
 
 def _join(parts: list[Pairs]) -> Pairs:
