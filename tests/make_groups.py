@@ -15,8 +15,9 @@ import numpy as np
 
 from serving.files.writing import replace_whole
 from tumor_ds.collection.archive import open_collection
-from tumor_ds.grouping.duplicates import find_duplicates, join_groups
+from tumor_ds.grouping.duplicates import find_duplicates
 from tumor_ds.grouping.facts import GROUPS_CSV
+from tumor_ds.grouping.similarity import join_groups
 
 
 def join_rows(rows: list[dict[str, str]], source: Path) -> list[dict[str, str]]:

@@ -30,7 +30,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from serving.files.writing import replace_whole
-from tumor_ds.collection.archive import open_collection
+from tumor_ds.collection.archive import HOMEPAGE, open_collection
 from tumor_ds.collection.errors import DatasetError
 from tumor_ds.collection.layout import FORMATS
 from tumor_ds.collection.versions import build_url
@@ -68,6 +68,23 @@ ORIGIN = (
     "Merged by its author on Kaggle from figshare 1512427 (Jun Cheng: contrast-enhanced T1 slices of 233"
     " patients with glioma, meningioma or pituitary tumour), SARTAJ and Br35H; the notumor slices are"
     " Br35H's."
+)
+KEYWORDS = ["image classification", "near-duplicates", "group-aware split"]
+LICENCES = (
+    {
+        "name": "Licence stated on Kaggle",
+        "description": "Check it there before you redistribute pictures.",
+        "url": HOMEPAGE,
+    },
+    {
+        "name": "CC BY 4.0",
+        "description": "Only figshare's slices.",
+        "url": "https://creativecommons.org/licenses/by/4.0/",
+    },
+    {
+        "name": "Terms of SARTAJ and Br35H",
+        "description": "The other slices, each as stated on Kaggle.",
+    },
 )
 
 
@@ -206,51 +223,34 @@ def _describe(builder: tfds.core.DatasetBuilder, records: Sequence[TableRow], ha
 
 def _describe_kaggle(builder: tfds.core.DatasetBuilder, records: Sequence[TableRow]) -> dict[str, Any]:
     """Arguments of `mlc.Metadata` for Kaggle's pictures."""
-    citation, homepage = builder.info.citation, builder.info.homepage
-    authors = re.findall(r"author\s*=\s*\{(.+?), (.+?)\}", citation)
-    known = sum(record.patient_fold > 0 for record in records)
-    folds = f"The patient fold is known for {known:,} of {len(records):,} pictures. {NO_PATIENT}"
-    limits = [NO_PROMISE, folds, VERSION_LIMITS[int(builder.version.major)]]
-    twins = [record.has_train_twin for record in records if record.split == "test"]
-    if any(twins):
-        leak = (
-            f"{sum(twins):,} of {len(twins):,} test pictures are a training picture up to a flip or a turn"
-            " (`has_train_twin`)."
-        )
-        limits.insert(0, f"{leak} Publish a figure only together with that of the others.")
+    authors = re.findall(r"author\s*=\s*\{(.+?), (.+?)\}", builder.info.citation)
     return {
-        "url": homepage,
-        "cite_as": citation,
+        "url": HOMEPAGE,
+        "cite_as": builder.info.citation,
         "creators": [mlc.Person(name=f"{given} {family}") for family, given in authors],
-        "keywords": [
-            "brain MRI",
-            "brain tumour",
-            "image classification",
-            "near-duplicates",
-            "group-aware split",
-        ],
-        "license": [
-            mlc.CreativeWork(
-                name="Licence stated on Kaggle",
-                description="Check it there before you redistribute pictures.",
-                url=homepage,
-            ),
-            mlc.CreativeWork(
-                name="CC BY 4.0",
-                description="Only figshare's slices.",
-                url="https://creativecommons.org/licenses/by/4.0/",
-            ),
-            mlc.CreativeWork(
-                name="Terms of SARTAJ and Br35H", description="The other slices, each as stated on Kaggle."
-            ),
-        ],
+        "keywords": ["brain MRI", "brain tumour", *KEYWORDS],
+        "license": [mlc.CreativeWork(**licence) for licence in LICENCES],
         "data_collection": ORIGIN,
         "data_biases": BIASES,
-        "data_limitations": limits,
+        "data_limitations": _list_limits(records, int(builder.version.major)),
         "personal_sensitive_information": [
             "Slices of patients, without name, age or sex; `group` and `patient_fold` are no patient numbers."
         ],
     }
+
+
+def _list_limits(records: Sequence[TableRow], version: int) -> list[str]:
+    known = sum(record.patient_fold > 0 for record in records)
+    folds = f"The patient fold is known for {known:,} of {len(records):,} pictures. {NO_PATIENT}"
+    limits = [NO_PROMISE, folds, VERSION_LIMITS[version]]
+    twins = [record.has_train_twin for record in records if record.split == "test"]
+    if not any(twins):
+        return limits
+    leak = (
+        f"{sum(twins):,} of {len(twins):,} test pictures are a training picture up to a flip or a turn"
+        " (`has_train_twin`). Publish a figure only together with that of the others."
+    )
+    return [leak, *limits]
 
 
 def _describe_own() -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _describe_own() -> dict[str, Any]:
     return {
         "creators": [mlc.Person(name="The owner of the pictures")],
         "license": ["As given by the owner of the pictures."],
-        "keywords": ["image classification", "near-duplicates", "group-aware split"],
+        "keywords": KEYWORDS,
         "data_collection": "As given by the owner of the pictures.",
         "data_limitations": [NO_PROMISE, NO_PATIENT],
         "personal_sensitive_information": [

@@ -108,7 +108,7 @@ def assert_same_dataset(digest_examples: Callable[[Path], dict[str, list[str]]])
 
 @pytest.fixture
 def assert_refused(build_dataset: BuildDataset, tmp_path: Path) -> Callable[..., str]:
-    """Function `check(manual_dir, offender)`: the build fails, says what to do, and leaves nothing to load."""
+    """Function `check(manual_dir, offender)`: the build fails, says what to do, leaves nothing to load."""
 
     def check(manual_dir: Path, offender: str) -> str:
         data_dir = tmp_path / "refused"

@@ -115,7 +115,7 @@ def test_no_group_in_both_train_and_validation(records):
 
 
 def test_test_images_of_unseen_groups(records):
-    """The 319 test images without a twin are unseen pictures, not unseen patients: 10 are of unseen groups."""
+    """The 319 test images without a twin are unseen pictures, not patients: 10 are of unseen groups."""
     training = {row["group"] for split in ("train", "validation") for row in records[split]}
     assert sum(row["group"] not in training for row in records["test"]) == 10
 

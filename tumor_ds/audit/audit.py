@@ -8,12 +8,11 @@ everything else is about the ones that can.
 
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,58 +20,21 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from serving.preprocess import FileFacts, Picture
 from tumor_ds.audit import baselines
 from tumor_ds.audit import groups as audit_groups
 from tumor_ds.audit import twins as audit_twins
 from tumor_ds.audit.baselines import Predict, Score, SplitProtocol
+from tumor_ds.audit.files import Files, Scan, describe_files
 from tumor_ds.audit.groups import Agreement, GroupCounts, LargeGroup
 from tumor_ds.audit.twins import Conflicts, SplitTwins, TwinPair
 from tumor_ds.collection.archive import Collection, open_collection
 from tumor_ds.collection.errors import DatasetError, PictureError
-from tumor_ds.collection.layout import FORMATS, split_and_label
+from tumor_ds.collection.layout import split_and_label
 from tumor_ds.collection.versions import VERSION_1_COUNTS, VERSION_2_COUNTS, VERSIONS, check_version
 from tumor_ds.grouping.duplicates import Duplicates, find_duplicates, match_twins
 from tumor_ds.grouping.facts import ImageFacts, load_facts
 
-COMMON_SIZES = 10
 THUMBNAIL_PIXELS, THUMBNAIL_QUALITY = 96, 75
-
-
-@dataclass(frozen=True)
-class Files:
-    """What the files are; all counts but `listed` are of those that can be decoded.
-
-    Attributes:
-        listed: number of pictures by their names.
-        counts: by split folder (`""` where there is none) and class.
-        sizes: number of different sizes.
-        common_sizes: the most frequent ones as (width, height, count).
-        widths: smallest and largest.
-        heights: smallest and largest.
-        formats: count by format as Pillow names it.
-        modes: count by stored mode.
-        bytes: `total`, `smallest`, `median` and `largest` file.
-        unreadable: files that cannot be decoded, as (path, reason).
-        misnamed: files whose suffix names another format than they have, as (path, format).
-
-    Example:
-        >>> files = run_audit(Path("tumor_ds/dummy_data")).files
-        >>> files.counts["Testing"]
-        {'glioma': 2, 'meningioma': 2, 'notumor': 2, 'pituitary': 2}
-    """
-
-    listed: int
-    counts: dict[str, dict[str, int]]
-    sizes: int
-    common_sizes: tuple[tuple[int, int, int], ...]
-    widths: tuple[int, int]
-    heights: tuple[int, int]
-    formats: dict[str, int]
-    modes: dict[str, int]
-    bytes: dict[str, int]
-    unreadable: tuple[tuple[str, str], ...]
-    misnamed: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -126,26 +88,6 @@ class Audit:
         return json.loads(json.dumps(plain))
 
 
-@dataclass
-class _Scan:
-    """What is kept of each picture that can be decoded; the pixels are not."""
-
-    paths: list[str] = field(default_factory=list)
-    facts: list[FileFacts] = field(default_factory=list)
-    shapes: list[tuple[int, ...]] = field(default_factory=list)  # height, width
-    thumbnails: bytearray = field(default_factory=bytearray)
-    borders: list[np.ndarray] = field(default_factory=list)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-
-    def add(self, path: str, picture: Picture) -> None:
-        assert picture.facts  # as always where the picture comes from bytes
-        self.paths.append(path)
-        self.facts.append(picture.facts)
-        self.shapes.append(picture.grey.shape)
-        self.thumbnails += baselines.shrink(picture.grey).tobytes()
-        self.borders.append(baselines.describe_border(picture.grey))
-
-
 def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit:
     """Audit a collection; every picture is decoded once, and those shown a second time.
 
@@ -161,7 +103,7 @@ def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit
             decoded.
     """
     with _open_progress(progress) as bar, open_collection(source) as collection:
-        scan = _Scan()
+        scan = Scan()
         duplicates = find_duplicates(_read_pictures(collection, scan, bar))
         version = _recognise_version(collection.paths)
         twins = audit_twins.count_twins(duplicates, scan.paths)
@@ -173,7 +115,7 @@ def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit
         return Audit(
             source=source.resolve().name,
             kaggle_version=version,
-            files=_describe_files(scan),
+            files=describe_files(scan),
             groups=audit_groups.count_groups(duplicates, scan.paths),
             twins=twins,
             lead=lead,
@@ -195,7 +137,7 @@ def _open_progress(progress: Progress | Console | None) -> AbstractContextManage
     return Progress(console=progress, transient=True, disable=progress is None)
 
 
-def _read_pictures(collection: Collection, scan: _Scan, bar: Progress) -> Iterator[np.ndarray]:
+def _read_pictures(collection: Collection, scan: Scan, bar: Progress) -> Iterator[np.ndarray]:
     """Give the pixels of each picture; what else is needed of it goes into `scan`. Fails if there is none."""
     for path in bar.track(collection.paths, description="Reading pictures"):
         try:
@@ -225,42 +167,8 @@ def _recognise_version(paths: Sequence[str]) -> int | None:
     return None
 
 
-def _describe_files(scan: _Scan) -> Files:
-    heights, widths = zip(*scan.shapes, strict=True)
-    by_size = Counter(zip(widths, heights, strict=True)).items()
-    sizes = [facts.bytes or 0 for facts in scan.facts]
-    counts: dict[str, dict[str, int]] = {}
-    for (split, label), number in sorted(Counter(split_and_label(path) for path in scan.paths).items()):
-        counts.setdefault(split, {})[label] = number
-    misnamed = [
-        (path, facts.format)
-        for path, facts in zip(scan.paths, scan.facts, strict=True)
-        # MPO is a JPEG with a second picture in it.
-        if facts.format.replace("MPO", "JPEG").lower() != FORMATS[PurePosixPath(path).suffix.lower()]
-    ]
-    common = sorted(by_size, key=lambda item: (-item[1], item[0]))
-    return Files(
-        listed=len(scan.paths) + len(scan.unreadable),
-        counts=counts,
-        sizes=len(by_size),
-        common_sizes=tuple((*size, number) for size, number in common[:COMMON_SIZES]),
-        widths=(min(widths), max(widths)),
-        heights=(min(heights), max(heights)),
-        formats=dict(sorted(Counter(facts.format for facts in scan.facts).items())),
-        modes=dict(sorted(Counter(facts.mode for facts in scan.facts).items())),
-        bytes={
-            "total": sum(sizes),
-            "smallest": min(sizes),
-            "median": int(np.median(sizes)),
-            "largest": max(sizes),
-        },
-        unreadable=tuple(scan.unreadable),
-        misnamed=tuple(misnamed),
-    )
-
-
 def _score_baselines(
-    scan: _Scan, protocols: Sequence[tuple[SplitProtocol, np.ndarray]], bar: Progress
+    scan: Scan, protocols: Sequence[tuple[SplitProtocol, np.ndarray]], bar: Progress
 ) -> list[tuple[Score, ...]]:
     """Score nearest picture, the same standardised, and border alone, under every protocol."""
     side = baselines.THUMBNAIL_SIDE

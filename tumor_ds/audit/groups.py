@@ -13,8 +13,9 @@ from typing import TypeVar
 import numpy as np
 
 from tumor_ds.collection.layout import split_and_label
-from tumor_ds.grouping.duplicates import TRANSFORMS, Duplicates
+from tumor_ds.grouping.duplicates import Duplicates
 from tumor_ds.grouping.facts import GROUPS_CSV, load_facts
+from tumor_ds.grouping.similarity import TRANSFORMS
 
 MAX_GROUPS, MAX_GROUP_PICTURES = 12, 16
 
@@ -34,6 +35,7 @@ class GroupCounts:
         across_classes: groups with pictures in more than one class.
 
     Example:
+        >>> from tumor_ds.grouping.duplicates import find_duplicates
         >>> ramp = np.arange(64, dtype=np.uint8).reshape(8, 8)
         >>> paths = ["Testing/cat/a.png", "Training/cat/b.png"]
         >>> count_groups(find_duplicates([ramp, ramp[::-1]]), paths).across_splits

@@ -20,7 +20,7 @@ from tumor_ds.audit.baselines import OWN_SPLIT, Score, find_own_split
 from tumor_ds.audit.pages import render_page
 from tumor_ds.audit.twins import ALL_OTHERS, TwinCount
 from tumor_ds.collection.layout import split_and_label
-from tumor_ds.grouping.duplicates import MIN_CORRELATION, TRANSFORMS
+from tumor_ds.grouping.similarity import MIN_CORRELATION, TRANSFORMS
 
 TEMPLATE = Path(__file__).parent / "audit.html.j2"
 # Rows of a list of files: in the page, and in the terminal. audit.json has them all.

@@ -15,7 +15,8 @@ import numpy as np
 from tumor_ds.audit.baselines import find_own_split
 from tumor_ds.audit.groups import take_in_turn
 from tumor_ds.collection.layout import split_and_label
-from tumor_ds.grouping.duplicates import TRANSFORMS, Duplicates, Twins, match_twins
+from tumor_ds.grouping.duplicates import Duplicates, Twins, match_twins
+from tumor_ds.grouping.similarity import TRANSFORMS
 
 # Above it the pairs of splits are too many to read, and each split is compared with all others together.
 MAX_SPLITS = 8
@@ -32,7 +33,7 @@ class TwinCount:
         pictures: all of them.
         identical: with a twin of the same pixels.
         near: with a near twin; includes the identical ones.
-        transforms: of the near ones, by what turns the twin into the picture (`duplicates.TRANSFORMS`).
+        transforms: of the near ones, by what turns the twin into the picture (`similarity.TRANSFORMS`).
 
     Example:
         >>> TwinCount(pictures=8, identical=2, near=3, transforms={"none": 2, "left-right": 1}).near

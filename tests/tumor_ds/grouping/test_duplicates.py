@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tumor_ds.grouping import duplicates
+from tumor_ds.grouping import duplicates, similarity
 
 SIDE = 64
-# What each of `duplicates.TRANSFORMS` does to an array.
+# What each of `similarity.TRANSFORMS` does to an array.
 ACTIONS = (
     lambda a: a,
     lambda a: np.rot90(a, 1),
@@ -79,7 +79,7 @@ def test_copies_are_found_after_resizing_compression_and_brightness(alter, trans
 def test_correlation_is_that_of_the_block_means():
     """Against numpy's own, on 32x32 pictures, whose block means are their pixels."""
     first, second = draw(1, (32, 32)), draw(2, (32, 32))
-    got = duplicates._correlate(duplicates.describe(first)[None], duplicates.describe(second)[None])[0]
+    got = similarity._correlate(similarity.describe(first)[None], similarity.describe(second)[None])[0]
     expected = [np.corrcoef(action(first).ravel(), second.ravel())[0, 1] for action in ACTIONS]
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
@@ -95,10 +95,10 @@ def test_no_pair_is_lost_by_the_search():
             )
             pictures.append(np.clip(noisy, 0, 255).astype(np.uint8))
     pictures = [pictures[index] for index in random.permutation(len(pictures))]
-    spectra = np.stack([duplicates.describe(picture) for picture in pictures])
+    spectra = np.stack([similarity.describe(picture) for picture in pictures])
     first, second = np.triu_indices(len(pictures), 1)
-    near = duplicates._correlate(spectra[first], spectra[second]).max(axis=1) >= duplicates.MIN_CORRELATION
-    found = duplicates.find_pairs(spectra)
+    near = similarity._correlate(spectra[first], spectra[second]).max(axis=1) >= similarity.MIN_CORRELATION
+    found = similarity.find_pairs(spectra)
     assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == set(
         zip(first[near].tolist(), second[near].tolist(), strict=True)
     )
@@ -111,14 +111,14 @@ def test_pairs_up_to_the_limit_are_found(share: float):
 
     Noise, as in the test above, hardly moves it: there half the radius would find all pairs as well.
     """
-    distance = share * np.sqrt(2 - 2 * duplicates.MIN_CORRELATION)
+    distance = share * np.sqrt(2 - 2 * similarity.MIN_CORRELATION)
     angle = 2 * np.arcsin(distance / 2)
     position = (np.arange(SIDE) + 0.5) * np.pi / SIDE
     coarse, ripple = np.outer(np.cos(position), np.cos(2 * position)), np.outer(*[np.cos(3 * position)] * 2)
     waves = coarse, np.cos(angle) * coarse + np.sin(angle) * ripple
     first, second = (np.round(127 + 80 * wave).astype(np.uint8) for wave in waves)
-    spectra = np.stack([duplicates.describe(first), duplicates.describe(second)])
-    keys = duplicates._invariant_keys(spectra)
+    spectra = np.stack([similarity.describe(first), similarity.describe(second)])
+    keys = similarity._invariant_keys(spectra)
     assert np.linalg.norm(spectra[0] - spectra[1]) == pytest.approx(distance, rel=0.02)
     assert np.linalg.norm(keys[0] - keys[1]) == pytest.approx(distance, rel=0.02)
     found = list_pairs([first, *(draw(seed) for seed in range(40)), second])
@@ -142,8 +142,8 @@ def test_equalising_makes_brightness_a_rank():
 
 def test_a_dense_cluster_is_one_group_with_bounded_pairs(monkeypatch):
     """Every picture a copy of every other: not all pairs are listed, but enough of each."""
-    monkeypatch.setattr(duplicates, "_MAX_PAIRS", 1000)
-    monkeypatch.setattr(duplicates, "_BLOCK", 50)
+    monkeypatch.setattr(similarity, "_MAX_PAIRS", 1000)
+    monkeypatch.setattr(similarity, "_BLOCK", 50)
     random = np.random.default_rng(0)
     original = draw(1).astype(float)
     pictures = [
@@ -156,7 +156,7 @@ def test_a_dense_cluster_is_one_group_with_bounded_pairs(monkeypatch):
     assert sizes == [1] * 37 + [2, 400]
     listed = np.bincount(np.concatenate([found.pairs.first, found.pairs.second]), minlength=len(pictures))
     dense = np.flatnonzero(found.groups == np.bincount(found.groups).argmax())
-    assert listed[dense].min() >= duplicates.MAX_TWINS
+    assert listed[dense].min() >= similarity.MAX_TWINS
     assert len(found.pairs.first) < 400 * 399 / 2
 
 
@@ -201,7 +201,7 @@ def test_identical_pictures_are_compared_once():
 
 def test_groups_are_chains_numbered_by_first_appearance():
     edges = np.array([[5, 1], [1, 3], [4, 4]])
-    assert duplicates.join_groups(edges, 6).tolist() == [0, 1, 2, 1, 3, 1]
+    assert similarity.join_groups(edges, 6).tolist() == [0, 1, 2, 1, 3, 1]
 
 
 def test_order_of_the_pictures_does_not_change_the_groups():
