@@ -40,7 +40,7 @@ class Collection:
     Attributes:
         paths: sorted as plain strings; `glioma/a.jpg`, or `Training/glioma/a.jpg`. Folders that all pictures
             share are left out.
-        read: gives the bytes of one of them, at most `serving.preprocess.MAX_BYTES`; raises `PictureError`.
+        read: gives the bytes of one of them; raises `PictureError`, also for more than `MAX_BYTES`.
 
     Example:
         >>> with open_collection(Path("tumor_ds/dummy_data")) as collection:
