@@ -59,7 +59,8 @@ class Audit:
         thumbnails: JPEG of every picture in the last two, by path; not in `to_dict`.
 
     Example:
-        >>> audit = run_audit(Path("tumor_ds/dummy_data"))
+        >>> import tumor_ds
+        >>> audit = run_audit(Path(tumor_ds.__path__[0], "dummy_data"))
         >>> audit.lead.of, audit.lead.among
         ('Testing', 'Training')
     """

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from serving.preprocess import FileFacts, Picture
+from serving.pictures.image_files import FileFacts, Picture
 from tumor_ds.audit.baselines import describe_border, shrink
 from tumor_ds.collection.layout import FORMATS, split_and_label
 

@@ -19,8 +19,9 @@ import numpy as np
 
 from serving.files.entries import DAMAGE, HEAD_BYTES
 from serving.files.errors import ImageError
+from serving.pictures.image_files import MAX_BYTES, Picture
 from serving.pictures.volumes import is_volume
-from serving.preprocess import MAX_BYTES, Picture, decode
+from serving.preprocess import decode
 from tumor_ds.collection.errors import DatasetError, PictureError
 from tumor_ds.collection.layout import SUFFIXES, is_clutter, is_picture, select_pictures, show_name
 
@@ -43,7 +44,8 @@ class Collection:
         read: gives the bytes of one of them; raises `PictureError`, also for more than `MAX_BYTES`.
 
     Example:
-        >>> with open_collection(Path("tumor_ds/dummy_data")) as collection:
+        >>> import tumor_ds
+        >>> with open_collection(Path(tumor_ds.__path__[0], "dummy_data")) as collection:
         ...     collection.read_grey(collection.paths[0]).shape
         (24, 20, 1)
     """

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import preprocess
+from serving.pictures import image_files
 from tumor_ds.collection import archive, layout
 from tumor_ds.collection.errors import DatasetError, PictureError
 
@@ -343,7 +343,7 @@ def test_a_zip_without_members_and_a_missing_one_are_refused(tmp_path: Path):
 
 def test_the_limit_of_a_file_is_that_of_serving():
     """What a model is trained on can be sent to it."""
-    assert archive.MAX_BYTES == preprocess.MAX_BYTES
+    assert archive.MAX_BYTES == image_files.MAX_BYTES
 
 
 def test_size_is_bounded_whatever_the_zip_states(build: Build, monkeypatch: pytest.MonkeyPatch):

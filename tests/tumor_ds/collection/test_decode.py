@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from serving import preprocess
+from serving.pictures import image_files
 from tumor_ds.collection.archive import Collection
 from tumor_ds.collection.errors import DatasetError, PictureError
 
@@ -167,11 +168,11 @@ def test_a_damaged_checksum_is_refused():
 def test_a_bomb_is_refused_by_its_header(side: int, monkeypatch: pytest.MonkeyPatch):
     """Below Pillow's limit, between its warning and its error, and above: nothing is unpacked."""
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
-    assert f"{preprocess.MAX_PIXELS:,}" in refuse(build_header(side, side))
+    assert f"{image_files.MAX_PIXELS:,}" in refuse(build_header(side, side))
 
 
 def test_a_long_thin_picture_is_refused():
-    assert f"{preprocess.MAX_SIDE:,} a side" in refuse(build_header(preprocess.MAX_SIDE + 1, 1))
+    assert f"{image_files.MAX_SIDE:,} a side" in refuse(build_header(image_files.MAX_SIDE + 1, 1))
 
 
 def test_the_readers_own_refusal_is_passed_on():
