@@ -1,7 +1,7 @@
 """Draw the tiny stand-in for Kaggle's collection that the tests build: real names, invented pixels.
 
 Goes in: `tumor_ds/groups.csv`. Comes out: `tumor_ds/dummy_data/`, 10 training and 2 test JPEGs a class. Run
-    it from the repository root:
+it from the repository root:
 
     python tests/make_dummy_data.py
 
@@ -12,15 +12,14 @@ training (drawn as its mirror image, like the real one), one has none.
 
 import csv
 import zlib
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
-GROUPS_CSV = ROOT / "tumor_ds" / "groups.csv"
-DUMMY_DATA = ROOT / "tumor_ds" / "dummy_data"
-LABELS = ("glioma", "meningioma", "notumor", "pituitary")
+from tumor_ds import LABELS
+from tumor_ds.grouping.facts import GROUPS_CSV
+
+DUMMY_DATA = GROUPS_CSV.parent / "dummy_data"
 TRAINING_PER_CLASS = 10
 SIZES = ((20, 24), (24, 20), (22, 22))  # width, height
 RGB_EVERY = 4  # Kaggle stores some pictures as RGB, some as grey

@@ -1,9 +1,8 @@
-"""TFDS builder of the Kaggle brain tumour MRI collection, with the facts that its own split hides, and of a user's own pictures.
+"""TFDS builder of Kaggle's brain tumour MRI collection, and of a user's own pictures.
 
 Goes in: Kaggle's zip, its unzipped folder, or nothing (then it is downloaded); or any folder of pictures in
-    class folders. Comes
-out: records of grey pictures at native size with label, group, patient fold, and whether a test image is a
-    copy of a training image.
+class folders. Comes out: records of grey pictures at native size with label, group, patient fold, and whether
+a test image is a copy of a training image.
 """
 
 import contextlib
@@ -15,7 +14,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tumor_ds.collection import archive, versions
-from tumor_ds.collection.pictures import DatasetError, read_grey
+from tumor_ds.collection.errors import DatasetError
+from tumor_ds.collection.layout import SPLIT_FOLDERS
 from tumor_ds.collection.versions import LABELS
 from tumor_ds.grouping import splits
 from tumor_ds.grouping.facts import ImageFacts, compute_facts, load_facts
@@ -27,7 +27,6 @@ SPLITTERS = {
     "patient": splits.split_patient,
     FOLDER: splits.split_grouped,
 }
-HOMEPAGE = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset"
 # README.md and CITATIONS.bib are about version 1.
 VERSION_2_DESCRIPTION = (
     "7,200 slices of brain MRI in four classes (glioma, meningioma, notumor, pituitary): version 2 of"
@@ -36,14 +35,14 @@ VERSION_2_DESCRIPTION = (
     " pictures are of one patient is unknown. Published figures are about version 1, and no figure of this"
     " package is about version 2."
 )
-VERSION_2_CITATION = """@misc{nickparvar2026brain,
-  title     = {Brain Tumor {MRI} Dataset},
-  author    = {Nickparvar, Msoud},
-  year      = {2026},
-  publisher = {Kaggle},
-  note      = {Version 2},
-  url       = {https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset},
-}"""
+VERSION_2_CITATION = f"""@misc{{nickparvar2026brain,
+  title     = {{Brain Tumor {{MRI}} Dataset}},
+  author    = {{Nickparvar, Msoud}},
+  year      = {{2026}},
+  publisher = {{Kaggle}},
+  note      = {{Version 2}},
+  url       = {{{archive.HOMEPAGE}}},
+}}"""
 FOLDER_DESCRIPTION = (
     "Pictures of one's own in class folders, with the groups of near-duplicates that are computed from their"
     " pixels; split 70/10/20 in whole groups. Where they come from and what may be done with them is as their"
@@ -52,7 +51,13 @@ FOLDER_DESCRIPTION = (
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Brain tumour MRI under three protocols, and any other class-named pictures; the major version is Kaggle's."""
+    """Brain tumour MRI under three protocols, and other class-named pictures; the major version is Kaggle's.
+
+    Example:
+        >>> builder = Builder(config="official", data_dir="tensorflow_datasets")
+        >>> builder.info.features["label"].names
+        ['glioma', 'meningioma', 'notumor', 'pituitary']
+    """
 
     VERSION = tfds.core.Version("1.1.0")
     RELEASE_NOTES = {
@@ -69,7 +74,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         f"Download version 1 of the collection (no account needed) from {archive.DOWNLOAD_URL} and put it"
         f" into the manual directory as {archive.ZIP_NAMES[0]}; or put its unzipped folders"
-        f" {' and '.join(archive.SPLIT_FOLDERS)} there. For the config `folder`: a zip or folder of your own,"
+        f" {' and '.join(SPLIT_FOLDERS)} there. For the config `folder`: a zip or folder of your own,"
         " CLASS/FILE or SPLIT/CLASS/FILE."
     )
     BUILDER_CONFIGS = [
@@ -97,21 +102,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         # The classes of a user's folder are known once it is read; TFDS stores them with the dataset.
         names = None if self.builder_config.name == FOLDER else LABELS
+        number, image_doc = tfds.features.Scalar, "grey slice, native size, lossless"
+        fold_doc = "1..5: patient-disjoint folds of figshare 1512427; 0: unknown"
+        twin_doc = "test image that is a flipped or turned training image"
         features = {
-            "image": tfds.features.Image(
-                shape=(None, None, 1), encoding_format="png", doc="grey slice, native size, lossless"
-            ),
+            "image": tfds.features.Image(shape=(None, None, 1), encoding_format="png", doc=image_doc),
             "label": tfds.features.ClassLabel(names=names),
             "filename": tfds.features.Text(doc="path in the collection"),
-            "group": tfds.features.Scalar(
-                dtype=np.int64, doc="near-duplicates and neighbouring slices share it"
-            ),
-            "patient_fold": tfds.features.Scalar(
-                dtype=np.int64, doc="1..5: patient-disjoint folds of figshare 1512427; 0: unknown"
-            ),
-            "has_train_twin": tfds.features.Scalar(
-                dtype=np.bool_, doc="test image that is a flipped or turned training image"
-            ),
+            "group": number(dtype=np.int64, doc="near-duplicates and neighbouring slices share it"),
+            "patient_fold": number(dtype=np.int64, doc=fold_doc),
+            "has_train_twin": number(dtype=np.bool_, doc=twin_doc),
         }
         about: dict[str, Any] = {
             "features": tfds.features.FeaturesDict(features),
@@ -120,15 +120,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if self.builder_config.name == FOLDER:
             return tfds.core.DatasetInfo(builder=self, description=FOLDER_DESCRIPTION, **about)
         if int(self.version.major) == 1:
-            return self.dataset_info_from_configs(homepage=HOMEPAGE, **about)
+            return self.dataset_info_from_configs(homepage=archive.HOMEPAGE, **about)
         _, figshare = self.get_metadata().citation.split("\n\n")
-        citation = f"{VERSION_2_CITATION}\n\n{figshare}"
-        return tfds.core.DatasetInfo(
-            builder=self, description=VERSION_2_DESCRIPTION, citation=citation, homepage=HOMEPAGE, **about
-        )
+        about |= {"citation": f"{VERSION_2_CITATION}\n\n{figshare}", "homepage": archive.HOMEPAGE}
+        return tfds.core.DatasetInfo(builder=self, description=VERSION_2_DESCRIPTION, **about)
 
     def download_and_prepare(self, **arguments: Any) -> None:
-        """Build as TFDS does; keeps in mind whether a manual directory was named, which `dl_manager` does not tell."""
+        """Build as TFDS does; remembers whether a manual directory was named, which TFDS does not tell."""
         download_config = arguments.get("download_config")
         self.is_manual_dir_named = bool(download_config and download_config.manual_dir)
         super().download_and_prepare(**arguments)
@@ -158,12 +156,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _find_manual_source(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
-        """The zip or folder that the user put into the manual directory; None where none was named and TFDS's own one has no collection."""
+        """The zip or folder in the manual directory; None where that is TFDS's own and has no collection."""
         try:
             manual_dir = Path(dl_manager.manual_dir)
-        except (
-            AssertionError
-        ) as error:  # TFDS: the folder is missing or empty; the message names it and the instructions
+        # TFDS: the folder is missing or empty; the message names it and the instructions.
+        except AssertionError as error:
             if self.is_manual_dir_named:
                 raise DatasetError(str(error)) from error
             return None
@@ -173,7 +170,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if self.builder_config.name == FOLDER:
             return None
         zips = [manual_dir / name for name in archive.ZIP_NAMES if (manual_dir / name).is_file()]
-        has_folders = all((manual_dir / name).is_dir() for name in archive.SPLIT_FOLDERS)
+        has_folders = all((manual_dir / name).is_dir() for name in SPLIT_FOLDERS)
         return zips[0] if zips else manual_dir if has_folders else None
 
     def _load_facts(self, collection: archive.Collection) -> list[ImageFacts]:
@@ -198,7 +195,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 yield (
                     row.path,
                     {
-                        "image": read_grey(row.path, collection.read),
+                        "image": collection.read_grey(row.path),
                         "label": row.label,
                         "filename": row.path,
                         "group": row.group,

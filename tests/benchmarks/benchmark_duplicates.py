@@ -23,7 +23,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from tumor_ds.collection.pictures import read_grey
+from serving.preprocess import decode_grey
 from tumor_ds.grouping.duplicates import find_duplicates
 
 COPIES = 2  # of every other phantom
@@ -96,9 +96,7 @@ def measure(count: int) -> dict[str, float]:
     with multiprocessing.get_context("fork").Pool(2) as pool:
         started = time.process_time()
         files = _progress(pool.imap(draw, order, chunksize=64), count)
-        found = find_duplicates(
-            read_grey("phantom.jpg", lambda _, content=content: content) for content in files
-        )
+        found = find_duplicates(decode_grey(content) for content in files)
         seconds = time.process_time() - started
     families = np.array([family_of(number) for number in order])
     joined = set(zip(found.pairs.first.tolist(), found.pairs.second.tolist(), strict=True))

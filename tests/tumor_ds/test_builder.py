@@ -1,7 +1,6 @@
 """The builder on the synthetic collection in `tumor_ds/dummy_data`: what it stores, and what it refuses."""
 
 import csv
-import io
 import os
 import shutil
 import subprocess
@@ -19,7 +18,8 @@ from PIL import Image
 
 from tumor_ds import LABELS, Builder
 from tumor_ds.collection import archive
-from tumor_ds.collection.pictures import DatasetError, read_grey
+from tumor_ds.collection.errors import DatasetError
+from tumor_ds.collection.layout import SPLIT_FOLDERS
 from tumor_ds.grouping import facts
 
 BuildDataset = Callable[..., Path]
@@ -108,7 +108,7 @@ def assert_same_dataset(digest_examples: Callable[[Path], dict[str, list[str]]])
 
 @pytest.fixture
 def assert_refused(build_dataset: BuildDataset, tmp_path: Path) -> Callable[..., str]:
-    """Function `check(manual_dir, offender)`: the build fails, says where and what to do, and leaves nothing that loads."""
+    """Function `check(manual_dir, offender)`: the build fails, says what to do, leaves nothing to load."""
 
     def check(manual_dir: Path, offender: str) -> str:
         data_dir = tmp_path / "refused"
@@ -185,7 +185,7 @@ def test_no_group_in_both_train_and_validation(dummy_dataset_dir: Path):
 
 
 def test_a_group_of_several_files_stays_whole(collection: Path, build_dataset: BuildDataset, tmp_path: Path):
-    """Two more slices of a patient in validation go there too, or the group goes to train: never one here, one there."""
+    """More slices of a patient in validation go there too, or the group goes to train: never one of each."""
     known = facts.load_facts()
     present = {path.relative_to(collection).as_posix() for path in collection.rglob("*.jpg")}
     in_glioma = [path for path in present if path.startswith("Training/glioma/")]
@@ -200,7 +200,7 @@ def test_a_group_of_several_files_stays_whole(collection: Path, build_dataset: B
         shutil.copy(collection / A_FILE, collection / path)
     counts = {
         (split, label): len(list((collection / split / label).iterdir()))
-        for split in archive.SPLIT_FOLDERS
+        for split in SPLIT_FOLDERS
         for label in LABELS
     }
     data_dir = build_dataset(collection, tmp_path / "built", counts)
@@ -248,9 +248,8 @@ def test_building_twice_gives_the_same_dataset(
 ):
     again = build_dataset(dummy_data_dir, tmp_path / "again")
     assert_same_dataset(dummy_dataset_dir, again)
-    assert read_tfrecords(again) == read_tfrecords(
-        dummy_dataset_dir
-    )  # within one process even the bytes; see digest_examples
+    # Within one process even the bytes; see digest_examples.
+    assert read_tfrecords(again) == read_tfrecords(dummy_dataset_dir)
 
 
 def test_another_process_builds_the_same_dataset(
@@ -416,22 +415,3 @@ def test_a_refused_build_leaves_an_earlier_one_alone(
     (collection / A_FILE).unlink()
     build_dataset(collection, data_dir, dummy_counts)
     assert read_tfrecords(data_dir) == before
-
-
-# One picture
-
-
-@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("CMYK", 4)])
-def test_read_grey_gives_one_channel(mode: str, channels: int):
-    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, channels), dtype=np.uint8)
-    image = Image.fromarray(
-        pixels[..., 0] if channels == 1 else pixels, mode=None if mode != "CMYK" else mode
-    )
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG")
-    grey = read_grey("picture.jpg", lambda _: buffer.getvalue())
-    assert grey.shape == (7, 5, 1)
-    assert grey.dtype == np.uint8
-    with Image.open(buffer) as reopened:
-        assert reopened.mode == mode
-        np.testing.assert_array_equal(grey[..., 0], np.asarray(reopened.convert("L")))

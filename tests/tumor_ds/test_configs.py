@@ -1,4 +1,4 @@
-"""The configs besides `official`, Kaggle's version 2, other file formats, and what TFDS users expect of any dataset."""
+"""The configs besides `official`, Kaggle's version 2, other file formats, and what TFDS users expect."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from PIL import Image
 
 from tumor_ds import LABELS, Builder
 from tumor_ds.collection import kaggle
-from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.errors import DatasetError
 from tumor_ds.grouping import splits
 from tumor_ds.grouping.facts import load_facts
 
@@ -45,7 +45,7 @@ def save(image: Image.Image, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def own_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of 20 pictures in their owner's split, every one in `test` a mirrored or resized copy of one in `train`."""
+    """Two classes of 20 pictures; every one in `test` is a mirrored or resized copy of one in `train`."""
     root = tmp_path_factory.mktemp("own") / "pictures"
     for label, first in (("ill", 0), ("well", 100)):
         for number in range(10):
@@ -92,7 +92,7 @@ def test_protocols_use_every_picture_and_keep_groups_whole(
 
 
 def test_version_2_is_built_as_itself_with_computed_groups(build_dataset: BuildDataset, tmp_path: Path):
-    """No table knows its files: that every first test picture is a turned training picture must come out of the pixels."""
+    """No table knows its files: every first test picture is a turned training picture by its pixels alone."""
     collection = tmp_path / "collection"
     for number, label in enumerate(LABELS):
         for index in range(10):

@@ -1,4 +1,4 @@
-"""Croissant metadata: what mlcroissant reads from it is what TFDS stores, for each config and kind of source."""
+"""Croissant metadata: mlcroissant reads what TFDS stores, for each config and kind of source."""
 
 import csv
 import functools
@@ -22,7 +22,7 @@ from PIL import Image
 
 from tumor_ds import Builder, croissant
 from tumor_ds.collection.archive import ZIP_NAMES
-from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.errors import DatasetError
 from tumor_ds.collection.versions import build_url
 
 FACTS = ("split", "label", "group", "patient_fold", "has_train_twin")
@@ -82,7 +82,7 @@ def write_zip(folder: Path, target: Path, prefix: str = "") -> Path:
 
 
 def write_own_zip(dummy_data_dir: Path, folder: Path) -> Path:
-    """Two classes whose names pandas takes for "missing" and for a number, several formats, and what macOS adds to a zip."""
+    """Classes that pandas takes for "missing" and for a number, several formats, and what macOS adds."""
     for label, name in (("None", "glioma"), ("01", "pituitary")):
         (folder / label).mkdir(parents=True)
         for path in sorted(dummy_data_dir.glob(f"*/{name}/*.jpg")):
@@ -175,9 +175,8 @@ def test_labels_and_splits_are_listed(built: Built):
     assert labels == dict(enumerate(built.builder.info.features["label"].names))
     splits = list(dataset.records("splits"))
     assert [split["splits/name"] for split in splits] == list(built.builder.info.splits)
-    assert all(
-        ("splits/url" in split) == (split["splits/name"] in SPLITS) for split in splits
-    )  # Croissant has no address for a fold
+    # Croissant has no address for a fold.
+    assert all(("splits/url" in split) == (split["splits/name"] in SPLITS) for split in splits)
     listed = {record_set.id: record_set for record_set in dataset.metadata.record_sets}
     assert [str(kind) for kind in listed["labels"].data_types] == ["https://schema.org/Enumeration"]
     assert mlc.DataType.SPLIT in listed["splits"].data_types
@@ -268,7 +267,7 @@ def test_half_a_file_never_stays(official: Builder, monkeypatch: pytest.MonkeyPa
     write_bytes = type(folder).write_bytes
 
     def fill_the_disk(path: Path, content: bytes) -> int:
-        if path.name != f"{failing}.partial":
+        if not path.name.startswith(f"{failing}."):
             return write_bytes(path, content)
         write_bytes(path, content[:100])
         raise OSError("No space left on device")
@@ -293,7 +292,7 @@ def test_a_dataset_that_is_not_built_is_refused(tmp_path: Path):
 
 
 def test_tfds_reads_the_features(official: Builder):
-    """It cannot build from it: mlcroissant 1.1 filters by split only where the split is part of a file's path."""
+    """It cannot build from it: mlcroissant 1.1 filters by split only where a file's path has it."""
     path = croissant.write_croissant(official, None)
     builder = tfds.dataset_builders.CroissantBuilder(
         jsonld=path, file_format="array_record", data_dir=path.parent

@@ -1,4 +1,4 @@
-"""The builder on Kaggle's own collection: every count that the README publishes, and the TFDS command line."""
+"""The builder on Kaggle's own collection: every count that the README publishes, and TFDS's command line."""
 
 import csv
 import os
@@ -13,7 +13,6 @@ import pytest
 
 from tests.make_groups import join_rows
 from tumor_ds.collection.archive import find_source, open_collection
-from tumor_ds.collection.pictures import read_grey
 from tumor_ds.grouping.duplicates import Duplicates, find_duplicates, match_twins
 from tumor_ds.grouping.facts import GROUPS_CSV
 
@@ -116,7 +115,7 @@ def test_no_group_in_both_train_and_validation(records):
 
 
 def test_test_images_of_unseen_groups(records):
-    """The 319 test images without a twin are unseen pictures, not unseen patients: only 10 belong to a group without training images."""
+    """The 319 test images without a twin are unseen pictures, not patients: 10 are of unseen groups."""
     training = {row["group"] for split in ("train", "validation") for row in records[split]}
     assert sum(row["group"] not in training for row in records["test"]) == 10
 
@@ -142,7 +141,7 @@ def rows() -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def found(real_data_dir: Path, rows: list[dict[str, str]]) -> Duplicates:
     with open_collection(find_source(real_data_dir)) as collection:
-        return find_duplicates(read_grey(row["path"], collection.read) for row in rows)
+        return find_duplicates(collection.read_grey(row["path"]) for row in rows)
 
 
 @pytest.fixture(scope="module")

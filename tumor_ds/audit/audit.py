@@ -1,20 +1,18 @@
-"""What a collection of class-named pictures gives away: copies across its splits, conflicting labels, and what needs no medicine.
+"""What a collection gives away: copies across its splits, conflicting labels, baselines that see no disease.
 
-Goes in: a zip or a folder, CLASS/FILE or SPLIT/CLASS/FILE. Comes out: one `Audit`, which `audit_report`
-prints and writes. It exists because a figure measured on a leaking split says nothing, and because the leak
-cannot be seen in the file names. A bad
-collection still gets its audit: files that cannot be decoded are listed, and everything else is about the
-    ones that can.
+Goes in: a zip or a folder, CLASS/FILE or SPLIT/CLASS/FILE. Comes out: one `Audit`, which `report` prints and
+writes. It exists because a figure measured on a leaking split says nothing, and because the leak cannot be
+seen in the file names. A bad collection still gets its audit: files that cannot be decoded are listed, and
+everything else is about the ones that can.
 """
 
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,61 +23,18 @@ from rich.progress import Progress
 from tumor_ds.audit import baselines
 from tumor_ds.audit import groups as audit_groups
 from tumor_ds.audit import twins as audit_twins
-from tumor_ds.audit.baselines import Predict, Protocol, Score
+from tumor_ds.audit.baselines import Predict, Score, SplitProtocol
+from tumor_ds.audit.files import Files, Scan, describe_files
 from tumor_ds.audit.groups import Agreement, GroupCounts, LargeGroup
-from tumor_ds.audit.report import print_audit, write_audit
 from tumor_ds.audit.twins import Conflicts, SplitTwins, TwinPair
-from tumor_ds.collection.archive import Collection, open_collection, split_and_label
-from tumor_ds.collection.pictures import DatasetError, Picture, decode_picture, read_grey
-from tumor_ds.collection.versions import VERSION_1_COUNTS, VERSION_2_COUNTS, check_version
+from tumor_ds.collection.archive import Collection, open_collection
+from tumor_ds.collection.errors import DatasetError, PictureError
+from tumor_ds.collection.layout import split_and_label
+from tumor_ds.collection.versions import VERSION_1_COUNTS, VERSION_2_COUNTS, VERSIONS, check_version
 from tumor_ds.grouping.duplicates import Duplicates, find_duplicates, match_twins
 from tumor_ds.grouping.facts import ImageFacts, load_facts
 
-__all__ = ["Audit", "Files", "print_audit", "run_audit", "write_audit"]
-
-COMMON_SIZES = 10
 THUMBNAIL_PIXELS, THUMBNAIL_QUALITY = 96, 75
-# What Pillow finds in files with these suffixes; MPO is a JPEG with a second picture in it.
-SUFFIX_FORMATS = {
-    ".jpg": ("JPEG", "MPO"),
-    ".jpeg": ("JPEG", "MPO"),
-    ".png": ("PNG",),
-    ".bmp": ("BMP",),
-    ".tif": ("TIFF",),
-    ".tiff": ("TIFF",),
-    ".webp": ("WEBP",),
-}
-
-
-@dataclass(frozen=True)
-class Files:
-    """What the files are; all counts but `listed` are of those that can be decoded.
-
-    Attributes:
-        listed: number of pictures by their names.
-        counts: by split folder (`""` where there is none) and class.
-        sizes: number of different sizes.
-        common_sizes: the most frequent ones as (width, height, count).
-        widths: smallest and largest.
-        heights: smallest and largest.
-        formats: count by format as Pillow names it.
-        modes: count by stored mode.
-        bytes: `total`, `smallest`, `median` and `largest` file.
-        unreadable: files that cannot be decoded, as (path, reason).
-        misnamed: files whose suffix names another format than they have, as (path, format).
-    """
-
-    listed: int
-    counts: dict[str, dict[str, int]]
-    sizes: int
-    common_sizes: tuple[tuple[int, int, int], ...]
-    widths: tuple[int, int]
-    heights: tuple[int, int]
-    formats: dict[str, int]
-    modes: dict[str, int]
-    bytes: dict[str, int]
-    unreadable: tuple[tuple[str, str], ...]
-    misnamed: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -96,12 +51,18 @@ class Audit:
         conflicts: twins in different class folders.
         agreement: with `groups.csv`; None for all but Kaggle's version 1.
         memorisation: one-nearest-neighbour on raw pixels, by protocol.
-        memorisation_evened: the same after every picture is brought to one brightness and contrast.
+        memorisation_standardised: the same after every picture is brought to one brightness and contrast.
         shortcut: a random forest on size and border alone, by protocol.
         notes: sentences on protocols that could not be run, or run as meant.
         largest_groups: the largest ones.
         examples: pictures beside their twins, of `lead`.
         thumbnails: JPEG of every picture in the last two, by path; not in `to_dict`.
+
+    Example:
+        >>> import tumor_ds
+        >>> audit = run_audit(Path(tumor_ds.__path__[0], "dummy_data"))
+        >>> audit.lead.of, audit.lead.among
+        ('Testing', 'Training')
     """
 
     source: str
@@ -113,7 +74,7 @@ class Audit:
     conflicts: Conflicts
     agreement: Agreement | None
     memorisation: tuple[Score, ...]
-    memorisation_evened: tuple[Score, ...]
+    memorisation_standardised: tuple[Score, ...]
     shortcut: tuple[Score, ...]
     notes: tuple[str, ...]
     largest_groups: tuple[LargeGroup, ...]
@@ -124,27 +85,8 @@ class Audit:
         """Everything but the thumbnails, as JSON knows it: lists, dictionaries, text, numbers, None."""
         plain = asdict(replace(self, thumbnails={}))
         del plain["thumbnails"]
+        plain["memorisation_evened"] = plain.pop("memorisation_standardised")  # the key in published audits
         return json.loads(json.dumps(plain))
-
-
-@dataclass
-class _Scan:
-    """What is kept of each picture that can be decoded; the pixels are not."""
-
-    paths: list[str] = field(default_factory=list)
-    pictures: list[tuple[int, int, str, str, int]] = field(
-        default_factory=list
-    )  # width, height, format, mode, bytes
-    thumbnails: bytearray = field(default_factory=bytearray)
-    borders: list[np.ndarray] = field(default_factory=list)
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-
-    def add(self, path: str, picture: Picture) -> None:
-        height, width, _ = picture.pixels.shape
-        self.paths.append(path)
-        self.pictures.append((width, height, picture.format, picture.mode, picture.bytes))
-        self.thumbnails += baselines.shrink(picture.pixels).tobytes()
-        self.borders.append(baselines.describe_border(picture.pixels))
 
 
 def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit:
@@ -162,7 +104,7 @@ def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit
             decoded.
     """
     with _open_progress(progress) as bar, open_collection(source) as collection:
-        scan = _Scan()
+        scan = Scan()
         duplicates = find_duplicates(_read_pictures(collection, scan, bar))
         version = _recognise_version(collection.paths)
         twins = audit_twins.count_twins(duplicates, scan.paths)
@@ -170,18 +112,18 @@ def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit
         largest = audit_groups.find_largest_groups(duplicates, scan.paths)
         examples = audit_twins.pick_examples(duplicates, scan.paths, lead.of, lead.among)
         protocols, notes = _build_protocols(scan.paths, duplicates, version == 1)
-        raw, evened, shortcut = _measure_floors(scan, protocols, bar)
+        raw, standardised, shortcut = _score_baselines(scan, protocols, bar)
         return Audit(
             source=source.resolve().name,
             kaggle_version=version,
-            files=_describe_files(scan),
+            files=describe_files(scan),
             groups=audit_groups.count_groups(duplicates, scan.paths),
             twins=twins,
             lead=lead,
             conflicts=audit_twins.find_conflicts(duplicates, scan.paths),
             agreement=audit_groups.compare_groups(duplicates, scan.paths) if version == 1 else None,
             memorisation=raw,
-            memorisation_evened=evened,
+            memorisation_standardised=standardised,
             shortcut=shortcut,
             notes=tuple(notes),
             largest_groups=largest,
@@ -196,18 +138,16 @@ def _open_progress(progress: Progress | Console | None) -> AbstractContextManage
     return Progress(console=progress, transient=True, disable=progress is None)
 
 
-def _read_pictures(collection: Collection, scan: _Scan, bar: Progress) -> Iterator[np.ndarray]:
-    """Give the pixels of one picture after the other; whatever else is needed of it goes into `scan`. Fails if there is none."""
+def _read_pictures(collection: Collection, scan: Scan, bar: Progress) -> Iterator[np.ndarray]:
+    """Give the pixels of each picture; what else is needed of it goes into `scan`. Fails if there is none."""
     for path in bar.track(collection.paths, description="Reading pictures"):
         try:
-            picture = decode_picture(path, collection.read)
-        except DatasetError as error:
-            # The last sentence is the remedy.
-            reason, _, _ = str(error).removeprefix(f"Cannot decode {path}: ").rpartition(". ")
-            scan.unreadable.append((path, reason or str(error)))
+            picture = collection.decode(path)
+        except PictureError as error:
+            scan.unreadable.append((path, error.reason))
         else:
             scan.add(path, picture)
-            yield picture.pixels
+            yield picture.grey
     if not scan.paths:
         path, reason = scan.unreadable[0]
         raise DatasetError(
@@ -218,7 +158,7 @@ def _read_pictures(collection: Collection, scan: _Scan, bar: Progress) -> Iterat
 
 def _recognise_version(paths: Sequence[str]) -> int | None:
     """Kaggle's version whose files these are, by their names and counts."""
-    for version in (1, 2):
+    for version in VERSIONS:
         try:
             check_version(paths, version, VERSION_1_COUNTS, VERSION_2_COUNTS)
         except DatasetError:
@@ -228,67 +168,32 @@ def _recognise_version(paths: Sequence[str]) -> int | None:
     return None
 
 
-def _describe_files(scan: _Scan) -> Files:
-    widths, heights, formats, modes, sizes = zip(*scan.pictures, strict=True)
-    by_size = Counter(zip(widths, heights, strict=True))
-    counts: dict[str, dict[str, int]] = {}
-    for (split, label), number in sorted(Counter(split_and_label(path) for path in scan.paths).items()):
-        counts.setdefault(split, {})[label] = number
-    misnamed = [
-        (path, format)
-        for path, format in zip(scan.paths, formats, strict=True)
-        if format not in SUFFIX_FORMATS[PurePosixPath(path).suffix.lower()]
-    ]
-    return Files(
-        listed=len(scan.paths) + len(scan.unreadable),
-        counts=counts,
-        sizes=len(by_size),
-        common_sizes=tuple(
-            (*size, number)
-            for size, number in sorted(by_size.items(), key=lambda item: (-item[1], item[0]))[:COMMON_SIZES]
-        ),
-        widths=(min(widths), max(widths)),
-        heights=(min(heights), max(heights)),
-        formats=dict(sorted(Counter(formats).items())),
-        modes=dict(sorted(Counter(modes).items())),
-        bytes={
-            "total": sum(sizes),
-            "smallest": min(sizes),
-            "median": int(np.median(sizes)),
-            "largest": max(sizes),
-        },
-        unreadable=tuple(scan.unreadable),
-        misnamed=tuple(misnamed),
-    )
-
-
-def _measure_floors(
-    scan: _Scan, protocols: Sequence[tuple[Protocol, np.ndarray]], bar: Progress
+def _score_baselines(
+    scan: Scan, protocols: Sequence[tuple[SplitProtocol, np.ndarray]], bar: Progress
 ) -> list[tuple[Score, ...]]:
-    """Score the three classifiers under every protocol: nearest picture, the same evened out, border alone."""
-    thumbnails = np.frombuffer(scan.thumbnails, np.uint8).reshape(
-        -1, baselines.THUMBNAIL_SIDE, baselines.THUMBNAIL_SIDE
-    )
+    """Score nearest picture, the same standardised, and border alone, under every protocol."""
+    side = baselines.THUMBNAIL_SIDE
+    thumbnails = np.frombuffer(scan.thumbnails, np.uint8).reshape(-1, side, side)
     classifiers: list[tuple[Predict, np.ndarray]] = [
         (baselines.predict_nearest, thumbnails),
-        (partial(baselines.predict_nearest, evened=True), thumbnails),
+        (partial(baselines.predict_nearest, standardised=True), thumbnails),
         (baselines.predict_from_border, np.array(scan.borders)),
     ]
     return [
         tuple(
             baselines.score(protocol, predict, features, scan.paths, unseen) for protocol, unseen in protocols
         )
-        for predict, features in bar.track(classifiers, description="Measuring what needs no medicine")
+        for predict, features in bar.track(classifiers, description="Scoring the baselines")
     ]
 
 
 def _build_protocols(
     paths: Sequence[str], duplicates: Duplicates, is_version_1: bool
-) -> tuple[list[tuple[Protocol, np.ndarray]], list[str]]:
-    """Protocols that the collection allows, each with the pictures that it has not seen; and a sentence for each other one."""
+) -> tuple[list[tuple[SplitProtocol, np.ndarray]], list[str]]:
+    """Protocols that the collection allows, with the pictures new to each; a sentence for each other one."""
     splits = [split_and_label(path)[0] for path in paths]
-    protocols: list[tuple[Protocol, np.ndarray]] = []
-    notes: list[str] = []
+    protocols: list[tuple[SplitProtocol, np.ndarray]] = []
+    notes = []
     own = baselines.build_own_split(splits)
     if own is None:
         notes.append(
@@ -303,10 +208,8 @@ def _build_protocols(
         known = load_facts()
         facts, name = [known[path] for path in paths], baselines.UNSEEN_PATIENTS
     else:
-        facts = [
-            ImageFacts(path, int(group), 0, False)
-            for path, group in zip(paths, duplicates.groups, strict=True)
-        ]
+        grouped = zip(paths, duplicates.groups.tolist(), strict=True)
+        facts = [ImageFacts(path, group, 0, False) for path, group in grouped]
         name = baselines.UNSEEN_GROUPS
         notes.append(
             "Which pictures are of one patient is unknown here. The folds keep whole groups of near twins"
@@ -323,13 +226,12 @@ def _build_protocols(
 def _draw_thumbnails(
     collection: Collection, groups: Sequence[LargeGroup], pairs: Sequence[TwinPair]
 ) -> dict[str, bytes]:
-    """JPEG of every picture that the page shows; these few are read again, so that no other thumbnail is kept."""
-    shown = {path for group in groups for path in group.shown} | {
-        path for pair in pairs for path in (pair.picture, pair.twin)
-    }
+    """JPEG of every picture that the page shows; these few are read again, so that no other one is kept."""
+    shown = {path for group in groups for path in group.shown}
+    shown.update(path for pair in pairs for path in (pair.picture, pair.twin))
     thumbnails = {}
     for path in sorted(shown):
-        image = Image.fromarray(read_grey(path, collection.read)[..., 0])
+        image = Image.fromarray(collection.decode(path).grey)
         image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.BOX)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)

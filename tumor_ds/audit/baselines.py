@@ -1,4 +1,4 @@
-"""What a collection's classes can be told from without seeing any disease: memory, and the borders of the pictures.
+"""Baselines that see no disease: what memory, and the borders of the pictures, alone tell of the classes.
 
 Goes in: a 56x56 thumbnail and the border figures of each picture, and who is trained on whom. Comes out:
 accuracy and recall of two classifiers that know nothing of medicine. A trained model has to beat both; how
@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from tumor_ds.collection.archive import split_and_label
+from tumor_ds.collection.layout import split_and_label
 from tumor_ds.grouping.facts import ImageFacts
 from tumor_ds.grouping.splits import split_patient
 
@@ -34,13 +34,17 @@ Predict = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Protocol:
+class SplitProtocol:
     """Who is trained on whom.
 
     Attributes:
         name: `OWN_SPLIT`, `UNSEEN_PATIENTS` or `UNSEEN_GROUPS`.
         rounds: per round the int indices that are trained on, and those predicted; no picture is predicted
             twice.
+
+    Example:
+        >>> build_own_split(["train", "test", "train"]).rounds
+        ((array([0, 2]), array([1])),)
     """
 
     name: str
@@ -62,6 +66,12 @@ class Score:
         unseen_accuracy: of these; None where there are none.
         untaught: classes that were asked about in a round whose training has no picture of them; those can
             only be wrong.
+
+    Example:
+        >>> paths, thumbnails = ["train/cat/a.png", "test/cat/b.png"], np.zeros((2, 56, 56), np.uint8)
+        >>> protocol = build_own_split(["train", "test"])
+        >>> score(protocol, predict_nearest, thumbnails, paths, np.ones(2, bool)).accuracy
+        1.0
     """
 
     protocol: str
@@ -76,7 +86,7 @@ class Score:
 
 
 def shrink(picture: np.ndarray) -> np.ndarray:
-    """Average a picture over a 56x56 grid, stretched: uint8 (h, w) or (h, w, 1) to uint8 (56, 56), [0, 255]."""
+    """Average a picture over a 56x56 grid, stretched: uint8 (h, w) or (h, w, 1) to uint8 (56, 56)."""
     grey = Image.fromarray(picture.reshape(picture.shape[:2]))
     return np.asarray(grey.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX))
 
@@ -95,31 +105,22 @@ def describe_border(picture: np.ndarray) -> np.ndarray:
     pixels = picture.reshape(height, width)
     rows, columns = (max(1, round(FRAME_SHARE * side)) for side in (height, width))
     sides = (pixels[:rows], pixels[-rows:], pixels[:, :columns], pixels[:, -columns:])
-    corners = (
-        pixels[:rows, :columns],
-        pixels[:rows, -columns:],
-        pixels[-rows:, :columns],
-        pixels[-rows:, -columns:],
-    )
-    figures = [
-        value
-        for side in sides
-        for value in (side.mean(), side.std(), side.min(), side.max(), np.mean(side == 0))
-    ]
-    return np.array(
-        [height, width, width / height, *figures, *(corner.mean() for corner in corners)], np.float32
-    )
+    corners = [part[:, at] for part in sides[:2] for at in (slice(columns), slice(-columns, None))]
+    figures = [height, width, width / height]
+    for side in sides:
+        figures += [side.mean(), side.std(), side.min(), side.max(), np.mean(side == 0)]
+    return np.array([*figures, *(corner.mean() for corner in corners)], np.float32)
 
 
 def find_own_split(splits: Iterable[str]) -> tuple[str, str] | None:
-    """Names of the collection's own training and test folder, in either case; None where one of them is missing."""
+    """Names of the collection's own training and test folder, in either case; None where one is missing."""
     by_name = {name.lower(): name for name in splits}
     training = [by_name[name] for name in TRAINING_NAMES if name in by_name]
     testing = [by_name[name] for name in TESTING_NAMES if name in by_name]
     return (training[0], testing[0]) if training and testing else None
 
 
-def build_own_split(splits: Sequence[str]) -> Protocol | None:
+def build_own_split(splits: Sequence[str]) -> SplitProtocol | None:
     """Train on the collection's own training folder, predict its test folder.
 
     Args:
@@ -132,10 +133,10 @@ def build_own_split(splits: Sequence[str]) -> Protocol | None:
     if names is None:
         return None
     training, testing = (np.flatnonzero(np.array(splits) == name) for name in names)
-    return Protocol(OWN_SPLIT, ((training, testing),))
+    return SplitProtocol(OWN_SPLIT, ((training, testing),))
 
 
-def build_folds(facts: Sequence[ImageFacts], name: str) -> Protocol | None:
+def build_folds(facts: Sequence[ImageFacts], name: str) -> SplitProtocol | None:
     """Predict each of five folds from the other four, whole groups kept together.
 
     Args:
@@ -147,36 +148,33 @@ def build_folds(facts: Sequence[ImageFacts], name: str) -> Protocol | None:
     """
     fold_of = {row.path: fold for fold, rows in split_patient(facts).items() for row in rows}
     folds = np.array([fold_of[row.path] for row in facts])
-    names = np.unique(folds)
-    if len(names) < 2:
-        return None
-    return Protocol(
-        name, tuple((np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in names)
+    rounds = tuple(
+        (np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in np.unique(folds)
     )
+    return SplitProtocol(name, rounds) if len(rounds) > 1 else None
 
 
 def predict_nearest(
-    training: np.ndarray, labels: np.ndarray, asked: np.ndarray, evened: bool = False
+    training: np.ndarray, labels: np.ndarray, asked: np.ndarray, standardised: bool = False
 ) -> np.ndarray:
-    """Give each picture the label of the most similar training picture, by Euclidean distance of the grey levels.
+    """Give each picture the label of the most similar training picture, by Euclidean distance.
 
     Args:
         training: uint8 (n, 56, 56), [0, 255].
         labels: int (n,).
         asked: uint8 (m, 56, 56), [0, 255].
-        evened: bring every picture to mean 0 and standard deviation 1 before, so that brightness and contrast
-            tell nothing.
+        standardised: bring every picture to mean 0 and standard deviation 1 before, so that brightness and
+            contrast tell nothing.
 
     Returns:
         int (m,).
     """
-    queries = _flatten(asked, evened)
+    queries = _flatten(asked, standardised)
     nearest, label = np.full(len(queries), np.inf), np.zeros(len(queries), labels.dtype)
     for start in range(0, len(training), _REFERENCES):
         there = labels[start : start + _REFERENCES]
-        model = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(
-            _flatten(training[start : start + _REFERENCES], evened), there
-        )
+        references = _flatten(training[start : start + _REFERENCES], standardised)
+        model = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(references, there)
         distance, index = model.kneighbors(queries)
         closer = distance[:, 0] < nearest
         nearest[closer], label[closer] = distance[closer, 0], there[index[closer, 0]]
@@ -200,7 +198,7 @@ def predict_from_border(training: np.ndarray, labels: np.ndarray, asked: np.ndar
 
 
 def score(
-    protocol: Protocol, predict: Predict, features: np.ndarray, paths: Sequence[str], unseen: np.ndarray
+    protocol: SplitProtocol, predict: Predict, features: np.ndarray, paths: Sequence[str], unseen: np.ndarray
 ) -> Score:
     """Run a classifier under a protocol.
 
@@ -242,19 +240,16 @@ def score(
 
 
 def choose_queries(wanted: np.ndarray, paths: Sequence[str]) -> np.ndarray:
-    """Keep at most `MAX_QUERIES` of the indices, by a keyed hash of their paths: the same ones on every machine."""
+    """Keep at most `MAX_QUERIES` of the indices, by a keyed hash of their paths: the same everywhere."""
     if len(wanted) <= MAX_QUERIES:
         return wanted
-    return np.array(
-        sorted(
-            wanted.tolist(), key=lambda index: hashlib.sha256(f"{SEED}:{paths[index]}".encode()).hexdigest()
-        )[:MAX_QUERIES]
-    )
+    order = {index: hashlib.sha256(f"{SEED}:{paths[index]}".encode()).digest() for index in wanted.tolist()}
+    return np.array(sorted(order, key=order.__getitem__)[:MAX_QUERIES])
 
 
-def _flatten(pictures: np.ndarray, evened: bool) -> np.ndarray:
+def _flatten(pictures: np.ndarray, standardised: bool) -> np.ndarray:
     flat = pictures.reshape(len(pictures), -1).astype(np.float32)
-    if evened:
+    if standardised:
         flat -= flat.mean(axis=1, keepdims=True)
         flat /= np.maximum(flat.std(axis=1, keepdims=True), 1e-6)  # a blank picture stays all zero
     return flat

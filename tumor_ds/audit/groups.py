@@ -1,4 +1,4 @@
-"""The groups that copies form in a collection: how many, the largest, and whether they are those of `groups.csv`.
+"""The groups that copies form: how many there are, the largest, and whether `groups.csv` has the same.
 
 Goes in: `Duplicates`, and the path of each picture. Comes out: counts, the largest groups with some of their
 pictures, and for Kaggle's version 1 how the computed groups agree with the shipped ones.
@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from tumor_ds.collection.archive import split_and_label
-from tumor_ds.grouping.duplicates import TRANSFORMS, Duplicates
+from tumor_ds.collection.layout import split_and_label
+from tumor_ds.grouping.duplicates import Duplicates
 from tumor_ds.grouping.facts import GROUPS_CSV, load_facts
+from tumor_ds.grouping.similarity import TRANSFORMS
 
 MAX_GROUPS, MAX_GROUP_PICTURES = 12, 16
 
@@ -32,6 +33,13 @@ class GroupCounts:
         pictures_in_repeated: number of pictures in those.
         across_splits: groups with pictures in more than one split.
         across_classes: groups with pictures in more than one class.
+
+    Example:
+        >>> from tumor_ds.grouping.duplicates import find_duplicates
+        >>> ramp = np.arange(64, dtype=np.uint8).reshape(8, 8)
+        >>> paths = ["Testing/cat/a.png", "Training/cat/b.png"]
+        >>> count_groups(find_duplicates([ramp, ramp[::-1]]), paths).across_splits
+        1
     """
 
     distinct: int
@@ -44,7 +52,12 @@ class GroupCounts:
 
 @dataclass(frozen=True)
 class LargeGroup:
-    """One of the largest groups: number of pictures, by split, by class, and the paths of some."""
+    """One of the largest groups: number of pictures, by split, by class, and the paths of some.
+
+    Example:
+        >>> LargeGroup(3, {"Testing": 1, "Training": 2}, {"glioma": 3}, ("Testing/glioma/a.jpg",)).pictures
+        3
+    """
 
     pictures: int
     splits: dict[str, int]
@@ -62,6 +75,10 @@ class Agreement:
         spanning_groups: computed groups with pictures of two groups of the file; none is expected.
         mixing_folds: computed groups with pictures of two published patient folds; none is expected.
         transforms: of the pairs found, the flip or turn between the two.
+
+    Example:
+        >>> Agreement(train_twins=2, found=2, spanning_groups=0, mixing_folds=0, transforms={"none": 2}).found
+        2
     """
 
     train_twins: int
@@ -74,23 +91,19 @@ class Agreement:
 def count_groups(duplicates: Duplicates, paths: Sequence[str]) -> GroupCounts:
     """Count groups, and those that reach across splits or classes."""
     sizes = np.bincount(duplicates.groups)
-    folders = [split_and_label(path) for path in paths]
-    across = [
-        Counter(
-            group
-            for group, _ in set(
-                zip(duplicates.groups.tolist(), (names[part] for names in folders), strict=True)
-            )
-        )
-        for part in (0, 1)
-    ]
+    splits: dict[int, set[str]] = defaultdict(set)
+    classes: dict[int, set[str]] = defaultdict(set)
+    for group, path in zip(duplicates.groups.tolist(), paths, strict=True):
+        split, label = split_and_label(path)
+        splits[group].add(split)
+        classes[group].add(label)
     return GroupCounts(
         distinct=len(np.unique(duplicates.identical)),
         groups=len(sizes),
         repeated=int((sizes > 1).sum()),
         pictures_in_repeated=int(sizes[sizes > 1].sum()),
-        across_splits=sum(number > 1 for number in across[0].values()),
-        across_classes=sum(number > 1 for number in across[1].values()),
+        across_splits=sum(len(names) > 1 for names in splits.values()),
+        across_classes=sum(len(names) > 1 for names in classes.values()),
     )
 
 
@@ -98,23 +111,16 @@ def find_largest_groups(duplicates: Duplicates, paths: Sequence[str]) -> tuple[L
     """Describe the largest groups of more than one picture, with some pictures of every split."""
     sizes = np.bincount(duplicates.groups)
     result = []
-    for group in sorted(np.flatnonzero(sizes > 1).tolist(), key=lambda group: (-sizes[group], group))[
-        :MAX_GROUPS
-    ]:
+    largest = sorted(np.flatnonzero(sizes > 1).tolist(), key=lambda group: (-sizes[group], group))
+    for group in largest[:MAX_GROUPS]:
         members = [paths[index] for index in np.flatnonzero(duplicates.groups == group).tolist()]
         by_split: dict[str, list[str]] = defaultdict(list)
         for path in members:
             by_split[split_and_label(path)[0]].append(path)
-        classes = Counter(split_and_label(path)[1] for path in members)
-        shown = sorted(take_in_turn(by_split.values(), MAX_GROUP_PICTURES))
-        result.append(
-            LargeGroup(
-                len(members),
-                {name: len(rows) for name, rows in by_split.items()},
-                dict(sorted(classes.items())),
-                tuple(shown),
-            )
-        )
+        splits = {name: len(rows) for name, rows in by_split.items()}
+        classes = dict(sorted(Counter(split_and_label(path)[1] for path in members).items()))
+        shown = tuple(sorted(take_in_turn(by_split.values(), MAX_GROUP_PICTURES)))
+        result.append(LargeGroup(len(members), splits, classes, shown))
     return tuple(result)
 
 
@@ -133,11 +139,9 @@ def compare_groups(duplicates: Duplicates, paths: Sequence[str]) -> Agreement:
             for row in csv.DictReader(file)
             if row["path"] in index and row["train_twin"] in index
         ]
-    columns = (duplicates.pairs.first, duplicates.pairs.second, duplicates.pairs.transform)
-    near = {
-        (first, second): transform
-        for first, second, transform in zip(*(values.tolist() for values in columns), strict=True)
-    }
+    pairs = duplicates.pairs
+    sides = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
+    near = dict(zip(sides, pairs.transform.tolist(), strict=True))
     found: Counter[int] = Counter()
     for path, twin in twins:
         low, high = sorted(duplicates.identical[[index[path], index[twin]]].tolist())

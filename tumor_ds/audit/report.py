@@ -7,21 +7,20 @@ from strangers: the page escapes them and forbids scripts, the terminal gets the
 import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from serving.files.writing import replace_whole
+from tumor_ds.audit.audit import Audit
 from tumor_ds.audit.baselines import OWN_SPLIT, Score, find_own_split
 from tumor_ds.audit.pages import render_page
 from tumor_ds.audit.twins import ALL_OTHERS, TwinCount
-from tumor_ds.collection.archive import split_and_label
-from tumor_ds.grouping.duplicates import MIN_CORRELATION, TRANSFORMS
-
-if TYPE_CHECKING:
-    from tumor_ds.audit.audit import Audit
+from tumor_ds.collection.layout import split_and_label
+from tumor_ds.grouping.similarity import MIN_CORRELATION, TRANSFORMS
 
 TEMPLATE = Path(__file__).parent / "audit.html.j2"
 # Rows of a list of files: in the page, and in the terminal. audit.json has them all.
@@ -31,20 +30,19 @@ _TINTS = 8
 _NONE = "\N{EN DASH}"
 
 
-def write_audit(audit: "Audit", out_dir: Path) -> None:
-    """Write `audit.html` and `audit.json` into a folder, which is made if need be; files of an earlier audit are replaced."""
+def write_audit(audit: Audit, out_dir: Path) -> None:
+    """Write `audit.html` and `audit.json` into a folder, which is made if need be.
+
+    Both take the place of those of an earlier audit once both are written.
+    """
     out_dir.mkdir(parents=True, exist_ok=True)
-    content = {
-        "audit.html": build_page(audit),
-        "audit.json": json.dumps(audit.to_dict(), indent=1, ensure_ascii=False) + "\n",
-    }
-    for name, text in content.items():
-        partial = out_dir / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(out_dir / name)
+    with replace_whole(out_dir / "audit.html") as page, replace_whole(out_dir / "audit.json") as numbers:
+        page.write_text(build_page(audit), encoding="utf-8")
+        text = json.dumps(audit.to_dict(), indent=1, ensure_ascii=False)
+        numbers.write_text(f"{text}\n", encoding="utf-8")
 
 
-def build_page(audit: "Audit") -> str:
+def build_page(audit: Audit) -> str:
     """Build the HTML page: no script, no request, every text escaped."""
     return render_page(
         TEMPLATE,
@@ -56,7 +54,7 @@ def build_page(audit: "Audit") -> str:
         transforms=[name for name in TRANSFORMS if name in audit.lead.total.transforms],
         tints=_pick_tints(audit),
         thumbnails={
-            path: "data:image/jpeg;base64," + base64.b64encode(content).decode()
+            path: f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
             for path, content in audit.thumbnails.items()
         },
         split_of=lambda path: split_and_label(path)[0],
@@ -72,41 +70,32 @@ def build_page(audit: "Audit") -> str:
     )
 
 
-def build_headline(audit: "Audit") -> tuple[str, str]:
+def build_headline(audit: Audit) -> tuple[str, str]:
     """Say the one number that matters: the number itself, and the rest of the sentence."""
     total = audit.lead.total
     of, among = describe_lead(audit)
     if not total.near:
         return "None", f"of {_count_name(total.pictures, of)} is a copy of {among}"
-    verb = "is" if total.near == 1 else "are"
-    return (
-        _number(total.near),
-        (
-            f"of {_count_name(total.pictures, of)} ({_share(total.near, total.pictures)}) {verb} a copy of"
-            f" {among}"
-        ),
-    )
+    verb, share = "is" if total.near == 1 else "are", _share(total.near, total.pictures)
+    return _number(total.near), f"of {_count_name(total.pictures, of)} ({share}) {verb} a copy of {among}"
 
 
-def describe_lead(audit: "Audit") -> tuple[str, str]:
+def describe_lead(audit: Audit) -> tuple[str, str]:
     """Name the two sides of the pair of splits that matters most: (`test picture`, `a training picture`)."""
     of, among = audit.lead.of, audit.lead.among
     if (among, of) == find_own_split(audit.files.counts):
         return "test picture", "a training picture"
-    if of != among:
-        return (
-            f"picture in {of}",
-            "a picture in another split" if among == ALL_OTHERS else f"a picture in {among}",
-        )
-    return "picture", "another picture"
+    if of == among:
+        return "picture", "another picture"
+    return f"picture in {of}", f"a picture in {'another split' if among == ALL_OTHERS else among}"
 
 
-def list_labels(audit: "Audit") -> list[str]:
+def list_labels(audit: Audit) -> list[str]:
     """List the classes of all splits, sorted."""
     return sorted({label for counts in audit.files.counts.values() for label in counts})
 
 
-def print_audit(audit: "Audit", console: Console) -> None:
+def print_audit(audit: Audit, console: Console) -> None:
     """Print the essentials as tables; the rest stands in the page."""
     labels = list_labels(audit)
     number, rest = build_headline(audit)
@@ -120,7 +109,7 @@ def print_audit(audit: "Audit", console: Console) -> None:
     _print_files(audit, console)
 
 
-def _print_counts(audit: "Audit", labels: list[str], console: Console) -> None:
+def _print_counts(audit: Audit, labels: list[str], console: Console) -> None:
     rows = [
         [split or "all", *(counts.get(label, 0) for label in labels), sum(counts.values())]
         for split, counts in audit.files.counts.items()
@@ -135,88 +124,59 @@ def _print_counts(audit: "Audit", labels: list[str], console: Console) -> None:
     )
 
 
-def _print_twins(audit: "Audit", labels: list[str], console: Console) -> None:
+def _print_twins(audit: Audit, labels: list[str], console: Console) -> None:
     rows = []
     for pair in audit.twins:
-        among = "itself" if pair.of == pair.among else pair.among
-        total = pair.total
-        rows.append(
-            [
-                pair.of or "all",
-                among,
-                total.pictures,
-                total.near,
-                _share(total.near, total.pictures),
-                total.identical,
-            ]
-        )
-    _print_table(
-        console,
-        "Copies: pictures of one split that another one shows already",
-        ["of", "in", "pictures", "near", "share", "identical"],
-        rows,
-    )
+        among, total = "itself" if pair.of == pair.among else pair.among, pair.total
+        share = _share(total.near, total.pictures)
+        rows.append([pair.of or "all", among, total.pictures, total.near, share, total.identical])
+    columns = ["of", "in", "pictures", "near", "share", "identical"]
+    _print_table(console, "Copies: pictures of one split that another one shows already", columns, rows)
     transforms = [name for name in TRANSFORMS if name in audit.lead.total.transforms]
     if not transforms:
         return
 
     def row(name: str, count: TwinCount) -> list[Any]:
-        return [
-            name,
-            count.near,
-            count.identical,
-            *(count.transforms.get(transform, 0) for transform in transforms),
-        ]
+        turned = [count.transforms.get(transform, 0) for transform in transforms]
+        return [name, count.near, count.identical, *turned]
 
     classes = [row(label, audit.lead.classes[label]) for label in labels if label in audit.lead.classes]
-    place = audit.lead.among or "the collection"
-    title = (
-        f"Copies {'inside' if audit.lead.of == audit.lead.among else f'of {audit.lead.of} in'} {place}, by"
-        " class and by flip or turn"
-    )
-    _print_table(
-        console, title, ["class", "near", "identical", *transforms], [*classes, row("all", audit.lead.total)]
-    )
+    where = "inside" if audit.lead.of == audit.lead.among else f"of {audit.lead.of} in"
+    title = f"Copies {where} {audit.lead.among or 'the collection'}, by class and by flip or turn"
+    columns = ["class", "near", "identical", *transforms]
+    _print_table(console, title, columns, [*classes, row("all", audit.lead.total)])
 
 
-def _print_scores(audit: "Audit", console: Console) -> None:
+def _print_scores(audit: Audit, console: Console) -> None:
     rows: list[list[Any]] = []
-    for raw, evened, border in zip(
-        audit.memorisation, audit.memorisation_evened, audit.shortcut, strict=True
-    ):
-        rows.append(
-            [
-                raw.protocol,
-                raw.asked,
-                *(
-                    _percent(share)
-                    for share in (raw.accuracy, evened.accuracy, border.accuracy, raw.majority)
-                ),
-            ]
-        )
-        if raw.protocol == OWN_SPLIT:
-            shares = (raw.unseen_accuracy, evened.unseen_accuracy, border.unseen_accuracy, None)
-            rows.append(["  without a copy", raw.unseen, *(_percent(share) for share in shares)])
+    for scores in zip(audit.memorisation, audit.memorisation_standardised, audit.shortcut, strict=True):
+        first = scores[0]
+        shares = [*(score.accuracy for score in scores), first.majority]
+        rows.append([first.protocol, first.asked, *map(_percent, shares)])
+        if first.protocol == OWN_SPLIT:
+            unseen = [*(score.unseen_accuracy for score in scores), None]
+            rows.append(["  without a copy", first.unseen, *map(_percent, unseen)])
     if rows:
-        columns = ["tested on", "pictures", "nearest picture", "evened out", "border alone", "largest class"]
-        _print_table(console, "Accuracy of what needs no medicine", columns, rows)
+        columns = [
+            "tested on",
+            "pictures",
+            "nearest picture",
+            "standardised",
+            "border alone",
+            "largest class",
+        ]
+        _print_table(console, "Accuracy of baselines that see no disease", columns, rows)
 
 
-def _print_files(audit: "Audit", console: Console) -> None:
+def _print_files(audit: Audit, console: Console) -> None:
     files = audit.files
     pairs = [f"{pair.picture} and {pair.twin} ({pair.transform})" for pair in audit.conflicts.listed]
+    unreadable = [f"{path}: {reason}" for path, reason in files.unreadable]
+    misnamed = [f"{path} is {format}" for path, format in files.misnamed]
     lists = (
         ("Copies with two labels", audit.conflicts.pairs, pairs),
-        (
-            "Files that cannot be decoded",
-            len(files.unreadable),
-            [f"{path}: {reason}" for path, reason in files.unreadable],
-        ),
-        (
-            "Files named as another format",
-            len(files.misnamed),
-            [f"{path} is {format}" for path, format in files.misnamed],
-        ),
+        ("Files that cannot be decoded", len(unreadable), unreadable),
+        ("Files named as another format", len(misnamed), misnamed),
     )
     for name, count, rows in lists:
         _say(console, f"{name}: {_number(count)}")
@@ -253,7 +213,7 @@ def _beats_majority(score: Score) -> bool:
     return score.accuracy > score.majority + 2 * (score.majority * (1 - score.majority) / score.asked) ** 0.5
 
 
-def _pick_tints(audit: "Audit") -> dict[str, int]:
+def _pick_tints(audit: Audit) -> dict[str, int]:
     """Number of the colour of each split: 0 for training, 1 for testing, the others in turn."""
     names = list(audit.files.counts)
     own = find_own_split(names) or ()

@@ -14,8 +14,9 @@ import numpy as np
 
 from tumor_ds.audit.baselines import find_own_split
 from tumor_ds.audit.groups import take_in_turn
-from tumor_ds.collection.archive import split_and_label
-from tumor_ds.grouping.duplicates import INVERSE, TRANSFORMS, Duplicates, Twins, match_twins
+from tumor_ds.collection.layout import split_and_label
+from tumor_ds.grouping.duplicates import Duplicates, Twins, match_twins
+from tumor_ds.grouping.similarity import TRANSFORMS
 
 # Above it the pairs of splits are too many to read, and each split is compared with all others together.
 MAX_SPLITS = 8
@@ -32,7 +33,11 @@ class TwinCount:
         pictures: all of them.
         identical: with a twin of the same pixels.
         near: with a near twin; includes the identical ones.
-        transforms: of the near ones, by what turns the twin into the picture (`duplicates.TRANSFORMS`).
+        transforms: of the near ones, by what turns the twin into the picture (`similarity.TRANSFORMS`).
+
+    Example:
+        >>> TwinCount(pictures=8, identical=2, near=3, transforms={"none": 2, "left-right": 1}).near
+        3
     """
 
     pictures: int
@@ -43,7 +48,13 @@ class TwinCount:
 
 @dataclass(frozen=True)
 class SplitTwins:
-    """Pictures of the split `of` with a twin in the split `among`; other pictures of the same split where the two are one."""
+    """Pictures of the split `of` that have a twin, another picture, in the split `among`; all, and by class.
+
+    Example:
+        >>> count = TwinCount(8, 2, 3, {"none": 2, "left-right": 1})
+        >>> SplitTwins("Testing", "Training", count, {"glioma": count}).total.near
+        3
+    """
 
     of: str
     among: str
@@ -53,7 +64,12 @@ class SplitTwins:
 
 @dataclass(frozen=True)
 class TwinPair:
-    """A picture and its twin, by path; `transform` turns the twin into the picture."""
+    """A picture and its twin, by path; `transform` turns the twin into the picture.
+
+    Example:
+        >>> TwinPair("Testing/glioma/b.jpg", "Training/glioma/a.jpg", "left-right", 0.9998).transform
+        'left-right'
+    """
 
     picture: str
     twin: str
@@ -63,7 +79,12 @@ class TwinPair:
 
 @dataclass(frozen=True)
 class Conflicts:
-    """Twins in different class folders: number of pairs, number of pictures in them, and the first `MAX_CONFLICTS` pairs."""
+    """Twins in different class folders: number of pairs and of their pictures, and some of the pairs.
+
+    Example:
+        >>> Conflicts(1, 2, (TwinPair("dog/b.png", "cat/a.png", "none", 1.0),)).listed[0].twin
+        'cat/a.png'
+    """
 
     pairs: int
     pictures: int
@@ -71,7 +92,7 @@ class Conflicts:
 
 
 class _Block(NamedTuple):
-    """All pictures of one class and one content, and their twins of another class; many equal pictures make very many pairs."""
+    """Equal pictures of one class, and their equal twins of another: as pairs they would be very many."""
 
     pictures: list[int]
     twins: list[int]
@@ -95,44 +116,8 @@ def count_twins(duplicates: Duplicates, paths: Sequence[str]) -> tuple[SplitTwin
     result = []
     for of in names:
         others = [name for name in names if name != of] if len(names) <= MAX_SPLITS else [ALL_OTHERS]
-        for among in (of, *others):
-            result.append(
-                _count(of, among, _match(duplicates, splits, of, among), duplicates, splits == of, labels)
-            )
+        result += [_count(duplicates, splits, labels, of, among) for among in (of, *others)]
     return tuple(result)
-
-
-def match_inside(duplicates: Duplicates, members: np.ndarray) -> Twins:
-    """Find for each picture of a set the most similar other one of the same set; `match_twins` does so for two sets.
-
-    Args:
-        duplicates: of n pictures.
-        members: bool (n,), the set.
-
-    Returns:
-        For each of the n pictures; -1 where it is no member or has no twin there.
-    """
-    indices = np.flatnonzero(members)
-    lowest, highest = np.full(len(members), -1), np.full(len(members), -1)  # members with the same pixels
-    lowest[duplicates.identical[indices[::-1]]] = indices[::-1]
-    highest[duplicates.identical[indices]] = indices
-    pairs = duplicates.pairs
-    held = (lowest[pairs.first] >= 0) & (lowest[pairs.second] >= 0)
-    first, second, transform = pairs.first[held], pairs.second[held], pairs.transform[held]
-    here, there = np.concatenate([first, second]), np.concatenate([second, first])
-    turns = np.concatenate([INVERSE[transform], transform])
-    order = np.lexsort((-lowest[there], np.tile(pairs.correlation[held], 2)))
-    best, best_turn = np.full(len(members), -1), np.full(len(members), -1)
-    best[here[order]], best_turn[here[order]] = (
-        lowest[there[order]],
-        turns[order],
-    )  # the last, most similar one stays
-    partner, turn = (np.where(members, values[duplicates.identical], -1) for values in (best, best_turn))
-    low, high = lowest[duplicates.identical], highest[duplicates.identical]
-    repeated = members & (low != high)
-    partner[repeated] = np.where(low == np.arange(len(members)), high, low)[repeated]
-    turn[repeated] = 0
-    return Twins(partner, turn)
 
 
 def find_conflicts(duplicates: Duplicates, paths: Sequence[str]) -> Conflicts:
@@ -160,12 +145,11 @@ def find_conflicts(duplicates: Duplicates, paths: Sequence[str]) -> Conflicts:
             if label != other
         ]
     unfolded = (
-        (picture, twin, block) for block in blocks for picture, twin in product(block.pictures, block.twins)
-    )
-    listed = [
         TwinPair(paths[picture], paths[twin], TRANSFORMS[block.transform], round(block.correlation, 4))
-        for picture, twin, block in islice(unfolded, MAX_CONFLICTS)
-    ]
+        for block in blocks
+        for picture, twin in product(block.pictures, block.twins)
+    )
+    listed = islice(unfolded, MAX_CONFLICTS)
     return Conflicts(
         pairs=sum(len(block.pictures) * len(block.twins) for block in blocks),
         pictures=len({index for block in blocks for index in (*block.pictures, *block.twins)}),
@@ -216,9 +200,8 @@ def pick_examples(duplicates: Duplicates, paths: Sequence[str], of: str, among: 
     )
 
 
-def _count(
-    of: str, among: str, twins: Twins, duplicates: Duplicates, members: np.ndarray, labels: np.ndarray
-) -> SplitTwins:
+def _count(duplicates: Duplicates, splits: np.ndarray, labels: np.ndarray, of: str, among: str) -> SplitTwins:
+    twins, members = _match(duplicates, splits, of, among), splits == of
     near = twins.partner >= 0
     identical = near & (duplicates.identical[twins.partner] == duplicates.identical)
 
@@ -227,12 +210,8 @@ def _count(
         by_name = {name: number for name, number in zip(TRANSFORMS, turns, strict=True) if number}
         return TwinCount(int(rows.sum()), int((rows & identical).sum()), int((rows & near).sum()), by_name)
 
-    return SplitTwins(
-        of,
-        among,
-        count(members),
-        {label: count(members & (labels == label)) for label in np.unique(labels[members]).tolist()},
-    )
+    classes = {label: count(members & (labels == label)) for label in np.unique(labels[members]).tolist()}
+    return SplitTwins(of, among, count(members), classes)
 
 
 def _describe_pair(
@@ -240,16 +219,12 @@ def _describe_pair(
 ) -> TwinPair:
     low, high = sorted(duplicates.identical[[picture, twin]].tolist())
     known = duplicates.pairs.correlation[(duplicates.pairs.first == low) & (duplicates.pairs.second == high)]
-    return TwinPair(
-        paths[picture], paths[twin], TRANSFORMS[transform], 1.0 if low == high else round(float(known[0]), 4)
-    )
+    correlation = 1.0 if low == high else round(float(known[0]), 4)
+    return TwinPair(paths[picture], paths[twin], TRANSFORMS[transform], correlation)
 
 
 def _match(duplicates: Duplicates, splits: np.ndarray, of: str, among: str) -> Twins:
-    members = splits == of
-    if of == among:
-        return match_inside(duplicates, members)
-    return match_twins(duplicates, members, ~members if among == ALL_OTHERS else splits == among)
+    return match_twins(duplicates, splits == of, splits != of if among == ALL_OTHERS else splits == among)
 
 
 def _split_and_label(paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,10 +9,7 @@ where they are not, the builder names the folder to delete.
 """
 
 import contextlib
-import lzma
 import re
-import zipfile
-import zlib
 from pathlib import Path
 
 import kagglehub
@@ -21,34 +18,22 @@ from kagglehub.cache import Cache, delete_from_cache, get_cached_archive_path, m
 from kagglehub.exceptions import BackendError, CredentialError, DataCorruptionError, NotFoundError
 from kagglehub.handle import DatasetHandle, parse_dataset_handle
 
-from tumor_ds.collection.archive import SPLIT_FOLDERS, ZIP_NAMES
-from tumor_ds.collection.pictures import DatasetError
-from tumor_ds.collection.versions import build_url
+from serving.files.entries import DAMAGE
+from tumor_ds.collection.archive import KAGGLE_NAME, ZIP_NAMES
+from tumor_ds.collection.errors import DatasetError
+from tumor_ds.collection.layout import SPLIT_FOLDERS
+from tumor_ds.collection.versions import VERSIONS, build_url
 
-COLLECTION = "masoudnickparvar/brain-tumor-mri-dataset"
-VERSIONS = (1, 2)  # 7,023 and 7,200 images
 MOUNT_ERRORS = (BackendError, CredentialError, NotFoundError)
-# A wrong MD5, no archive at all, a full disk, and what zipfile raised for 24,000 zips with bytes changed at
-# random.
-ARCHIVE_ERRORS = (
-    DataCorruptionError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    IndexError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
+# A wrong MD5; no archive at all, a full disk, a damaged zip.
+ARCHIVE_ERRORS = (DataCorruptionError, *DAMAGE)
 
 
 def download_collection(version: int) -> Path:
     """Download one version of the collection, unless it is in the cache.
 
     The bytes are compared with the MD5 that the server states, where it states one, and every file with the
-    checksum in the zip.
-    No checksum of the zip is recorded here to compare it with: Kaggle publishes none.
+    checksum in the zip. No checksum of the zip is recorded here: Kaggle publishes none.
 
     Args:
         version: 1 or 2.
@@ -60,11 +45,9 @@ def download_collection(version: int) -> Path:
         DatasetError: it cannot be downloaded; the message ends with the steps to do it by hand.
     """
     if version not in VERSIONS:
-        raise _build_error(
-            VERSIONS[0],
-            f"Expected version {' or '.join(map(str, VERSIONS))} of the collection, got {version!r}.",
-        )
-    handle = parse_dataset_handle(f"{COLLECTION}/versions/{version}")
+        expected = " or ".join(map(str, VERSIONS))
+        raise _build_error(VERSIONS[0], f"Expected version {expected} of the collection, got {version!r}.")
+    handle = parse_dataset_handle(f"{KAGGLE_NAME}/versions/{version}")
     try:
         if not _is_complete(handle):
             # Where someone deleted the folder, its marker is still there and would vouch for a new one that
@@ -76,21 +59,16 @@ def download_collection(version: int) -> Path:
     except requests.RequestException as error:
         raise _build_error(version, _describe_break(handle, error)) from error
     except MOUNT_ERRORS as error:
-        raise _build_error(
-            version, f"This notebook cannot mount the collection: {_in_one_line(error)}"
-        ) from error
+        what = f"This notebook cannot mount the collection: {_in_one_line(error)}"
+        raise _build_error(version, what) from error
     except ARCHIVE_ERRORS as error:
-        reason = _describe_archive(handle, error)
+        what = f"The download failed: {_describe_archive(handle, error)} Nothing of it is kept;"
         _discard(handle)
-        raise _build_error(
-            version, f"The download failed: {reason} Nothing of it is kept; the same command starts afresh."
-        ) from error
+        raise _build_error(version, f"{what} the same command starts afresh.") from error
     if not all((folder / name).is_dir() for name in SPLIT_FOLDERS):
         delete_from_cache(handle)  # kagglehub takes an empty zip, and a file of zeros, for complete
-        raise _build_error(
-            version,
-            f"Expected the folders {' and '.join(SPLIT_FOLDERS)} in {folder}, and they are not there.",
-        )
+        what = f"Expected the folders {' and '.join(SPLIT_FOLDERS)} in {folder}, and they are not there."
+        raise _build_error(version, what)
     return folder
 
 
@@ -112,19 +90,13 @@ def _is_complete(handle: DatasetHandle) -> bool:
 
 
 def _describe_break(handle: DatasetHandle, error: requests.RequestException) -> str:
-    broken = isinstance(error, requests.exceptions.ChunkedEncodingError)
-    what = (
-        "The transfer from Kaggle broke off."
-        if broken
-        else f"Kaggle cannot be reached: {_in_one_line(error)}"
-    )
+    what = f"Kaggle cannot be reached: {_in_one_line(error)}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        what = "The transfer from Kaggle broke off."
     archive = Path(get_cached_archive_path(handle))
     kept_bytes = archive.stat().st_size if archive.is_file() else 0
-    return (
-        f"{what} {kept_bytes:,} bytes are kept: the same command goes on where it stopped."
-        if kept_bytes
-        else what
-    )
+    resume = f" {kept_bytes:,} bytes are kept: the same command goes on where it stopped."
+    return what + resume if kept_bytes else what
 
 
 def _describe_archive(handle: DatasetHandle, error: Exception) -> str:

@@ -8,9 +8,11 @@ and what to do. Version 1 has 7,023 pictures, and every published figure is abou
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from tumor_ds.collection.archive import DOWNLOAD_URL, SPLIT_FOLDERS, split_and_label
-from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.archive import DOWNLOAD_URL
+from tumor_ds.collection.errors import DatasetError
+from tumor_ds.collection.layout import SPLIT_FOLDERS, split_and_label
 
+VERSIONS = (1, 2)
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 VERSION_1_COUNTS = {
     ("Training", "glioma"): 1321,
@@ -42,9 +44,7 @@ def check_version(
         DatasetError: an unknown folder, the other version, or a count that does not agree.
     """
     found = _count(paths, version)
-    by_folder: Counter[str] = Counter()
-    for (folder, _), number in found.items():
-        by_folder[folder] += number
+    by_folder = Counter(folder for folder, _ in found.elements())
     augmented = any(AUGMENTED in path.rpartition("/")[2] for path in paths)
     actual = 2 if augmented or by_folder == totals else 1
     if actual != version:
@@ -56,7 +56,7 @@ def check_version(
     expected: Mapping = counts if version == 1 else totals
     got: Mapping = found if version == 1 else by_folder
     wrong = [
-        f"{_name(key)} has {got.get(key, 0)} images, expected {number}"
+        f"{key if isinstance(key, str) else '/'.join(key)} has {got.get(key, 0)} images, expected {number}"
         for key, number in expected.items()
         if got.get(key, 0) != number
     ]
@@ -78,17 +78,11 @@ def build_url(version: int) -> str:
 
 
 def _count(paths: Iterable[str], version: int) -> Counter[tuple[str, str]]:
-    found: Counter[tuple[str, str]] = Counter()
-    for path in paths:
-        folder, label = split_and_label(path)
+    found = {path: split_and_label(path) for path in paths}
+    for path, (folder, label) in found.items():
         if folder not in SPLIT_FOLDERS or label not in LABELS:
             expected = f"{'|'.join(SPLIT_FOLDERS)}/{'|'.join(LABELS)}/FILE"
             raise DatasetError(
                 f"Unknown class folder: {path}. Expected {expected}. {explain_download(version)}"
             )
-        found[folder, label] += 1
-    return found
-
-
-def _name(key: tuple[str, str] | str) -> str:
-    return key if isinstance(key, str) else "/".join(key)
+    return Counter(found.values())

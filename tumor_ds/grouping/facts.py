@@ -1,4 +1,4 @@
-"""What is known of each picture besides its pixels: its group, its patient fold, whether training already shows it.
+"""What is known of each picture besides its pixels: its group, its patient fold, its twin in training.
 
 Goes in: `groups.csv` for the files of Kaggle's version 1, the pictures themselves for any other collection.
 Comes out: one `ImageFacts` a picture.
@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from tumor_ds.collection.archive import SPLIT_FOLDERS, Collection, split_and_label
-from tumor_ds.collection.pictures import read_grey
+from tumor_ds.collection.archive import Collection
+from tumor_ds.collection.layout import SPLIT_FOLDERS, split_and_label
 from tumor_ds.grouping.duplicates import find_duplicates, match_twins
 
 GROUPS_CSV = Path(__file__).parents[1] / "groups.csv"
@@ -27,6 +27,10 @@ class ImageFacts:
         group: near-duplicates and, where known, neighbouring slices share it.
         patient_fold: 1..5 as published with figshare 1512427, 0 where unknown.
         has_train_twin: a picture in Testing that is one in Training up to one of the eight flips and turns.
+
+    Example:
+        >>> load_facts()["Testing/glioma/Te-glTr_0000.jpg"]
+        ImageFacts(path='Testing/glioma/Te-glTr_0000.jpg', group=292, patient_fold=5, has_train_twin=True)
     """
 
     path: str
@@ -63,11 +67,8 @@ def compute_facts(collection: Collection) -> list[ImageFacts]:
     Raises:
         DatasetError: a picture cannot be decoded.
     """
-    pictures = (
-        read_grey(path, collection.read)
-        for path in tqdm(collection.paths, desc="Comparing pictures", unit=" pictures")
-    )
-    duplicates = find_duplicates(pictures)
+    paths = tqdm(collection.paths, desc="Comparing pictures", unit=" pictures")
+    duplicates = find_duplicates(collection.read_grey(path) for path in paths)
     folder = np.array([split_and_label(path)[0] for path in collection.paths])
     training, testing = (folder == name for name in SPLIT_FOLDERS)
     has_twin = match_twins(duplicates, testing, training).partner >= 0

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
-from tumor_ds.collection.archive import split_and_label
-from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.errors import DatasetError
+from tumor_ds.collection.layout import SPLIT_FOLDERS, split_and_label
 from tumor_ds.grouping.facts import ImageFacts
 
 SEED = 0
@@ -24,7 +24,13 @@ Splits = dict[str, list[ImageFacts]]
 
 
 class Grouped(Protocol):
-    """What dealing needs to know of a picture."""
+    """What dealing needs to know of a picture.
+
+    Example:
+        >>> row: Grouped = ImageFacts("Training/glioma/a.jpg", 7, 0, False)
+        >>> deal_groups([row], GROUPED_SHARES)
+        {7: 'test'}
+    """
 
     @property
     def group(self) -> int:
@@ -36,10 +42,11 @@ class Grouped(Protocol):
 
 
 def split_official(facts: Iterable[ImageFacts]) -> Splits:
-    """Keep Kaggle's Testing as `test`; hold out about a tenth of each class in Training as `validation`, in whole groups."""
+    """Keep Kaggle's Testing as `test`; hold out a tenth of each class of Training, in whole groups."""
     rows = list(facts)
-    training = [row for row in rows if split_and_label(row.path)[0] == "Training"]
-    testing = [row for row in rows if split_and_label(row.path)[0] == "Testing"]
+    training, testing = (
+        [row for row in rows if split_and_label(row.path)[0] == folder] for folder in SPLIT_FOLDERS
+    )
     dealt = deal_groups(training, OFFICIAL_SHARES)
     return {
         "train": [row for row in training if dealt[row.group] == "train"],
@@ -49,7 +56,7 @@ def split_official(facts: Iterable[ImageFacts]) -> Splits:
 
 
 def split_grouped(facts: Iterable[ImageFacts]) -> Splits:
-    """Split all pictures 70/10/20 into `train`, `validation` and `test`, in whole groups; folders other than the class's are ignored.
+    """Split all pictures 70/10/20 into `train`, `validation` and `test`, in whole groups, by class.
 
     Raises:
         DatasetError: a class has too few groups, or too large ones, to be in every split.
@@ -69,7 +76,7 @@ def split_grouped(facts: Iterable[ImageFacts]) -> Splits:
 
 
 def split_patient(facts: Iterable[ImageFacts]) -> Splits:
-    """Split all pictures into `fold1` ... `fold5`: the published patient fold where known, the other groups dealt whole."""
+    """Split all pictures into `fold1` ... `fold5`: published folds where known, the other groups dealt."""
     rows = list(facts)
     published = {row.group: f"fold{row.patient_fold}" for row in rows if row.patient_fold}
     return _collect(rows, deal_groups(rows, PATIENT_SHARES, published), tuple(PATIENT_SHARES))
@@ -114,7 +121,7 @@ def deal_groups(
 
 
 def _collect(rows: list[ImageFacts], dealt: Mapping[int, str], names: tuple[str, ...]) -> Splits:
-    """Gather the pictures of each split. Copies share a group, so no test picture of such a split is a training picture."""
+    """Gather the pictures of each split; copies share a group, so none of them has its twin in another."""
     return {
         name: [replace(row, has_train_twin=False) for row in rows if dealt[row.group] == name]
         for name in names

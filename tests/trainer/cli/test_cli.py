@@ -171,7 +171,7 @@ def test_build_without_a_manual_directory_downloads(dummy_data_dir, dummy_counts
 
 def test_a_download_that_fails_is_one_clear_line(tmp_path, monkeypatch):
     from tumor_ds.collection import kaggle
-    from tumor_ds.collection.pictures import DatasetError
+    from tumor_ds.collection.errors import DatasetError
 
     def fail(version: int):
         raise DatasetError("Kaggle cannot be reached. By hand: ...")

@@ -21,7 +21,7 @@ from trainer.data.input_pipeline import (
     load_learning_split,
     load_split,
 )
-from tumor_ds.collection.pictures import read_grey
+from tumor_ds.collection.archive import Collection
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_builder_and_serving_decode_alike(mode, orientation):
     exif[274] = orientation
     file = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(file, "JPEG", exif=exif)
-    built = read_grey("any.jpg", lambda name: file.getvalue())
+    built = Collection(("any.jpg",), lambda name: file.getvalue()).read_grey("any.jpg")
     np.testing.assert_array_equal(built[..., 0], decode_grey(file.getvalue()))
     assert built.shape == ((40, 24, 1) if orientation == 6 else (24, 40, 1))
 

@@ -1,4 +1,4 @@
-"""The audit: planted copies by split, class and transform; what cannot be read; the page; and Kaggle's own numbers."""
+"""The audit: planted copies by split, class and transform; unreadable files; the page; Kaggle's numbers."""
 
 import io
 import itertools
@@ -16,10 +16,11 @@ from rich.progress import Progress
 
 from tumor_ds.audit import report as audit_report
 from tumor_ds.audit import twins as audit_twins
-from tumor_ds.audit.audit import Audit, print_audit, run_audit, write_audit
+from tumor_ds.audit.audit import Audit, run_audit
 from tumor_ds.audit.groups import GroupCounts
+from tumor_ds.audit.report import print_audit, write_audit
 from tumor_ds.collection.archive import find_source
-from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.errors import DatasetError
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = (
@@ -55,8 +56,7 @@ def build_files(train: str = "Training", test: str = "Testing") -> dict[str, byt
     """A collection with planted copies.
 
     test: a identical, b mirrored, c turned 90, e turned 180, f compressed again and resized, d identical but
-        with the label dog,
-    x and y of their own. Inside train: g is e turned 90.
+    with the label dog, x and y of their own. Inside train: g is e turned 90.
     """
     cats = {name: draw(seed) for seed, name in enumerate("abcd")}
     dogs = {name: draw(seed) for seed, name in enumerate("ef", 10)}
@@ -101,9 +101,8 @@ def test_planted_copies_across_splits(planted):
         "dog": count(4, 1, 3, {"none": 2, "turned 180": 1}),
     }
     back = get_pair(planted, "Training", "Testing").total
-    assert back == count(
-        7, 2, 7, {"none": 3, "turned 180": 1, "turned 270": 2, "left-right": 1}
-    )  # e, g, both are one picture
+    # e and g are both copies of one picture.
+    assert back == count(7, 2, 7, {"none": 3, "turned 180": 1, "turned 270": 2, "left-right": 1})
 
 
 def test_planted_copies_inside_splits(planted):
@@ -133,7 +132,7 @@ def count_groups(**counts: int) -> GroupCounts:
 
 
 def test_groups_of_the_planted_collection(planted):
-    """15 files, two of them identical to others; a b c d f in pairs, e with its turned copies three times, x and y alone."""
+    """15 files, two identical to others; a b c d f in pairs, e with its turned copies, x and y alone."""
     assert planted.groups == count_groups(
         distinct=13, groups=8, repeated=6, pictures_in_repeated=13, across_splits=6, across_classes=1
     )
@@ -208,7 +207,7 @@ def test_files_that_cannot_be_decoded_are_listed_and_left_out(tmp_path):
     reasons = dict(audit.files.unreadable)
     assert list(reasons) == ["Testing/dog/empty.png", "Training/cat/broken.jpg"]
     assert reasons["Testing/dog/empty.png"] == "it is empty (0 bytes)"
-    assert "no JPEG, PNG" in reasons["Training/cat/broken.jpg"]
+    assert reasons["Training/cat/broken.jpg"] == "it is not a picture in a format known here"
     assert audit.files.misnamed == (("Training/dog/named.jpg", "PNG"),)
     assert (audit.files.listed, sum(audit.files.counts["Training"].values())) == (18, 8)
     assert audit.lead.total.near == 6
@@ -224,8 +223,8 @@ def test_nothing_to_audit_is_an_error(tmp_path):
         run_audit(tmp_path)
 
 
-def test_floors_of_the_planted_collection(planted):
-    """Nearest picture: a and f, the same way up, are right for sure; d has another label than its copy, so it is wrong."""
+def test_baselines_of_the_planted_collection(planted):
+    """Nearest picture: a and f, the same way up, are right for sure; d has another label than its copy."""
     own, folds = planted.memorisation
     assert (own.protocol, own.pictures, own.unseen) == ("own split", 8, 2)
     assert own.recall["dog"] <= 0.75
@@ -355,6 +354,25 @@ def test_written_files(planted, tmp_path):
     assert stored == planted.to_dict()
     assert stored["lead"]["total"]["near"] == 6
     assert "thumbnails" not in stored
+    assert stored["memorisation_evened"][0]["protocol"] == "own split"  # a key that earlier audits have
+
+
+def test_an_audit_that_cannot_be_written_leaves_the_earlier_one(planted, tmp_path, monkeypatch):
+    """Also the page, which is written first: page and numbers are of one audit."""
+    write_audit(planted, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write_text = Path.write_text
+
+    def fill_the_disk(path: Path, text: str, **options: str) -> int:
+        if not path.name.startswith("audit.json"):
+            return write_text(path, f"{text}<!-- new -->", **options)
+        write_text(path, text[:100], **options)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_audit(planted, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_progress_is_shown_where_asked_for(planted_dir):
@@ -368,7 +386,7 @@ def test_progress_of_the_caller_is_used(planted_dir):
         run_audit(planted_dir, bar)
     assert [(task.description, task.finished) for task in bar.tasks] == [
         ("Reading pictures", True),
-        ("Measuring what needs no medicine", True),
+        ("Scoring the baselines", True),
     ]
 
 
@@ -397,7 +415,7 @@ def test_page_escapes_what_strangers_wrote(hostile_page):
 
 @pytest.fixture(scope="module")
 def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Page of a collection whose class, folder and file names try to get out of the text, or out of the screen."""
+    """Page of a collection whose names try to get out of the text, or out of the screen."""
     folder = tmp_path_factory.mktemp("hostile")
     long = "w" * 180
     files = {
@@ -485,7 +503,7 @@ def test_agreement_with_the_shipped_groups(kaggle):
 
 @pytest.mark.real_data
 def test_labels_that_copies_contradict(kaggle):
-    """The four pituitary files that figshare calls meningioma lie beside a meningioma file with the same picture, mirrored."""
+    """Each pituitary file that figshare calls meningioma has a mirrored copy among the meningiomas."""
     suspects = {"Te-piTr_0002.jpg", "Tr-pi_0043.jpg", "Tr-pi_0515.jpg", "Tr-pi_0520.jpg"}
     assert kaggle.conflicts.pairs == 4
     assert {Path(pair.picture).name for pair in kaggle.conflicts.listed} == suspects
@@ -494,15 +512,15 @@ def test_labels_that_copies_contradict(kaggle):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    ("name", "floor"),
+    ("name", "baseline"),
     [
         ("the most similar training picture, 56x56 grey pixels", "memorisation"),
-        ("the same, every picture brought to one brightness and contrast", "memorisation_evened"),
+        ("the same, every picture brought to one brightness and contrast", "memorisation_standardised"),
         ("only the outermost 5 % of the picture, and its size", "shortcut"),
     ],
 )
-def test_floors_of_kaggles_collection_are_those_of_the_readme(kaggle, name, floor):
-    own, patients = getattr(kaggle, floor)
+def test_baselines_of_kaggles_collection_are_those_of_the_readme(kaggle, name, baseline):
+    own, patients = getattr(kaggle, baseline)
     assert (own.unseen, patients.protocol, patients.pictures) == (319, "unseen patients", 7023)
     assert patients.majority == pytest.approx(2000 / 7023)
     recalls = [

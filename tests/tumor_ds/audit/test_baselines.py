@@ -1,4 +1,4 @@
-"""What needs no medicine: features, protocols and scores against hand arithmetic."""
+"""Baselines that see no disease: features, protocols and scores against hand arithmetic."""
 
 import numpy as np
 import pytest
@@ -97,21 +97,20 @@ def test_nearest_picture_by_hand():
     assert baselines.predict_nearest(training, np.array([0, 1]), asked).tolist() == [0, 1, 1]
 
 
-def test_nearest_picture_evened_out_ignores_brightness_and_contrast():
+def test_nearest_standardised_picture_ignores_brightness_and_contrast():
     ramp = np.tile(np.arange(56, dtype=np.uint8), (56, 1))
     training = np.stack([ramp, ramp[:, ::-1] + 120])
     asked = np.stack([ramp + 150, 4 * ramp, ramp[:, ::-1]])
-    assert baselines.predict_nearest(training, np.array([0, 1]), asked).tolist() == [1, 1, 0]  # by brightness
-    assert baselines.predict_nearest(training, np.array([0, 1]), asked, evened=True).tolist() == [
-        0,
-        0,
-        1,
-    ]  # by shape
+    labels = np.array([0, 1])
+    by_brightness = baselines.predict_nearest(training, labels, asked)
+    by_shape = baselines.predict_nearest(training, labels, asked, standardised=True)
+    assert (by_brightness.tolist(), by_shape.tolist()) == ([1, 1, 0], [0, 0, 1])
 
 
-def test_nearest_picture_evened_out_takes_blank_pictures():
+def test_nearest_standardised_picture_takes_blank_pictures():
     pictures = np.stack([build_flat(0, 56), build_flat(200, 56)])
-    assert baselines.predict_nearest(pictures, np.array([0, 1]), pictures, evened=True).tolist() == [0, 0]
+    found = baselines.predict_nearest(pictures, np.array([0, 1]), pictures, standardised=True)
+    assert found.tolist() == [0, 0]
 
 
 def test_nearest_picture_is_the_same_in_parts(monkeypatch):
@@ -124,7 +123,7 @@ def test_nearest_picture_is_the_same_in_parts(monkeypatch):
 
 
 def test_score_by_hand():
-    """Four asked about: three right; of two unseen ones, one. dog 2 of 2, cat 1 of 2; the largest class is a half."""
+    """Four asked, three right; of two unseen ones, one. dog 2 of 2, cat 1 of 2; the largest class is half."""
     paths = [
         "train/cat/a.png",
         "train/dog/b.png",

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tumor_ds.collection import archive, pictures
+from serving.pictures import image_files
+from tumor_ds.collection import archive, layout
+from tumor_ds.collection.errors import DatasetError, PictureError
 
 Build = Callable[[Iterable[str]], Path]
 PICTURES = ("Training/glioma/a.jpg", "Training/notumor/b.jpg", "Testing/glioma/c.jpg")
@@ -33,14 +35,12 @@ PNG = build_png()
 def build_zip(
     target: Path, names: Iterable[str], compression: int = zipfile.ZIP_DEFLATED, **fields: int
 ) -> Path:
-    """A zip with one picture under each name; `fields` overwrite those of the last member in the zip's directory."""
+    """A zip with one picture under each name; `fields` overwrite those of its last member."""
     with zipfile.ZipFile(target, "w", compression) as zipped:
         for name in names:
             info = zipfile.ZipInfo(name)
-            info.filename, info.compress_type = (
-                name,
-                compression,
-            )  # the name also where ZipInfo would cut it at a NUL
+            # The name also where ZipInfo would cut it at a NUL.
+            info.filename, info.compress_type = name, compression
             zipped.writestr(info, b"" if name.endswith("/") else PNG)
         for field, value in fields.items():
             setattr(info, field, value)
@@ -73,8 +73,8 @@ def read_all(source: Path) -> dict[str, bytes]:
 
 
 def refuse(source: Path, *mentions: str) -> str:
-    """Listing or reading is refused, and the message, which is returned, mentions the file and what is wrong."""
-    with pytest.raises(archive.DatasetError) as caught:
+    """Listing or reading is refused; the message, which is returned, mentions the file and what is wrong."""
+    with pytest.raises(DatasetError) as caught:
         read_all(source)
     for mention in mentions:
         assert mention in str(caught.value)
@@ -341,11 +341,16 @@ def test_a_zip_without_members_and_a_missing_one_are_refused(tmp_path: Path):
     refuse(tmp_path / "absent.zip", "absent.zip is no readable zip")
 
 
+def test_the_limit_of_a_file_is_that_of_serving():
+    """What a model is trained on can be sent to it."""
+    assert archive.MAX_BYTES == image_files.MAX_BYTES
+
+
 def test_size_is_bounded_whatever_the_zip_states(build: Build, monkeypatch: pytest.MonkeyPatch):
     source = build(PICTURES)
-    monkeypatch.setattr(archive, "MAX_FILE_BYTES", len(PNG))
+    monkeypatch.setattr(archive, "MAX_BYTES", len(PNG))
     list_paths(source)
-    monkeypatch.setattr(archive, "MAX_FILE_BYTES", len(PNG) - 1)
+    monkeypatch.setattr(archive, "MAX_BYTES", len(PNG) - 1)
     refuse(source, "Cannot decode Testing/glioma/c.jpg", f"more than {len(PNG) - 1} bytes")
 
 
@@ -354,7 +359,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with zipfile.ZipFile(tmp_path / "own.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr("glioma/bomb.jpg", bytes(64 << 20))
     assert (tmp_path / "own.zip").stat().st_size < 1 << 17
-    monkeypatch.setattr(archive, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(archive, "MAX_BYTES", 1 << 20)
     tracemalloc.start()
     try:
         refuse(tmp_path / "own.zip", "Cannot decode glioma/bomb.jpg", "more than 1,048,576 bytes")
@@ -397,9 +402,7 @@ def test_a_file_that_vanishes_is_refused(tmp_path: Path):
     folder = build_folder(tmp_path / "own", CLASSES_ONLY)
     with archive.open_collection(folder) as collection:
         (folder / "glioma/b.jpg").unlink()
-        with pytest.raises(
-            archive.DatasetError, match=r"Cannot decode glioma/b\.jpg: No such file"
-        ) as caught:
+        with pytest.raises(PictureError, match=r"Cannot decode glioma/b\.jpg: No such file") as caught:
             collection.read("glioma/b.jpg")
     assert str(tmp_path) not in str(caught.value)  # the audit shows it on its page
 
@@ -435,7 +438,7 @@ def test_the_only_zip_is_found_among_other_files(tmp_path: Path):
 def test_a_zip_without_a_known_name_beside_class_folders_is_refused(tmp_path: Path):
     build_zip(build_folder(tmp_path, PICTURES) / "mine.zip", PICTURES)
     with pytest.raises(
-        archive.DatasetError, match=r"found both, mine\.zip and Testing/glioma/c\.jpg\. Leave only the one"
+        DatasetError, match=r"found both, mine\.zip and Testing/glioma/c\.jpg\. Leave only the one"
     ):
         archive.find_source(tmp_path)
 
@@ -456,7 +459,7 @@ def test_two_unknown_zips_are_refused(tmp_path: Path):
     for name in ("b.zip", "a.ZIP"):
         build_zip(tmp_path / name, PICTURES)
     with pytest.raises(
-        archive.DatasetError,
+        DatasetError,
         match=r"Expected one zip in .*; found a\.ZIP, b\.zip\. Leave only the collection's\.",
     ):
         archive.find_source(tmp_path)
@@ -474,7 +477,7 @@ def test_two_unknown_zips_are_refused(tmp_path: Path):
 )
 def test_a_missing_collection_is_refused(tmp_path: Path, names: list[str], found: str):
     for folder in (build_folder(tmp_path, names), *([] if names else [tmp_path / "absent"])):
-        with pytest.raises(archive.DatasetError) as caught:
+        with pytest.raises(DatasetError) as caught:
             archive.find_source(folder)
         assert all(
             text in str(caught.value)
@@ -486,8 +489,8 @@ def test_a_missing_collection_is_refused(tmp_path: Path, names: list[str], found
 
 
 def test_split_and_label():
-    assert archive.split_and_label("Training/glioma/a.jpg") == ("Training", "glioma")
-    assert archive.split_and_label("glioma/a.jpg") == ("", "glioma")
+    assert layout.split_and_label("Training/glioma/a.jpg") == ("Training", "glioma")
+    assert layout.split_and_label("glioma/a.jpg") == ("", "glioma")
 
 
 def test_dummy_collection_from_zip_and_folder(dummy_data_dir: Path, tmp_path: Path):
@@ -499,6 +502,4 @@ def test_dummy_collection_from_zip_and_folder(dummy_data_dir: Path, tmp_path: Pa
         assert one.paths == other.paths
         assert len(one.paths) == 48
         for path in one.paths:
-            np.testing.assert_array_equal(
-                pictures.read_grey(path, one.read), pictures.read_grey(path, other.read)
-            )
+            np.testing.assert_array_equal(one.read_grey(path), other.read_grey(path))

@@ -1,4 +1,4 @@
-"""The download of the collection, by the real client from a server on this machine: what it gives, and how it fails."""
+"""The download of the collection, by the real client from a server on this machine, and how it fails."""
 
 import io
 import json
@@ -16,6 +16,9 @@ from kagglesdk import kaggle_env
 
 from tests.kaggle_server import CALL, MOUNT_CALL, MOUNT_NAME, KaggleServer
 from tumor_ds.collection import archive, kaggle
+from tumor_ds.collection.errors import DatasetError
+from tumor_ds.collection.layout import SPLIT_FOLDERS
+from tumor_ds.collection.versions import VERSIONS
 
 ROOT = Path(__file__).resolve().parents[3]
 MEBIBYTE = 1 << 20
@@ -46,7 +49,7 @@ def build_files(seed: int) -> dict[str, bytes]:
     source = random.Random(seed)
     return {
         f"{split}/{label}/{seed}.jpg": source.randbytes(3 * MEBIBYTE // 8)
-        for split in archive.SPLIT_FOLDERS
+        for split in SPLIT_FOLDERS
         for label in "abcd"
     }
 
@@ -59,7 +62,7 @@ def build_zip(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-FILES = {version: build_files(version) for version in kaggle.VERSIONS}
+FILES = {version: build_files(version) for version in VERSIONS}
 ARCHIVES = {version: build_zip(files) for version, files in FILES.items()}
 ARCHIVE = ARCHIVES[1]
 FLIPPED = (
@@ -112,7 +115,7 @@ def list_files(folder: Path) -> dict[str, bytes]:
 
 
 def get_archive_path(cache: Path) -> Path:
-    return cache / "datasets" / kaggle.COLLECTION / "1.archive"
+    return cache / "datasets" / archive.KAGGLE_NAME / "1.archive"
 
 
 def get_marker_path(cache: Path) -> Path:
@@ -120,7 +123,7 @@ def get_marker_path(cache: Path) -> Path:
 
 
 def get_folder(cache: Path) -> Path:
-    return cache / "datasets" / kaggle.COLLECTION / "versions" / "1"
+    return cache / "datasets" / archive.KAGGLE_NAME / "versions" / "1"
 
 
 @pytest.fixture
@@ -143,14 +146,14 @@ def assert_refused(cache: Path) -> Callable[..., str]:
     """Function `check(*expected, version=1)`: the download fails, says so and ends with the manual steps."""
 
     def check(*expected: str, version: int = 1) -> str:
-        with pytest.raises(archive.DatasetError) as caught:
+        with pytest.raises(DatasetError) as caught:
             kaggle.download_collection(version)
         message = str(caught.value)
         for text in expected:
             assert text in message
         assert "\n" not in message
         assert "secret" not in message
-        url = archive.DOWNLOAD_URL[:-1] + str(version if version in kaggle.VERSIONS else 1)
+        url = archive.DOWNLOAD_URL[:-1] + str(version if version in VERSIONS else 1)
         steps = (
             f"download {url} in a browser or with curl -L, put it as {archive.ZIP_NAMES[0]} in a folder DIR"
         )
@@ -164,16 +167,16 @@ def assert_refused(cache: Path) -> Callable[..., str]:
 # What it gives
 
 
-@pytest.mark.parametrize("version", kaggle.VERSIONS)
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("states_md5", [True, False])
 def test_a_whole_download(server: KaggleServer, cache: Path, version: int, states_md5: bool):
     server.states_md5 = states_md5
     folder = kaggle.download_collection(version)
     assert list_files(folder) == FILES[version]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(archive.SPLIT_FOLDERS)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(SPLIT_FOLDERS)
     assert set(list_files(cache)) == {
         (folder / name).relative_to(cache).as_posix() for name in FILES[version]
-    } | {f"datasets/{kaggle.COLLECTION}/{version}.complete"}
+    } | {f"datasets/{archive.KAGGLE_NAME}/{version}.complete"}
     assert [(asked.method, asked.path, asked.status) for asked in server.asked] == [
         ("POST", CALL, 302),
         ("GET", f"/storage/{version}.zip", 200),
@@ -398,7 +401,7 @@ def notebook(server: KaggleServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for name, value in (settings | {"USER_SECRETS_TOKEN": "secret", "DATA_PROXY_TOKEN": "secret"}).items():
         monkeypatch.setenv(f"KAGGLE_{name}", value)
     folder = tmp_path / "input" / MOUNT_NAME
-    for split in archive.SPLIT_FOLDERS:
+    for split in SPLIT_FOLDERS:
         (folder / split).mkdir(parents=True)
     return folder
 
@@ -454,7 +457,7 @@ def test_a_complete_collection_outlives_a_failure(
     credentials.mkdir()
     (credentials / "kaggle.json").write_text(json.dumps({"username": "someone"}))
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(credentials))
-    with pytest.raises(archive.DatasetError, match="credentials file"):
+    with pytest.raises(DatasetError, match="credentials file"):
         kaggle.download_collection(1)
     assert list_files(folder) == FILES[1]
     assert get_marker_path(cache).exists()

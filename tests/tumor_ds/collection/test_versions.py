@@ -3,7 +3,7 @@
 import pytest
 
 from tumor_ds.collection import versions
-from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.errors import DatasetError
 
 FOLDERS = [f"{folder}/{label}" for folder in ("Training", "Testing") for label in versions.LABELS]
 COUNTS = {tuple(folder.split("/")): 2 for folder in FOLDERS}

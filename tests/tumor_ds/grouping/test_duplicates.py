@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tumor_ds.grouping import duplicates
+from tumor_ds.grouping import duplicates, similarity
 
 SIDE = 64
-# What each of `duplicates.TRANSFORMS` does to an array.
+# What each of `similarity.TRANSFORMS` does to an array.
 ACTIONS = (
     lambda a: a,
     lambda a: np.rot90(a, 1),
@@ -51,9 +51,8 @@ def list_pairs(pictures: list[np.ndarray]) -> list[tuple[int, int, int]]:
 @pytest.mark.parametrize("shape", [(64, 64), (50, 70), (91, 37)])
 def test_each_flip_and_turn_is_found_and_named(transform: int, shape: tuple[int, int]):
     original = draw(1, shape)
-    copy = np.clip(ACTIONS[transform](original).astype(int) + 1, 0, 255).astype(
-        np.uint8
-    )  # no exact copy, also for "none"
+    # No exact copy, also for "none".
+    copy = np.clip(ACTIONS[transform](original).astype(int) + 1, 0, 255).astype(np.uint8)
     assert list_pairs([draw(2), original, draw(3), copy]) == [(1, 3, transform)]
 
 
@@ -80,13 +79,13 @@ def test_copies_are_found_after_resizing_compression_and_brightness(alter, trans
 def test_correlation_is_that_of_the_block_means():
     """Against numpy's own, on 32x32 pictures, whose block means are their pixels."""
     first, second = draw(1, (32, 32)), draw(2, (32, 32))
-    got = duplicates._correlate(duplicates.describe(first)[None], duplicates.describe(second)[None])[0]
+    got = similarity._correlate(similarity.describe(first)[None], similarity.describe(second)[None])[0]
     expected = [np.corrcoef(action(first).ravel(), second.ravel())[0, 1] for action in ACTIONS]
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 def test_no_pair_is_lost_by_the_search():
-    """Against every pair compared with every other: 60 pictures and three altered copies of each, in mixed order."""
+    """Against every pair compared: 60 pictures and three altered copies of each, in mixed order."""
     random = np.random.default_rng(0)
     pictures = [draw(seed) for seed in range(60)]
     for picture in list(pictures):
@@ -96,14 +95,34 @@ def test_no_pair_is_lost_by_the_search():
             )
             pictures.append(np.clip(noisy, 0, 255).astype(np.uint8))
     pictures = [pictures[index] for index in random.permutation(len(pictures))]
-    spectra = np.stack([duplicates.describe(picture) for picture in pictures])
+    spectra = np.stack([similarity.describe(picture) for picture in pictures])
     first, second = np.triu_indices(len(pictures), 1)
-    near = duplicates._correlate(spectra[first], spectra[second]).max(axis=1) >= duplicates.MIN_CORRELATION
-    found = duplicates.find_pairs(spectra)
+    near = similarity._correlate(spectra[first], spectra[second]).max(axis=1) >= similarity.MIN_CORRELATION
+    found = similarity.find_pairs(spectra)
     assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == set(
         zip(first[near].tolist(), second[near].tolist(), strict=True)
     )
     assert 100 < near.sum() < 500
+
+
+@pytest.mark.parametrize("share", [0.55, 0.75, 0.95])
+def test_pairs_up_to_the_limit_are_found(share: float):
+    """A coarse ripple moves what the search compares as far as the pictures themselves.
+
+    Noise, as in the test above, hardly moves it: there half the radius would find all pairs as well.
+    """
+    distance = share * np.sqrt(2 - 2 * similarity.MIN_CORRELATION)
+    angle = 2 * np.arcsin(distance / 2)
+    position = (np.arange(SIDE) + 0.5) * np.pi / SIDE
+    coarse, ripple = np.outer(np.cos(position), np.cos(2 * position)), np.outer(*[np.cos(3 * position)] * 2)
+    waves = coarse, np.cos(angle) * coarse + np.sin(angle) * ripple
+    first, second = (np.round(127 + 80 * wave).astype(np.uint8) for wave in waves)
+    spectra = np.stack([similarity.describe(first), similarity.describe(second)])
+    keys = similarity._invariant_keys(spectra)
+    assert np.linalg.norm(spectra[0] - spectra[1]) == pytest.approx(distance, rel=0.02)
+    assert np.linalg.norm(keys[0] - keys[1]) == pytest.approx(distance, rel=0.02)
+    found = list_pairs([first, *(draw(seed) for seed in range(40)), second])
+    assert [pair[:2] for pair in found] == [(0, 41)]
 
 
 def test_a_copy_with_another_contrast_is_in_the_group_but_no_near_twin():
@@ -122,9 +141,9 @@ def test_equalising_makes_brightness_a_rank():
 
 
 def test_a_dense_cluster_is_one_group_with_bounded_pairs(monkeypatch):
-    """Every picture a copy of every other: not all pairs are listed, but enough of each, and nothing else is lost."""
-    monkeypatch.setattr(duplicates, "_MAX_PAIRS", 1000)
-    monkeypatch.setattr(duplicates, "_BLOCK", 50)
+    """Every picture a copy of every other: not all pairs are listed, but enough of each."""
+    monkeypatch.setattr(similarity, "_MAX_PAIRS", 1000)
+    monkeypatch.setattr(similarity, "_BLOCK", 50)
     random = np.random.default_rng(0)
     original = draw(1).astype(float)
     pictures = [
@@ -137,7 +156,7 @@ def test_a_dense_cluster_is_one_group_with_bounded_pairs(monkeypatch):
     assert sizes == [1] * 37 + [2, 400]
     listed = np.bincount(np.concatenate([found.pairs.first, found.pairs.second]), minlength=len(pictures))
     dense = np.flatnonzero(found.groups == np.bincount(found.groups).argmax())
-    assert listed[dense].min() >= duplicates.MAX_TWINS
+    assert listed[dense].min() >= similarity.MAX_TWINS
     assert len(found.pairs.first) < 400 * 399 / 2
 
 
@@ -182,7 +201,7 @@ def test_identical_pictures_are_compared_once():
 
 def test_groups_are_chains_numbered_by_first_appearance():
     edges = np.array([[5, 1], [1, 3], [4, 4]])
-    assert duplicates.join_groups(edges, 6).tolist() == [0, 1, 2, 1, 3, 1]
+    assert similarity.join_groups(edges, 6).tolist() == [0, 1, 2, 1, 3, 1]
 
 
 def test_order_of_the_pictures_does_not_change_the_groups():
@@ -256,9 +275,19 @@ def test_twins_elsewhere_do_not_count():
     """The copy stands in neither set, or in the set that asks."""
     pictures = [draw(1), np.fliplr(draw(1)), np.flipud(draw(1))]
     found = duplicates.find_duplicates(pictures)
-    assert duplicates.match_twins(
-        found, np.array([True, True, False]), np.zeros(3, bool)
-    ).partner.tolist() == [-1, -1, -1]
-    assert duplicates.match_twins(
-        found, np.array([True, False, False]), np.array([False, False, True])
-    ).partner.tolist() == [2, -1, -1]
+    nobody, first, last = np.zeros(3, bool), np.arange(3) == 0, np.arange(3) == 2
+    assert duplicates.match_twins(found, ~last, nobody).partner.tolist() == [-1, -1, -1]
+    assert duplicates.match_twins(found, first, last).partner.tolist() == [2, -1, -1]
+
+
+def test_twins_within_one_set_are_other_pictures():
+    """Of three equal ones each names another; a picture whose equal stands outside names its near twin."""
+    original, mirrored = draw(1), np.fliplr(draw(1))
+    found = duplicates.find_duplicates([original, original, original, mirrored, mirrored, draw(2)])
+    everyone, some = np.ones(6, bool), np.array([True, False, False, True, False, True])
+    twins = duplicates.match_twins(found, everyone, everyone)
+    assert twins.partner.tolist() == [2, 0, 0, 4, 3, -1]
+    assert twins.transform.tolist() == [0, 0, 0, 0, 0, -1]
+    twins = duplicates.match_twins(found, some, some)
+    assert twins.partner.tolist() == [3, -1, -1, 0, -1, -1]
+    assert twins.transform[[0, 3]].tolist() == [4, 4]

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tumor_ds.collection.pictures import DatasetError
+from tumor_ds.collection.errors import DatasetError
 from tumor_ds.grouping import splits
 from tumor_ds.grouping.facts import GROUPS_CSV, ImageFacts, load_facts
 
@@ -133,7 +133,7 @@ def test_class_shares_of_grouped_are_those_of_the_whole(facts):
 
 
 def test_where_no_picture_has_a_train_twin(facts):
-    """Every pair that `groups.csv` names is in one split, so the flag, which is about Kaggle's split, is taken off."""
+    """Every pair that `groups.csv` names is in one split, so the flag, which is about Kaggle's, is off."""
     with GROUPS_CSV.open(newline="", encoding="utf-8") as file:
         twins = {row["path"]: row["train_twin"] for row in csv.DictReader(file) if row["train_twin"]}
     for splitter in (splits.split_grouped, splits.split_patient):
@@ -149,7 +149,7 @@ def test_patient_keeps_the_published_folds(facts):
 
 
 def test_class_shares_of_patient_are_those_of_the_whole_where_the_published_folds_allow(facts):
-    """Jun Cheng's folds settle all gliomas and nearly all pituitary tumours; folds 3 and 5 have few of one and many of the other."""
+    """Jun Cheng's folds settle all gliomas and most pituitary tumours; folds 3 and 5 are far from even."""
     points_off = {
         (name, label): round(100 * (count_labels(rows)[label] / len(rows) - size / 7023), 1)
         for name, rows in splits.split_patient(facts).items()
@@ -198,7 +198,7 @@ def test_real_groups_with_two_labels_stay_whole(facts):
 
 
 def test_a_mixed_group_counts_where_most_of_its_images_are():
-    """14 meningiomas and a group of 3 more and a glioma: a tenth of 18 is 2 images; counted as glioma it would leave 14, and 1 held out."""
+    """14 meningiomas, and a group of 3 more and a glioma: a tenth of 18 is 2; of 14 it would be 1."""
     rows = [row for group in range(19) for row in make_facts(group, "glioma", 1)]
     rows += make_facts(99, "glioma", 1) + make_facts(99, "meningioma", 3)
     rows += [row for group in range(100, 114) for row in make_facts(group, "meningioma", 1)]
@@ -213,7 +213,7 @@ def test_a_mixed_group_counts_where_most_of_its_images_are():
 
 
 def test_the_first_label_wins_a_tie():
-    """A group with one image of each class belongs to glioma, so meningioma has 14 images and gives 1; with 16 it would give 2."""
+    """A group with one image of each class is glioma's, so meningioma has 14 and gives 1; of 16 it gave 2."""
     rows = make_facts(99, "meningioma", 1) + make_facts(99, "glioma", 1)
     rows += [row for group in range(14) for row in make_facts(group, "meningioma", 1)]
     dealt = splits.deal_groups(rows, splits.OFFICIAL_SHARES)
