@@ -19,7 +19,6 @@ from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval, compu
 from trainer.evaluation.metrics import compute_calibration_error
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions
 
-OVER_FOLDS_FILE = "over_folds.json"
 # Those whose difference has an interval; calibration error depends on how images fall into bins.
 PAIRED_FIGURES = ("accuracy", "macro_f1", "macro_f2", "nll")
 

@@ -14,6 +14,8 @@ import numpy as np
 from serving.files.errors import UserError
 
 PREDICTIONS_FILE = "predictions.csv"
+# Beside it where models of several folds answered.
+OVER_FOLDS_FILE = "over_folds.json"
 FACT_COLUMNS = ("protocol", "filename", "group", "has_train_twin", "label", "predicted", "refused")
 LOGIT_PREFIX, PROB_PREFIX = "logit_", "prob_"
 # Far above what rounding to six digits does, far below any damage that matters.

@@ -4,7 +4,6 @@ Goes in: `Predictions` and the thresholds of the artefact. Comes out: plain dict
     `metrics.json`.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,25 +12,9 @@ from serving.model.calibration import compute_prediction_sets
 from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval
 from trainer.evaluation.metrics import Thresholds, get_common_threshold
 from trainer.evaluation.predictions import Predictions
-from trainer.fitting.calibration import draw_one_per_group, fit_prediction_set_threshold
 
 # Shares of the images that are answered, for the curve in `metrics.json`.
 ANSWERED_SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-RANDOM_SPLITS = 200
-
-
-@dataclass(frozen=True)
-class SplitCoverage:
-    """Coverage over random splits of the groups into two halves: one fits the threshold, the other is asked.
-
-    Attributes:
-        sets: float64 (splits,), mean over the groups asked, of the labels above the threshold alone; such a
-            set may be empty.
-        served: float64 (splits,), of the same sets with the most probable label, as they are served.
-    """
-
-    sets: np.ndarray
-    served: np.ndarray
 
 
 def compute_set_figures(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
@@ -51,40 +34,6 @@ def compute_set_figures(predictions: Predictions, thresholds: Thresholds) -> dic
         str(coverage): _summarise_sets(predictions, threshold, bootstrap)
         for coverage, threshold in sorted(thresholds.items())
     }
-
-
-def measure_split_coverage(
-    predictions: Predictions, coverage: float, splits: int = RANDOM_SPLITS, seed: int = 0
-) -> SplitCoverage:
-    """Calibrate on half of the groups, one image each, and ask the other half, many times.
-
-    Split conformal prediction promises the coverage as a mean over such splits, for one image of a new group;
-    it is the mean over the groups asked that is compared, so that large groups do not count more.
-
-    Args:
-        predictions: of at least two groups.
-        coverage: aimed at.
-        splits: how many.
-        seed: of the splits.
-    """
-    generator = np.random.default_rng(seed)
-    names, membership = np.unique(predictions.groups, return_inverse=True)
-    found: list[tuple[float, float]] = []
-    for _ in range(splits):
-        fitting = np.zeros(len(names), bool)
-        fitting[generator.permutation(len(names))[: len(names) // 2]] = True
-        rows = np.flatnonzero(fitting[membership])
-        rows = rows[draw_one_per_group(predictions.groups[rows], generator)]
-        threshold = fit_prediction_set_threshold(predictions.probs[rows], predictions.true[rows], coverage)
-        asked = predictions.take(~fitting[membership])
-        above, served = asked.probs >= threshold, compute_prediction_sets(asked.probs, threshold)
-        found.append(
-            (
-                compute_group_mean(_holds(above, asked.true), asked.groups),
-                compute_group_mean(_holds(served, asked.true), asked.groups),
-            )
-        )
-    return SplitCoverage(*np.array(found).T)
 
 
 def compute_group_mean(values: np.ndarray, groups: np.ndarray) -> float:

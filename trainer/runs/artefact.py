@@ -95,6 +95,8 @@ def build_artefact(
             export_models(config, weights, len(labels), folder)
         with console.status("Fitting temperature, prediction sets and guard"):
             fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen)
+            if told := calibration.explain_few_groups(fitted["calibration"]["fitted_on"]):
+                console.print(told, markup=False, highlight=False, soft_wrap=True)
             write_config(folder, config, builder, labels, fitted, load_cost(run_dir))
         with console.status("Evaluating the reloaded artefact on the test split"):
             result, summary, page = evaluate_artefact(folder, builder, config, curves)
