@@ -1,7 +1,7 @@
 """What prediction sets and abstention are worth, measured on images that fitted nothing.
 
 Goes in: `Predictions` and the thresholds of the artefact. Comes out: plain dictionaries, as they stand in
-    `metrics.json`.
+`metrics.json`.
 """
 
 from typing import Any
@@ -18,7 +18,9 @@ ANSWERED_SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
 def compute_set_figures(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
-    """Coverage and size of the prediction sets as served: labels at or above the threshold, and always the most probable one.
+    """Coverage and size of the prediction sets as served.
+
+    A set holds the labels at or above the threshold, and always the most probable one.
 
     Args:
         predictions: what was said.
@@ -43,7 +45,7 @@ def compute_group_mean(values: np.ndarray, groups: np.ndarray) -> float:
 
 
 def compute_risk_coverage(correct: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Error among the images that are answered, as the least certain ones are left to a person one after another.
+    """Error among the images that are answered, when the least certain ones are left to a person.
 
     Source: selective classification, Geifman and El-Yaniv 2017 (arXiv:1705.08500), with the highest
     probability as confidence. Images of the same confidence are answered together, so their order does not
@@ -75,22 +77,14 @@ def compute_abstention(predictions: Predictions) -> dict[str, Any]:
     """
     correct, confidence = predictions.predicted == predictions.true, predictions.probs.max(axis=1)
     share, error = compute_risk_coverage(correct, confidence)
-    _, best = compute_risk_coverage(
-        correct, correct.astype(float) - np.arange(len(correct)) / (2 * len(correct))
-    )
+    ranked = correct - np.arange(len(correct)) / (2 * len(correct))
+    _, best = compute_risk_coverage(correct, ranked)
     rows = [max(1, round(wanted * len(share))) - 1 for wanted in ANSWERED_SHARES]
-    ordered = np.sort(confidence)[::-1]
+    columns = {"answered": share, "least_confidence": np.sort(confidence)[::-1], "error": error}
     return {
         "aurc": float(error.mean()),
         "aurc_best": float(best.mean()),
-        "curve": [
-            {
-                "answered": float(share[row]),
-                "least_confidence": float(ordered[row]),
-                "error": float(error[row]),
-            }
-            for row in rows
-        ],
+        "curve": [{name: float(values[row]) for name, values in columns.items()} for row in rows],
     }
 
 
@@ -98,19 +92,17 @@ def _summarise_sets(
     predictions: Predictions, threshold: float | np.ndarray, bootstrap: GroupBootstrap
 ) -> dict[str, Any]:
     members = compute_prediction_sets(predictions.probs, threshold)
-    holds, sizes = _holds(members, predictions.true), members.sum(axis=1)
+    holds, sizes = members[np.arange(len(members)), predictions.true], members.sum(axis=1)
     of_class = {label: predictions.true == index for index, label in enumerate(predictions.labels)}
+    of_size = {str(size): sizes == size for size in range(1, len(predictions.labels) + 1)}
     return {
         "threshold": get_common_threshold(threshold),
         "coverage": float(holds.mean()),
         "group_coverage": compute_group_mean(holds, predictions.groups),
         "size": float(sizes.mean()),
-        "size_interval": compute_interval(bootstrap.compute_ratios(sizes, np.ones(len(sizes)))),
+        "size_interval": compute_interval(bootstrap.compute_means(sizes)),
         "by_class": {label: _describe(holds[rows], sizes[rows]) for label, rows in of_class.items()},
-        "by_size": {
-            str(size): _describe(holds[sizes == size], sizes[sizes == size])
-            for size in range(1, len(predictions.labels) + 1)
-        },
+        "by_size": {size: _describe(holds[rows], sizes[rows]) for size, rows in of_size.items()},
     }
 
 
@@ -118,7 +110,3 @@ def _describe(holds: np.ndarray, sizes: np.ndarray) -> dict[str, Any]:
     if not len(holds):
         return {"count": 0, "coverage": None, "size": None}
     return {"count": len(holds), "coverage": float(holds.mean()), "size": float(sizes.mean())}
-
-
-def _holds(members: np.ndarray, true: np.ndarray) -> np.ndarray:
-    return members[np.arange(len(true)), true]

@@ -119,8 +119,8 @@ def load_unseen(
     unseen = ~np.isin(answers.groups, answers.groups[is_tested])
     if not unseen.any():
         raise RunError(
-            f"All {len(np.unique(answers.groups))} groups of {folder} hold test pictures of the model: none is"
-            " left to calibrate it on. Calibrate it on validation: leave --folds out."
+            f"Every group of {folder} holds test pictures of the model: none is left to calibrate it on."
+            " Calibrate it on validation: leave --folds out."
         )
     return answers.take(unseen)
 

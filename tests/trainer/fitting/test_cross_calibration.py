@@ -48,7 +48,12 @@ def test_each_fold_has_the_numbers_of_the_others(parts):
         assert config.temperature == fitted["temperature"] == fit_temperature(others.logits, others.true)
         assert config.prediction_set_thresholds == fitted["prediction_set_thresholds"]
         assert config.any_tumour_thresholds == fitted["any_tumour_thresholds"]
-        assert config.raw["calibration"]["fitted_on"] == {"split": "folds", "count": 800, "groups": 268, "too_few_groups_for": []}
+        assert config.raw["calibration"]["fitted_on"] == {
+            "split": "folds",
+            "count": 800,
+            "groups": 268,
+            "too_few_groups_for": [],
+        }
         np.testing.assert_array_equal(
             after.probs, compute_probabilities(before[0].logits, config.temperature)
         )
