@@ -20,8 +20,10 @@ from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval, compu
 from trainer.evaluation.metrics import compute_calibration_error
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions
 
+BETAS = {"macro_f1": 1.0, "macro_f2": 2.0}
 # Those whose difference has an interval; calibration error depends on how images fall into bins.
-PAIRED_FIGURES = ("accuracy", "macro_f1", "macro_f2", "nll")
+PAIRED_FIGURES = ("accuracy", *BETAS, "nll")
+FIGURES = (*PAIRED_FIGURES, "ece")
 
 
 class ComparisonError(UserError):
@@ -102,8 +104,13 @@ def summarise_runs(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Args:
         figures: of each run, at least two, as of `compute_run_figures`.
     """
-    columns = {name: np.array([one[name] for one in figures]) for name in _COMPUTE}
-    summaries = {"mean": np.mean, "sd": partial(np.std, ddof=1), "min": np.min, "max": np.max}
+    columns = {name: np.array([one[name] for one in figures]) for name in FIGURES}
+    summaries: dict[str, Callable[..., Any]] = {
+        "mean": np.mean,
+        "sd": partial(np.std, ddof=1),
+        "min": np.min,
+        "max": np.max,
+    }
     return {
         name: {title: float(summarise(values)) for title, summarise in summaries.items()}
         for name, values in columns.items()
@@ -113,7 +120,7 @@ def summarise_runs(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def compute_run_figures(predictions: Predictions) -> dict[str, Any]:
     """Count, errors, accuracy, macro F1 and F2, negative log-likelihood and calibration error of one run."""
     errors = int((predictions.predicted != predictions.true).sum())
-    figures = {name: float(compute(predictions, None)[0]) for name, compute in _COMPUTE.items()}
+    figures = {name: float(_compute_figure(name, predictions, None)[0]) for name in FIGURES}
     return {"count": len(predictions.true), "errors": errors} | figures
 
 
@@ -192,7 +199,9 @@ def _compute_differences(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """Each run against the first: differences in the same draws of groups, and McNemar's test."""
     first, *others = runs
     bootstrap = GroupBootstrap(first.predictions.groups)
-    draws = {name: [_COMPUTE[name](run.predictions, bootstrap) for run in runs] for name in PAIRED_FIGURES}
+    draws = {
+        name: [_compute_figure(name, run.predictions, bootstrap) for run in runs] for name in PAIRED_FIGURES
+    }
     right = [run.predictions.predicted == run.predictions.true for run in runs]
     rows = []
     for number, run in enumerate(others, start=1):
@@ -208,42 +217,19 @@ def _compute_differences(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     return rows
 
 
-def _compute_mean(values: np.ndarray, bootstrap: GroupBootstrap | None) -> np.ndarray:
-    """Mean of (n,) values, and of each sample: float64 (1 + samples,)."""
-    samples = np.array([]) if bootstrap is None else bootstrap.compute_means(values)
-    return np.concatenate([[values.mean()], samples])
-
-
-def _compute_accuracy(predictions: Predictions, bootstrap: GroupBootstrap | None) -> np.ndarray:
-    return _compute_mean((predictions.predicted == predictions.true).astype(float), bootstrap)
-
-
-def _compute_nll(predictions: Predictions, bootstrap: GroupBootstrap | None) -> np.ndarray:
-    of_true = predictions.probs[np.arange(len(predictions.true)), predictions.true]
+def _compute_figure(name: str, predictions: Predictions, bootstrap: GroupBootstrap | None) -> np.ndarray:
+    """One of `FIGURES` of all images and, given a bootstrap, of each sample: float64 (1 + samples,)."""
+    true, predicted, probs = predictions.true, predictions.predicted, predictions.probs
+    if name == "ece":
+        return np.array([compute_calibration_error(predicted == true, probs.max(axis=1))])
+    if name in BETAS:
+        classes = probs.shape[1]
+        counts = np.zeros((1, classes, classes))
+        np.add.at(counts[0], (true, predicted), 1)
+        if bootstrap is not None:
+            counts = np.concatenate([counts, bootstrap.compute_confusion(true, predicted, classes)])
+        return compute_macro_f(counts, BETAS[name])
     # Cut off as scikit-learn's log_loss does.
-    return _compute_mean(-np.log(of_true.clip(np.finfo(float).eps)), bootstrap)
-
-
-def _compute_f(predictions: Predictions, bootstrap: GroupBootstrap | None, beta: float) -> np.ndarray:
-    classes = len(predictions.labels)
-    counts = np.zeros((1, classes, classes))
-    np.add.at(counts[0], (predictions.true, predictions.predicted), 1)
-    if bootstrap is not None:
-        samples = bootstrap.compute_confusion(predictions.true, predictions.predicted, classes)
-        counts = np.concatenate([counts, samples])
-    return compute_macro_f(counts, beta)
-
-
-def _compute_ece(predictions: Predictions, _: GroupBootstrap | None) -> np.ndarray:
-    correct = predictions.predicted == predictions.true
-    return np.array([compute_calibration_error(correct, predictions.probs.max(axis=1))])
-
-
-# The figure of all images and, given a bootstrap, of each sample: float64 (1 + samples,).
-_COMPUTE: dict[str, Callable[[Predictions, GroupBootstrap | None], np.ndarray]] = {
-    "accuracy": _compute_accuracy,
-    "macro_f1": lambda predictions, bootstrap: _compute_f(predictions, bootstrap, 1.0),
-    "macro_f2": lambda predictions, bootstrap: _compute_f(predictions, bootstrap, 2.0),
-    "nll": _compute_nll,
-    "ece": _compute_ece,
-}
+    losses = -np.log(probs[np.arange(len(true)), true].clip(np.finfo(float).eps))
+    values = losses if name == "nll" else predicted == true
+    return np.append(values.mean(), [] if bootstrap is None else bootstrap.compute_means(values))

@@ -7,7 +7,7 @@ precision 0.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -184,14 +184,16 @@ def split_into_bins(confidence: np.ndarray) -> list[np.ndarray]:
 
 def compute_auroc(positive: np.ndarray, scores: np.ndarray) -> float:
     """Area under the ROC curve, [0, 1]; NaN without positives or negatives."""
-    both = positive.any() and not positive.all()
-    return float(metrics.roc_auc_score(positive, scores)) if both else math.nan
+    return _score(metrics.roc_auc_score, positive, scores)
 
 
 def compute_average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
     """Average precision, [0, 1]; NaN without positives or negatives."""
-    both = positive.any() and not positive.all()
-    return float(metrics.average_precision_score(positive, scores)) if both else math.nan
+    return _score(metrics.average_precision_score, positive, scores)
+
+
+def _score(score: Callable[..., float], positive: np.ndarray, scores: np.ndarray) -> float:
+    return float(score(positive, scores)) if positive.any() and not positive.all() else math.nan
 
 
 def compute_kappa(true: np.ndarray, predicted: np.ndarray) -> float | None:

@@ -37,13 +37,7 @@ SAME_MODEL_TOLERANCE = 2e-3
 def choose_filenames(
     filenames: Sequence[str], true: Sequence[int] | np.ndarray, limit: int = PICTURES_PER_CLASS
 ) -> set[str]:
-    """Choose up to `limit` pictures a class, always the same ones: those whose names have the lowest sha256.
-
-    Args:
-        filenames: n names.
-        true: int (n,), their labels.
-        limit: pictures a class.
-    """
+    """Choose up to `limit` pictures of each label of int (n,), those whose names have the lowest sha256."""
     names, labels = np.array(filenames), np.array(true)
     order = np.argsort([hashlib.sha256(name.encode()).hexdigest() for name in filenames])
     return {str(name) for label in np.unique(labels) for name in names[order][labels[order] == label][:limit]}
@@ -58,14 +52,12 @@ def evaluate_corruptions(classifier: Classifier, examples: Iterable["Example"]) 
 
     Returns:
         For the subset `all` and, where some pictures have a twin in Training, for `unseen`: `count`; figures
-        of the `clean` pictures; `corruptions`: by name, figures at severities 1 to 3 with the parameter and
-        its value; `mean_corruption_accuracy`, over corruptions and severities: 1 minus the mean corruption
-        error of Hendrycks and Dietterich 2019, section 4, that is not divided by AlexNet's; `relative_drop`,
-        the share of the clean accuracy that is lost: 1 minus rPC of Michaelis et al. 2019 (arXiv:1907.07484).
-        Both have a 95 % interval from a bootstrap over groups.
-        Figures: count, accuracy with its interval, macro F1 over the classes present, tumour sensitivity (of
-        pictures with a tumour, the share that is called any tumour; null without a class notumor), share
-        refused by the guard, and expected calibration error. Refused pictures are scored all the same.
+        of the `clean` pictures and, by name and severity, of `corruptions`; `mean_corruption_accuracy`: 1
+        minus the mean corruption error of Hendrycks and Dietterich 2019, section 4, that is not divided by
+        AlexNet's; `relative_drop`, the share of the clean accuracy that is lost: 1 minus rPC of Michaelis et
+        al. 2019 (arXiv:1907.07484). Figures: count, accuracy with its interval, macro F1 over the classes
+        present, tumour sensitivity (of pictures with a tumour, the share called any tumour; null without a
+        class notumor), share refused by the guard (they are scored all the same), calibration error.
 
     Raises:
         ValueError: no pictures, or not uint8.

@@ -192,12 +192,7 @@ def find_fold(config: ArtefactConfig) -> int:
 
 
 def name_dataset(config: ArtefactConfig, protocol: str | None = None) -> str:
-    """TFDS name of the dataset that a model is evaluated on, such as `tumor_ds/official:1.1.0`.
-
-    Args:
-        config: of the model; of its own protocol, its own version is named.
-        protocol: which; None: the one it was trained on.
-    """
+    """TFDS name of a protocol; of the one that a model learnt (None), with its version, as `...:1.1.0`."""
     learnt = find_protocol(config)
     own = protocol in (None, learnt)
     return f"{DATASET}/{learnt}:{config.raw['dataset']['version']}" if own else f"{DATASET}/{protocol}"

@@ -25,8 +25,8 @@ SENSITIVITIES = (0.95, 0.99, 0.995)
 def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
     """Temperature with the lowest negative log-likelihood, between 1/20 and 20.
 
-    Every image counts the same, large group or small: a likelihood promises no coverage, and weights of
-    1 / group size would only make it less sure. Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2.
+    Every image counts the same: the likelihood and the calibration error that it lowers are means over
+    images, and promise nothing about groups. Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2.
 
     Args:
         logits: float32 (n, classes).
@@ -112,18 +112,13 @@ def fit_calibration(
 
 
 def explain_few_groups(fitted_on: dict[str, Any]) -> str | None:
-    """Say for which coverages no label is ruled out; None where there are enough groups for all.
-
-    Args:
-        fitted_on: of the `calibration` section.
-    """
+    """Say for which coverages no label is ruled out, by `fitted_on`; None where groups are enough for all."""
     shares = " and ".join(f"{share:.0%}" for share in fitted_on["too_few_groups_for"])
-    return (
+    told = (
         f"Only {fitted_on['groups']} groups were left to fit thresholds on, too few for prediction sets at"
         f" {shares}: those sets hold every label. Calibrate on more groups."
-        if shares
-        else None
     )
+    return told if shares else None
 
 
 def fit_prediction_set_thresholds(

@@ -4,11 +4,9 @@ Goes in: predictions of the folds of one recipe. Comes out: temperature and thre
 other folds, or for another model of the recipe from all of them, without the groups that it is tested on.
 
 Validation is kinder than what a model will meet: slices of its patients may lie in training, in other groups,
-and it chose the best epoch. Numbers fitted on it promise too much for a new patient. Source: held-out
-predictions of cross-validation as calibration data, Platt 1999 ("Probabilistic outputs for support vector
-machines", section 2.1), as `CalibratedClassifierCV(ensemble=False)` of scikit-learn does it; for prediction
-sets, Vovk 2015 (arXiv:1208.0806). The promise is about models of the recipe, and so a target for any one of
-them.
+and it chose the best epoch. The promise is about models of the recipe, and so a target for any one of them.
+Source: held-out predictions of cross-validation as calibration data, Platt 1999 ("Probabilistic outputs for
+support vector machines", section 2.1); for prediction sets, Vovk 2015 (arXiv:1208.0806).
 """
 
 import dataclasses
@@ -71,12 +69,7 @@ def calibrate_folds(
 def describe_calibration(
     recipe: Config, parts: Sequence[tuple[Predictions, ArtefactConfig]]
 ) -> dict[str, Any]:
-    """What `over_folds.json` says beside the figures: the recipe, and the numbers of each fold.
-
-    Args:
-        recipe: of all folds.
-        parts: as `calibrate_folds` returns them.
-    """
+    """What `over_folds.json` says beside the figures, by the parts that `calibrate_folds` returns."""
     return {
         "recipe": recipe.model_dump(),
         "calibration": [config.raw["calibration"] for _, config in parts],

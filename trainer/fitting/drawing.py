@@ -39,11 +39,6 @@ def ellipse(rng: Generator, centre: Pair, radii: Pair, wobble: float = 0.0, turn
     return np.hypot(u, v) < rim
 
 
-def paint(picture: np.ndarray, mask: np.ndarray, level: float | np.ndarray) -> np.ndarray:
-    """The picture with one grey level, or another picture, where the mask is."""
-    return np.where(mask, level, picture)
-
-
 def cells(rng: Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Voronoi cells: a level for each, [0, 1], and the distance to the next wall, pixels."""
     marks = np.ones((SIDE, SIDE), bool)

@@ -76,8 +76,8 @@ def fit_guard(
     known = embeddings[~outlier].astype(np.float64)
     _, vectors = np.linalg.eigh(known.T @ known)
     directions = vectors[:, ::-1][:, :DIRECTIONS].T.astype(np.float32)
-    plain = {"centres": np.zeros(3), "spreads": np.ones(3), "unlike_threshold": 1.0, "refusal_threshold": 1.0}
-    unscaled = Guard(content_weights, content_bias, *shape, directions, **plain)
+    # Centres, spreads and both thresholds are fitted next.
+    unscaled = Guard(content_weights, content_bias, *shape, directions, np.zeros(3), np.ones(3), 1.0, 1.0)
     return _fit_thresholds(_store(unscaled), usual, varied, unusual)
 
 

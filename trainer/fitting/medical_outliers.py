@@ -20,7 +20,6 @@ from trainer.fitting.drawing import (
     cloud,
     ellipse,
     expose,
-    paint,
     ramp,
     to_uint8,
 )
@@ -69,8 +68,8 @@ def draw_spine(rng: Generator, brain: np.ndarray) -> np.ndarray:
     tissue = tissue + 0.3 * np.sin(rng.uniform(4, 20) * (across + rng.uniform(-1, 1) * ROWS))
     picture = rng.uniform(0.1, 0.5) * tissue + body * rng.uniform(0.2, 0.7)
     canal = np.abs(across - width - 0.12)
-    picture = paint(picture, canal < rng.uniform(0.04, 0.12), rng.choice([0.05, 0.9]))
-    picture = paint(picture, canal < 0.04, rng.uniform(0.3, 0.6))
+    picture = np.where(canal < rng.uniform(0.04, 0.12), rng.choice([0.05, 0.9]), picture)
+    picture = np.where(canal < 0.04, rng.uniform(0.3, 0.6), picture)
     picture = blur(picture, rng.uniform(0.5, 2)) * (1 - rng.uniform(0, 0.9) * np.abs(ramp(rng) - 0.5))
     return add_bars(rng, add_grain(rng, picture))
 
@@ -85,18 +84,18 @@ def draw_trunk(rng: Generator, brain: np.ndarray) -> np.ndarray:
     organs = np.where(septa < rng.uniform(0, 2), fat, flesh * (0.6 + 0.8 * muscles))
     for _ in range(int(rng.integers(2, 10))):
         organ = ellipse(rng, rng.uniform(-0.7, 0.7, 2) * radii, rng.uniform(0.03, 0.2, 2), wobble=0.3)
-        organs = paint(organs, organ, rng.uniform(0, 1))
+        organs = np.where(organ, rng.uniform(0, 1), organs)
     if rng.uniform() < 0.7:
         organs = np.where(COLUMNS < 0, organs, organs[:, ::-1])
     spine, bone = rng.uniform(-0.3, 0.4), rng.uniform(0.12, 0.3)
     vertebra = ellipse(rng, (spine, 0), (bone, bone * rng.uniform(0.8, 1.5)), wobble=0.2)
-    organs = paint(organs, vertebra, rng.uniform(0.1, 0.9))
+    organs = np.where(vertebra, rng.uniform(0.1, 0.9), organs)
     canal = ellipse(rng, (spine + bone, 0), rng.uniform(0.06, 0.14, 2))
-    organs = paint(organs, canal, rng.choice([0.05, 0.9]))
+    organs = np.where(canal, rng.choice([0.05, 0.9]), organs)
     cord = ellipse(rng, (spine + bone, 0), rng.uniform(0.04, 0.08, 2))
-    organs = paint(organs, cord, rng.uniform(0.3, 0.8))
+    organs = np.where(cord, rng.uniform(0.3, 0.8), organs)
     airway = ellipse(rng, (spine - bone - rng.uniform(0.05, 0.3), 0), rng.uniform(0.05, 0.15, 2))
-    organs = paint(organs, airway, rng.uniform(0, 0.2))
+    organs = np.where(airway, rng.uniform(0, 0.2), organs)
     picture = np.where(outline, np.where(inner, organs, fat), 0.0)
     texture = rng.uniform(0, 0.4) * (cloud(rng, rng.uniform(0.5, 1.5)) - 0.5) * outline
     return add_bars(rng, add_grain(rng, blur(picture, rng.uniform(0.4, 2)) + texture))
@@ -130,7 +129,7 @@ def draw_ultrasound(rng: Generator, brain: np.ndarray) -> np.ndarray:
     picture = speckle * cloud(rng, rng.uniform(1, 2.5)) ** rng.uniform(0.7, 3) * fan
     for _ in range(int(rng.integers(0, 5))):
         shadow = ellipse(rng, rng.normal(0, 0.3, 2), rng.uniform(0.05, 0.35, 2), wobble=0.3)
-        picture = paint(picture, shadow, 0.15 * picture)
+        picture = np.where(shadow, 0.15 * picture, picture)
     return add_bars(rng, add_letter(rng, to_uint8(picture * rng.uniform(0.6, 1.5))))
 
 

@@ -27,7 +27,6 @@ from trainer.fitting.drawing import (
     cloud,
     ellipse,
     expose,
-    paint,
     ramp,
     to_uint8,
 )
@@ -154,10 +153,10 @@ def draw_object(rng: Generator, brain: np.ndarray) -> np.ndarray:
     for _ in range(int(rng.integers(1, 4))):
         mask = ellipse(rng, rng.normal(0, 0.3, 2), rng.uniform(0.15, 0.8, 2), wobble=rng.uniform(0, 0.5))
         shade = rng.uniform(0, 1) + rng.uniform(0, 0.8) * (ramp(rng) - 0.5)
-        picture = paint(picture, mask, shade + rng.uniform(0, 0.3) * (cloud(rng, 1.5) - 0.5))
+        picture = np.where(mask, shade + rng.uniform(0, 0.3) * (cloud(rng, 1.5) - 0.5), picture)
         for _ in range(int(rng.integers(0, 6))):
             part = mask & ellipse(rng, rng.normal(0, 0.3, 2), rng.uniform(0.03, 0.2, 2))
-            picture = paint(picture, part, rng.uniform(0, 1))
+            picture = np.where(part, rng.uniform(0, 1), picture)
     return add_bars(rng, to_uint8(blur(picture, rng.uniform(0, 1.5))))
 
 

@@ -56,11 +56,8 @@ def folders(first, tmp_path) -> list[Path]:
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        (
-            1,
-            7,
-            0.0703,
-        ),  # airway hyper-responsiveness before and after transplantation, Fagerland et al. 2013, exact conditional test
+        # Airway hyper-responsiveness, Fagerland et al. 2013, exact conditional test.
+        (1, 7, 0.0703),
         (1, 5, 14 / 64),  # by hand: 2 (C(6,0) + C(6,1)) / 2^6
         (0, 0, 1.0),
         (3, 3, 1.0),

@@ -283,7 +283,7 @@ def test_choice_is_balanced_and_does_not_depend_on_the_order():
 
 
 class BrightnessClassifier:
-    """Tells labels by the mean of a picture: below 50 the first, below 100 the second, and so on; refuses what is nearly white."""
+    """Tells labels by the mean of a picture, 50 levels each; refuses what is nearly white."""
 
     labels = LABELS
     config = SimpleNamespace(image_size=32, image_fit="pad")

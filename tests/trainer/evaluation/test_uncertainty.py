@@ -30,7 +30,7 @@ def test_coverage_of_held_out_groups_on_simulated_images(coverage):
 
 @pytest.mark.parametrize("coverage", [0.95, 0.99])
 def test_coverage_of_held_out_groups_on_the_real_predictions(coverage):
-    """The official test split. Right for more than 95 %, the model cannot serve sets that miss as often as asked."""
+    """Of the official test split; right for more than 95 %, the model cannot serve sets that miss so."""
     predictions = load_predictions(RESULTS / "predictions.csv")
     found = measure_split_coverage(predictions, coverage)
     assert found.sets.mean() == pytest.approx(coverage, abs=0.01)

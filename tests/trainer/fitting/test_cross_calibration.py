@@ -17,7 +17,7 @@ from trainer.training.run_folder import RunError
 
 
 def make_fold(number: int, sureness: float) -> Predictions:
-    """Answers about other pictures than those of the other folds, with logits that are too sure by a factor."""
+    """Answers about pictures of its own, with logits that are too sure by a factor."""
     part = simulate_predictions(seed=number)
     logits = part.logits * np.float32(sureness)
     return dataclasses.replace(
@@ -61,7 +61,7 @@ def test_each_fold_has_the_numbers_of_the_others(parts):
 
 
 def test_a_folds_own_pictures_do_not_tell_its_temperature(parts):
-    """The third is four times too sure, its neighbours are not: so it stays so, and they come out too modest."""
+    """The third is four times too sure, the others are not: it stays so, and they come out too modest."""
     first, second, third = (config.temperature for _, config in calibrate_folds(parts))
     assert third < first
     assert first == pytest.approx(second, rel=0.2)
@@ -96,7 +96,7 @@ def folder(tmp_path, parts):
 
 
 def test_groups_that_the_model_is_tested_on_are_left_out(folder):
-    """One picture of each of fold 2's first 100 groups of three is tested: none of the three fits a number."""
+    """One picture of each of fold 2's first 100 groups of three is tested: the other two are out as well."""
     tested = {f"fold2/Testing/{row:05}.jpg" for row in range(0, 300, 3)}
     whole = load_unseen(folder, Config(), LABELS, ())
     unseen = load_unseen(folder, Config(), LABELS, tested)
