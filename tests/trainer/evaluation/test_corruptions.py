@@ -389,7 +389,8 @@ def test_labels_without_notumor_have_no_tumour_sensitivity():
     classifier = BrightnessClassifier()
     classifier.labels = ("a", "b")
     classifier.score = lambda images: [
-        SimpleNamespace(probabilities={"a": 0.9, "b": 0.1}, in_domain=True) for _ in images
+        SimpleNamespace(logits=np.zeros(2), probabilities={"a": 0.9, "b": 0.1}, in_domain=True)
+        for _ in images
     ]
     result = evaluate_corruptions(classifier, make_examples([20], [1]))
     assert result["all"]["clean"]["tumour_sensitivity"] is None
