@@ -11,11 +11,11 @@ from etils import epath
 from typer.testing import CliRunner
 
 from serving.model.artefact import BUNDLED, load_config
+from tests.trainer.split_coverage import measure_split_coverage
 from trainer.cli.main import app
 from trainer.config import build_config
 from trainer.evaluation.compare import compute_run_figures, summarise_runs
 from trainer.evaluation.predictions import Predictions, load_predictions
-from trainer.evaluation.uncertainty import measure_split_coverage
 from trainer.fitting.calibration import fit_calibration
 from trainer.fitting.cross_calibration import load_unseen
 from trainer.reporting.tables import build_comparison, build_results
@@ -334,16 +334,19 @@ def test_figures_on_unseen_groups():
 def test_the_bundled_model_is_calibrated_by_the_published_folds():
     """On patients that models of its recipe had not learnt, without groups of its own test pictures."""
     config = load_config(BUNDLED)
-    tested = [row.path for row in load_facts().values() if row.path.startswith("Testing/")]
+    facts = load_facts().values()
+    tested = [row.path for row in facts if row.path.startswith("Testing/")]
+    test_groups = {row.group for row in facts if row.path.startswith("Testing/")}
     unseen = load_unseen(
         epath.Path(RELEASE_PATIENT), build_config(config.raw["training"]), config.labels, tested
     )
-    assert all(name.startswith("Training/") for name in unseen.filenames)
+    assert not test_groups & set(unseen.groups.tolist())
     fitted = json.loads(
         json.dumps(fit_calibration(unseen.logits, unseen.true, unseen.groups, unseen.labels, "folds"))
     )
     assert {name: config.raw["calibration"][name] for name in fitted} == fitted
-    assert f"say of the {len(unseen.filenames):,} pictures of Training" in README
+    groups, text = len(np.unique(unseen.groups)), " ".join(README.split())
+    assert f"say of {len(unseen.filenames):,} pictures in {groups} groups that hold no test picture" in text
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def evaluate(
     from serving import Classifier
     from serving.hub.fetch import locate_artefact
     from trainer.evaluation import scoring
+    from trainer.evaluation.labelled_folder import evaluate_folder
     from trainer.reporting import report
     from trainer.reporting.evaluation_files import save_evaluation
     from trainer.reporting.terminal import print_summary
@@ -74,7 +75,7 @@ def evaluate(
     classifier = Classifier(folder)
     reported = report.Model(classifier.config, folder, report.find_learning_curves(folder, classifier.config))
     if images is not None:
-        result = scoring.evaluate_folder(classifier, images, patient_pattern)
+        result = evaluate_folder(classifier, images, patient_pattern)
     elif predictions is not None:
         result = scoring.load_own_predictions(predictions, classifier.config, protocol)
     else:
@@ -136,8 +137,8 @@ def floor(
     from trainer.evaluation import baseline
     from trainer.evaluation.scoring import DATASET, save_numbers
 
-    predictions = baseline.predict_floor(load_builder(f"{DATASET}/{protocol}", data_dir))
-    summary, out = baseline.summarise_floor(predictions), out or Path("floor") / protocol
+    predictions = baseline.predict_baseline(load_builder(f"{DATASET}/{protocol}", data_dir))
+    summary, out = baseline.summarise_baseline(predictions), out or Path("floor") / protocol
     save_numbers(predictions, summary, out)
     for name, figures in summary.items():
         say(f"{protocol}, {name}: {figures['accuracy']:.2%} of {figures['count']:,} images")
@@ -171,7 +172,8 @@ def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None
     protocol = protocol or scoring.find_protocol(classifier.config)
     if protocol not in list(Protocol):
         raise UserError(f"There is no protocol {protocol}. Expected one of {', '.join(Protocol)}.")
-    return scoring.evaluate(classifier, load_builder(f"{scoring.DATASET}/{protocol}", data_dir))
+    builder = load_builder(scoring.name_dataset(classifier.config, protocol), data_dir)
+    return scoring.evaluate(classifier, builder)
 
 
 def save_report(out: Path, reported: Any, classifier: Any, predictions: Any, source: Any) -> None:
@@ -194,22 +196,25 @@ def find_pictures(classifier: Any, protocol: str, images: Path | None, data_dir:
         return partial(gallery.read_folder, images)
     from trainer.data.input_pipeline import load_builder, name_test_split
 
-    builder = load_builder(f"{scoring.DATASET}/{protocol}", data_dir)
+    builder = load_builder(scoring.name_dataset(classifier.config, protocol), data_dir)
     return partial(gallery.read_split, builder, name_test_split(scoring.find_fold(classifier.config)))
 
 
 def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None, out: Path) -> None:
     """Score some of the pictures that were predicted, made worse; write the table, the JSON and a figure."""
+    from rich.progress import track
+
     from trainer.data.input_pipeline import iterate_examples, load_builder, name_test_split
-    from trainer.evaluation import corruptions, scoring
+    from trainer.evaluation import robustness, scoring
     from trainer.reporting.evaluation_files import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE, save_corruptions
     from trainer.reporting.terminal import print_corruptions
 
-    chosen = corruptions.choose_filenames(predictions.filenames, predictions.true)
-    builder = load_builder(f"{scoring.DATASET}/{predictions.protocol}", data_dir)
+    chosen = robustness.choose_filenames(predictions.filenames, predictions.true)
+    builder = load_builder(scoring.name_dataset(classifier.config, predictions.protocol), data_dir)
     examples = iterate_examples(builder, name_test_split(scoring.find_fold(classifier.config)))
     wanted = (one for one in examples if one.filename in chosen)
-    result = corruptions.evaluate_corruptions(classifier, wanted, len(chosen), console)
+    shown = track(wanted, "Corrupting and scoring", len(chosen), console=console, transient=True)
+    result = robustness.evaluate_corruptions(classifier, shown)
     save_corruptions(result, out)
     print_corruptions(result, console)
     say(f"Written: {out}/{CORRUPTIONS_FILE}, {out}/figures/{CORRUPTIONS_FIGURE}")

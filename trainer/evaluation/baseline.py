@@ -1,7 +1,7 @@
-"""The floor under every figure: what the label of the most similar training picture reaches, which is memory alone.
+"""The nearest-neighbour baseline: what the label of the most similar training picture reaches, memory alone.
 
 Goes in: a built dataset. Comes out: `Predictions`, and their section of `metrics.json` without what needs a
-    probability.
+probability.
 """
 
 from typing import Any
@@ -22,8 +22,8 @@ _CERTAIN = 50.0
 _NEEDS_PROBABILITIES = ("nll", "brier", "ece", "uncalibrated")
 
 
-def predict_floor(builder: tfds.core.DatasetBuilder) -> Predictions:
-    """Give every test picture the label of the most similar picture that is not a test picture, by raw grey levels at 56x56 pixels.
+def predict_baseline(builder: tfds.core.DatasetBuilder) -> Predictions:
+    """Give every test picture the label of the most similar other picture, by grey levels at 56x56 pixels.
 
     Args:
         builder: a prepared builder with a test split, or with folds; then every fold is asked of the others.
@@ -33,7 +33,7 @@ def predict_floor(builder: tfds.core.DatasetBuilder) -> Predictions:
     return pool_predictions([_predict_split(builder, examples, name_test_split(fold)) for fold in folds])
 
 
-def summarise_floor(predictions: Predictions) -> dict[str, Any]:
+def summarise_baseline(predictions: Predictions) -> dict[str, Any]:
     """Compute what `metrics.json` holds for one protocol, by subset; figures of probabilities are None."""
     summary = {}
     for name, rows in split_subsets(predictions).items():
@@ -45,7 +45,7 @@ def summarise_floor(predictions: Predictions) -> dict[str, Any]:
 
 
 def _read_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[np.ndarray, list[RecordFacts]]:
-    """Thumbnails uint8 (n, 56, 56), and what the records say; whole pictures of a large collection would fill the memory."""
+    """Thumbnails uint8 (n, 56, 56), since whole pictures would fill the memory, and what the records say."""
     thumbnails, records = [], []
     for example in iterate_examples(builder, split):
         thumbnails.append(shrink(example.image))

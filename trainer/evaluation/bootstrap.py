@@ -1,7 +1,6 @@
-"""95 % intervals from a bootstrap over groups: whole groups are drawn, because images of one patient are not independent.
+"""95 % intervals from a bootstrap over whole groups, since images of one patient are not independent.
 
-Goes in: the groups of n images, and figures of each image. Comes out: the interval of a figure of all of
-    them.
+Goes in: the groups of n images, and figures of each image. Comes out: the interval of a figure of all.
 Source: cluster bootstrap, Field and Welsh 2007 (doi:10.1111/j.1467-9868.2007.00593.x), with percentile
 intervals.
 """
@@ -23,6 +22,10 @@ class GroupBootstrap:
     Attributes:
         weights: float64 (samples, groups), how often each sample drew each group.
         membership: int (n,), the group of each image, counted from 0.
+
+    Example:
+        >>> bootstrap = GroupBootstrap(np.array([0, 0, 1, 2]))
+        >>> low, high = compute_interval(bootstrap.compute_means(np.array([1, 1, 0, 1])))
     """
 
     def __init__(self, groups: np.ndarray):
@@ -52,6 +55,10 @@ class GroupBootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(below > 0, above / below, np.nan)
 
+    def compute_means(self, values: np.ndarray) -> np.ndarray:
+        """Mean of (n,) values over the images of each sample, float64 (samples,)."""
+        return self.compute_ratios(values, np.ones(len(values)))
+
     def compute_confusion(self, true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
         """Confusion matrix of each sample, float64 (samples, classes, classes), rows true."""
         by_group = np.zeros((self.weights.shape[1], classes, classes))
@@ -61,7 +68,7 @@ class GroupBootstrap:
     def compute_calibration_errors(
         self, correct: np.ndarray, confidence: np.ndarray, bins: int
     ) -> np.ndarray:
-        """Expected calibration error of each sample, over bins of equal mass in that sample: float64 (samples,).
+        """Expected calibration error, float64 (samples,), over bins of equal mass in each sample.
 
         Args:
             correct: bool (n,).
@@ -102,7 +109,7 @@ class GroupBootstrap:
 
 
 def compute_interval(samples: np.ndarray) -> list[float] | None:
-    """95 % percentile interval of (samples,), over those in which the figure is defined; None where it is in none."""
+    """95 % percentile interval of (samples,), over those with a defined figure; None without any."""
     defined = samples[np.isfinite(samples)]
     if not len(defined):
         return None
@@ -126,18 +133,15 @@ def compute_basic_interval(estimate: float, samples: np.ndarray) -> list[float]:
 
 
 def compute_recalls(confusion: np.ndarray) -> np.ndarray:
-    """Recall by class, float64 (samples, classes), from (samples, classes, classes); NaN where a sample lacks the class."""
+    """Recalls, float64 (samples, classes), from (samples, classes, classes); NaN without the class."""
     with np.errstate(invalid="ignore"):
         return np.diagonal(confusion, axis1=1, axis2=2) / confusion.sum(axis=2)
 
 
 def compute_macro_f(confusion: np.ndarray, beta: float) -> np.ndarray:
-    """Macro F score of each sample, over the classes that it has: float64 (samples,) from (samples, classes, classes)."""
-    hits, support, predicted = (
-        np.diagonal(confusion, axis1=1, axis2=2),
-        confusion.sum(axis=2),
-        confusion.sum(axis=1),
-    )
+    """Macro F, float64 (samples,), over the classes of each sample, from (samples, classes, classes)."""
+    hits, support = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
+    predicted = confusion.sum(axis=1)
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         scores = np.where(support > 0, (1 + beta**2) * hits / (beta**2 * support + predicted), np.nan)
@@ -150,6 +154,5 @@ def _compute_block_auroc(weights: np.ndarray, is_positive: np.ndarray, starts: n
     negatives = np.add.reduceat(weights * ~is_positive, starts, axis=1)
     below = negatives.cumsum(axis=1) - negatives
     with np.errstate(invalid="ignore"):
-        return (positives * (below + negatives / 2)).sum(axis=1) / (
-            positives.sum(axis=1) * negatives.sum(axis=1)
-        )
+        pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+        return (positives * (below + negatives / 2)).sum(axis=1) / pairs

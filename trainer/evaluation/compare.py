@@ -1,4 +1,4 @@
-"""Which of several runs is better, and is the difference more than chance: paired by image, with intervals over groups.
+"""Which of several runs is better, and whether by more than chance: paired by image, intervals over groups.
 
 Goes in: the predictions of two or more runs. Comes out: a dictionary, as it stands in `comparison.json`. Runs
 that were asked about the same images (other recipes, other seeds) are compared image by image with the first;
@@ -8,6 +8,7 @@ runs that were asked about different ones (folds) only have a mean and a deviati
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval, compu
 from trainer.evaluation.metrics import compute_calibration_error
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions
 
-OVER_FOLDS_FILE = "over_folds.json"
+BETAS = {"macro_f1": 1.0, "macro_f2": 2.0}
 # Those whose difference has an interval; calibration error depends on how images fall into bins.
-PAIRED_FIGURES = ("accuracy", "macro_f1", "macro_f2", "nll")
+PAIRED_FIGURES = ("accuracy", *BETAS, "nll")
+FIGURES = (*PAIRED_FIGURES, "ece")
 
 
 class ComparisonError(UserError):
@@ -29,19 +31,24 @@ class ComparisonError(UserError):
 
 
 @dataclass(frozen=True)
-class Run:
-    """One of the runs.
+class ComparedRun:
+    """One of the runs that are compared.
 
     Attributes:
         name: tells it from the others.
         predictions: what it said.
+
+    Example:
+        >>> path = Path("configs/results/official/predictions.csv")
+        >>> ComparedRun("official", load_predictions(path)).name
+        'official'
     """
 
     name: str
     predictions: Predictions
 
 
-def load_runs(paths: Sequence[Path]) -> list[Run]:
+def load_runs(paths: Sequence[Path]) -> list[ComparedRun]:
     """Read the predictions of runs.
 
     Args:
@@ -61,12 +68,10 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
         )
     first = load_predictions(files[0])
     others = [load_predictions(file, first.labels, first.protocol) for file in files[1:]]
-    return [
-        Run(name, predictions) for name, predictions in zip(_name_runs(paths), [first, *others], strict=True)
-    ]
+    return list(map(ComparedRun, _name_runs(paths), [first, *others]))
 
 
-def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:
+def compare_runs(runs: Sequence[ComparedRun]) -> dict[str, Any]:
     """Compare runs on all images and, where some have a twin in Training, on the unseen ones.
 
     Args:
@@ -82,17 +87,14 @@ def compare_runs(runs: Sequence[Run]) -> dict[str, Any]:
             group.
     """
     paired = _are_paired(runs)
-    aligned = [Run(run.name, _sort_by_filename(run.predictions)) for run in runs]
+    aligned = [_take(run, np.argsort(np.array(run.predictions.filenames), kind="stable")) for run in runs]
     if paired:
         _check_same_truth(aligned)
     result: dict[str, Any] = {"protocol": runs[0].predictions.protocol, "paired": paired}
     unseen = [~run.predictions.has_train_twin for run in aligned]
     result["all"] = _compare_subset(aligned, paired)
     if any(not rows.all() for rows in unseen) and all(rows.any() for rows in unseen):
-        result["unseen"] = _compare_subset(
-            [Run(run.name, run.predictions.take(rows)) for run, rows in zip(aligned, unseen, strict=True)],
-            paired,
-        )
+        result["unseen"] = _compare_subset(list(map(_take, aligned, unseen)), paired)
     return result
 
 
@@ -102,28 +104,28 @@ def summarise_runs(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Args:
         figures: of each run, at least two, as of `compute_run_figures`.
     """
-    columns = {name: np.array([one[name] for one in figures]) for name in _COMPUTE}
+    columns = {name: np.array([one[name] for one in figures]) for name in FIGURES}
+    summaries: dict[str, Callable[..., Any]] = {
+        "mean": np.mean,
+        "sd": partial(np.std, ddof=1),
+        "min": np.min,
+        "max": np.max,
+    }
     return {
-        name: {
-            "mean": float(values.mean()),
-            "sd": float(values.std(ddof=1)),
-            "min": float(values.min()),
-            "max": float(values.max()),
-        }
+        name: {title: float(summarise(values)) for title, summarise in summaries.items()}
         for name, values in columns.items()
     }
 
 
 def compute_run_figures(predictions: Predictions) -> dict[str, Any]:
-    """Count, errors and accuracy, macro F1 and F2, negative log-likelihood and calibration error of one run."""
-    return {
-        "count": len(predictions.true),
-        "errors": int((predictions.predicted != predictions.true).sum()),
-    } | {name: float(compute(predictions, None)[0]) for name, compute in _COMPUTE.items()}
+    """Count, errors, accuracy, macro F1 and F2, negative log-likelihood and calibration error of one run."""
+    errors = int((predictions.predicted != predictions.true).sum())
+    figures = {name: float(_compute_figure(name, predictions, None)[0]) for name in FIGURES}
+    return {"count": len(predictions.true), "errors": errors} | figures
 
 
 def compute_mcnemar(only_first_right: int, only_second_right: int) -> float:
-    """Exact two-sided p-value of McNemar's test: of the images that one run alone gets right, does each get as many?
+    """Exact two-sided p-value of McNemar's test, about the images that one of two runs alone gets right.
 
     It takes images for independent, which slices of one patient are not: the interval over groups is the more
     careful answer.
@@ -156,7 +158,7 @@ def _name_runs(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]  # two files of one folder
 
 
-def _are_paired(runs: Sequence[Run]) -> bool:
+def _are_paired(runs: Sequence[ComparedRun]) -> bool:
     names = [set(run.predictions.filenames) for run in runs]
     if all(name == names[0] for name in names):
         return True
@@ -169,25 +171,23 @@ def _are_paired(runs: Sequence[Run]) -> bool:
     return False
 
 
-def _sort_by_filename(predictions: Predictions) -> Predictions:
-    return predictions.take(np.argsort(np.array(predictions.filenames), kind="stable"))
+def _take(run: ComparedRun, rows: np.ndarray) -> ComparedRun:
+    return ComparedRun(run.name, run.predictions.take(rows))
 
 
-def _check_same_truth(runs: Sequence[Run]) -> None:
+def _check_same_truth(runs: Sequence[ComparedRun]) -> None:
     first = runs[0].predictions
     for run in runs[1:]:
-        other = run.predictions
-        for what in ("true", "groups", "has_train_twin"):
-            wrong = getattr(first, what) != getattr(other, what)
+        for what, name in (("true", "label"), ("groups", "group"), ("has_train_twin", "has_train_twin")):
+            wrong = getattr(first, what) != getattr(run.predictions, what)
             if wrong.any():
-                name = {"true": "label", "groups": "group", "has_train_twin": "has_train_twin"}[what]
                 raise ComparisonError(
                     f"{runs[0].name} and {run.name} do not give {first.filenames[int(wrong.argmax())]} the"
                     f" same {name}. They are of different versions of the dataset: evaluate both on one."
                 )
 
 
-def _compare_subset(runs: Sequence[Run], paired: bool) -> dict[str, Any]:
+def _compare_subset(runs: Sequence[ComparedRun], paired: bool) -> dict[str, Any]:
     figures = [{"name": run.name} | compute_run_figures(run.predictions) for run in runs]
     result: dict[str, Any] = {"runs": figures, "over_runs": summarise_runs(figures)}
     if paired:
@@ -195,69 +195,41 @@ def _compare_subset(runs: Sequence[Run], paired: bool) -> dict[str, Any]:
     return result
 
 
-def _compute_differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Each run against the first: differences with intervals from the same draws of groups, and McNemar's test."""
+def _compute_differences(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
+    """Each run against the first: differences in the same draws of groups, and McNemar's test."""
     first, *others = runs
     bootstrap = GroupBootstrap(first.predictions.groups)
-    draws = {name: [_COMPUTE[name](run.predictions, bootstrap) for run in runs] for name in PAIRED_FIGURES}
+    draws = {
+        name: [_compute_figure(name, run.predictions, bootstrap) for run in runs] for name in PAIRED_FIGURES
+    }
     right = [run.predictions.predicted == run.predictions.true for run in runs]
     rows = []
     for number, run in enumerate(others, start=1):
-        counts = [int((right[0] & ~right[number]).sum()), int((right[number] & ~right[0]).sum())]
         row: dict[str, Any] = {"run": run.name, "baseline": first.name}
         for name, values in draws.items():
             change = values[number] - values[0]
             row[name] = {"difference": float(change[0]), "interval": compute_interval(change[1:])}
-        row["mcnemar"] = {
-            "only_baseline_right": counts[0],
-            "only_run_right": counts[1],
-            "p": compute_mcnemar(*counts),
-        }
-        rows.append(row)
+        lost, won = int((right[0] & ~right[number]).sum()), int((right[number] & ~right[0]).sum())
+        p = compute_mcnemar(lost, won)
+        rows.append(row | {"mcnemar": {"only_baseline_right": lost, "only_run_right": won, "p": p}})
     for row, adjusted in zip(rows, adjust_by_holm([row["mcnemar"]["p"] for row in rows]), strict=True):
         row["mcnemar"]["p_holm"] = adjusted
     return rows
 
 
-def _compute_mean(values: np.ndarray, bootstrap: GroupBootstrap | None) -> np.ndarray:
-    """Mean of (n,) values, and of each sample: float64 (1 + samples,)."""
-    samples = np.array([]) if bootstrap is None else bootstrap.compute_ratios(values, np.ones(len(values)))
-    return np.concatenate([[values.mean()], samples])
-
-
-def _compute_accuracy(predictions: Predictions, bootstrap: GroupBootstrap | None) -> np.ndarray:
-    return _compute_mean((predictions.predicted == predictions.true).astype(float), bootstrap)
-
-
-def _compute_nll(predictions: Predictions, bootstrap: GroupBootstrap | None) -> np.ndarray:
-    of_true = predictions.probs[np.arange(len(predictions.true)), predictions.true]
-    return _compute_mean(
-        -np.log(of_true.clip(np.finfo(float).eps)), bootstrap
-    )  # as scikit-learn's log_loss cuts it off
-
-
-def _compute_f(predictions: Predictions, bootstrap: GroupBootstrap | None, beta: float) -> np.ndarray:
-    classes = len(predictions.labels)
-    counts = np.zeros((1, classes, classes))
-    np.add.at(counts[0], (predictions.true, predictions.predicted), 1)
-    if bootstrap is not None:
-        counts = np.concatenate(
-            [counts, bootstrap.compute_confusion(predictions.true, predictions.predicted, classes)]
-        )
-    return compute_macro_f(counts, beta)
-
-
-def _compute_ece(predictions: Predictions, _: GroupBootstrap | None) -> np.ndarray:
-    return np.array(
-        [compute_calibration_error(predictions.predicted == predictions.true, predictions.probs.max(axis=1))]
-    )
-
-
-# The figure of all images and, given a bootstrap, of each sample: float64 (1 + samples,).
-_COMPUTE: dict[str, Callable[[Predictions, GroupBootstrap | None], np.ndarray]] = {
-    "accuracy": _compute_accuracy,
-    "macro_f1": lambda predictions, bootstrap: _compute_f(predictions, bootstrap, 1.0),
-    "macro_f2": lambda predictions, bootstrap: _compute_f(predictions, bootstrap, 2.0),
-    "nll": _compute_nll,
-    "ece": _compute_ece,
-}
+def _compute_figure(name: str, predictions: Predictions, bootstrap: GroupBootstrap | None) -> np.ndarray:
+    """One of `FIGURES` of all images and, given a bootstrap, of each sample: float64 (1 + samples,)."""
+    true, predicted, probs = predictions.true, predictions.predicted, predictions.probs
+    if name == "ece":
+        return np.array([compute_calibration_error(predicted == true, probs.max(axis=1))])
+    if name in BETAS:
+        classes = probs.shape[1]
+        counts = np.zeros((1, classes, classes))
+        np.add.at(counts[0], (true, predicted), 1)
+        if bootstrap is not None:
+            counts = np.concatenate([counts, bootstrap.compute_confusion(true, predicted, classes)])
+        return compute_macro_f(counts, BETAS[name])
+    # Cut off as scikit-learn's log_loss does.
+    losses = -np.log(probs[np.arange(len(true)), true].clip(np.finfo(float).eps))
+    values = losses if name == "nll" else predicted == true
+    return np.append(values.mean(), [] if bootstrap is None else bootstrap.compute_means(values))

@@ -1,14 +1,14 @@
-"""Figures of merit of one set of predictions, each with its count, the main ones with an interval over groups.
+"""Figures of merit of one set of predictions, the main ones with an interval over groups.
 
-Goes in: `Predictions`. Comes out: plain dictionaries, as they stand in `metrics.json`. scikit-learn computes
-    what it has.
+Goes in: `Predictions`. Comes out: plain dictionaries, as they stand in `metrics.json`.
 A figure that is not defined is None (null in the file): a class without images has no recall, F score, AUROC
 or average precision, and takes no part in macro means; a class that has images but is never predicted has
 precision 0.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,16 +52,12 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
         "groups": len(np.unique(predictions.groups)),
         "errors": int((predicted != true).sum()),
         "accuracy": float((predicted == true).mean()),
-        "accuracy_interval": compute_interval(
-            bootstrap.compute_ratios(predicted == true, np.ones(len(true)))
-        ),
+        "accuracy_interval": compute_interval(bootstrap.compute_means(predicted == true)),
         "kappa": compute_kappa(true, predicted),
         "mcc": compute_mcc(true, predicted),
         "per_class": {
-            label: (
-                {name: _none_if_nan(values[index]) for name, values in per_class.items()}
-                | {"support": int(support[index])}
-            )
+            label: {name: _none_if_nan(values[index]) for name, values in per_class.items()}
+            | {"support": int(support[index])}
             for index, label in enumerate(predictions.labels)
         },
         "macro": {name: _average(values[support > 0]) for name, values in per_class.items()},
@@ -76,32 +72,28 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
 
 
 def compute_class_figures(predictions: Predictions) -> dict[str, np.ndarray]:
-    """Precision, recall, specificity, F1, F2, one-vs-rest AUROC and average precision, float64 (classes,) each; NaN where undefined.
+    """Figures of each class against the rest, float64 (classes,) each; NaN where undefined.
 
     F2 weighs recall twice as much as precision (van Rijsbergen 1979): a missed tumour is worse than a false
-        alarm.
+    alarm.
     """
     true, predicted = predictions.true, predictions.predicted
     indices = list(range(len(predictions.labels)))
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        true, predicted, labels=indices, zero_division=0
+    compute = partial(
+        metrics.precision_recall_fscore_support, true, predicted, labels=indices, zero_division=0
     )
-    _, _, f2, _ = metrics.precision_recall_fscore_support(
-        true, predicted, beta=2, labels=indices, zero_division=0
-    )
-    # Of one class against the rest: rows (true negatives, false positives), (false negatives, true
-    # positives).
+    (precision, recall, f1, support), (_, _, f2, _) = compute(), compute(beta=2)
+    # Of each class, (true negatives, false positives).
     rest = metrics.multilabel_confusion_matrix(true, predicted, labels=indices)[:, 0].astype(float)
+    questions = [(true == index, predictions.probs[:, index]) for index in indices]
     figures = {
         "precision": precision,
         "recall": recall,
         "specificity": np.array([row[0] / row.sum() if row.sum() else np.nan for row in rest]),
         "f1": f1,
         "f2": f2,
-        "auroc": np.array([compute_auroc(true == index, predictions.probs[:, index]) for index in indices]),
-        "average_precision": np.array(
-            [compute_average_precision(true == index, predictions.probs[:, index]) for index in indices]
-        ),
+        "auroc": np.array([compute_auroc(*question) for question in questions]),
+        "average_precision": np.array([compute_average_precision(*question) for question in questions]),
     }
     return {
         name: np.where(support > 0, values, np.nan) if name in _NEEDS_IMAGES else values
@@ -161,8 +153,7 @@ def compute_probability_figures(true: np.ndarray, probs: np.ndarray) -> dict[str
         probs: float64 (n, classes), rows sum to 1.
     """
     labels = list(range(probs.shape[1]))
-    # Files may hold fewer digits, and scikit-learn complains of rows that do not sum to 1 to its own
-    # precision.
+    # Files may hold fewer digits, and scikit-learn wants rows that sum to 1 to its own precision.
     whole = probs / probs.sum(axis=1, keepdims=True)
     return {
         "nll": float(metrics.log_loss(true, whole, labels=labels)),
@@ -193,18 +184,16 @@ def split_into_bins(confidence: np.ndarray) -> list[np.ndarray]:
 
 def compute_auroc(positive: np.ndarray, scores: np.ndarray) -> float:
     """Area under the ROC curve, [0, 1]; NaN without positives or negatives."""
-    return (
-        float(metrics.roc_auc_score(positive, scores)) if positive.any() and not positive.all() else math.nan
-    )
+    return _score(metrics.roc_auc_score, positive, scores)
 
 
 def compute_average_precision(positive: np.ndarray, scores: np.ndarray) -> float:
     """Average precision, [0, 1]; NaN without positives or negatives."""
-    return (
-        float(metrics.average_precision_score(positive, scores))
-        if positive.any() and not positive.all()
-        else math.nan
-    )
+    return _score(metrics.average_precision_score, positive, scores)
+
+
+def _score(score: Callable[..., float], positive: np.ndarray, scores: np.ndarray) -> float:
+    return float(score(positive, scores)) if positive.any() and not positive.all() else math.nan
 
 
 def compute_kappa(true: np.ndarray, predicted: np.ndarray) -> float | None:
@@ -213,7 +202,7 @@ def compute_kappa(true: np.ndarray, predicted: np.ndarray) -> float | None:
 
 
 def compute_mcc(true: np.ndarray, predicted: np.ndarray) -> float | None:
-    """Matthews correlation of several classes, Gorodkin 2004 (doi:10.1016/j.compbiolchem.2004.09.006); None where either side is constant."""
+    """Matthews correlation, Gorodkin 2004 (doi:10.1016/j.compbiolchem.2004.09.006); None if undefined."""
     constant = len(np.unique(true)) == 1 or len(np.unique(predicted)) == 1
     return None if constant else float(metrics.matthews_corrcoef(true, predicted))
 
@@ -221,28 +210,23 @@ def compute_mcc(true: np.ndarray, predicted: np.ndarray) -> float | None:
 def _compute_intervals(predictions: Predictions, bootstrap: GroupBootstrap) -> dict[str, Any]:
     confusion = bootstrap.compute_confusion(predictions.true, predictions.predicted, len(predictions.labels))
     recalls = compute_recalls(confusion)
-    areas = np.stack(
-        [
-            bootstrap.compute_auroc(predictions.true == index, predictions.probs[:, index])
-            for index in range(len(predictions.labels))
-        ],
-        axis=1,
-    )
+    areas = [
+        bootstrap.compute_auroc(predictions.true == index, predictions.probs[:, index])
+        for index in range(len(predictions.labels))
+    ]
     correct, confidence = predictions.predicted == predictions.true, predictions.probs.max(axis=1)
     errors = bootstrap.compute_calibration_errors(correct, confidence, CALIBRATION_BINS)
     return {
         "ece": compute_basic_interval(compute_calibration_error(correct, confidence), errors),
         "macro_f1": compute_interval(compute_macro_f(confusion, 1.0)),
         "macro_f2": compute_interval(compute_macro_f(confusion, 2.0)),
-        "recall": {
-            label: compute_interval(recalls[:, index]) for index, label in enumerate(predictions.labels)
-        },
-        "auroc": {label: compute_interval(areas[:, index]) for index, label in enumerate(predictions.labels)},
+        "recall": dict(zip(predictions.labels, map(compute_interval, recalls.T), strict=True)),
+        "auroc": dict(zip(predictions.labels, map(compute_interval, areas), strict=True)),
     }
 
 
 def _summarise_alarm(tumour: np.ndarray, alarm: np.ndarray, bootstrap: GroupBootstrap) -> dict[str, Any]:
-    """Sensitivity and specificity of one rule, with counts; specificity is None where all images show a tumour."""
+    """Sensitivity and specificity of one rule, with counts; no specificity where all show a tumour."""
     healthy = int((~tumour).sum())
     return {
         "sensitivity": float(alarm[tumour].mean()),

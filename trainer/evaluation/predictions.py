@@ -12,9 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from serving.files.errors import UserError
+from serving.files.writing import replace_whole
 
 PREDICTIONS_FILE = "predictions.csv"
+# Beside it where models of several folds answered.
+OVER_FOLDS_FILE = "over_folds.json"
 FACT_COLUMNS = ("protocol", "filename", "group", "has_train_twin", "label", "predicted", "refused")
+ARRAYS = ("groups", "has_train_twin", "true", "logits", "probs", "refused")
 LOGIT_PREFIX, PROB_PREFIX = "logit_", "prob_"
 # Far above what rounding to six digits does, far below any damage that matters.
 SUM_TOLERANCE = 1e-4
@@ -43,6 +47,11 @@ class Predictions:
     Raises:
         PredictionsError: no images, an image twice, arrays that do not fit each other, logits or
             probabilities that are no numbers.
+
+    Example:
+        >>> predictions = load_predictions(Path("configs/results/official/predictions.csv"))
+        >>> unseen = predictions.take(~predictions.has_train_twin)
+        >>> (unseen.predicted == unseen.true).mean()
     """
 
     protocol: str
@@ -75,19 +84,17 @@ class Predictions:
         """Some of the images: bool (n,), or int (m,) in the order given."""
         chosen = np.arange(len(self.filenames))[rows]
         names = tuple(self.filenames[row] for row in chosen)
-        arrays = (self.groups, self.has_train_twin, self.true, self.logits, self.probs, self.refused)
-        return Predictions(self.protocol, self.labels, names, *(values[chosen] for values in arrays))
+        return Predictions(
+            self.protocol, self.labels, names, *(getattr(self, name)[chosen] for name in ARRAYS)
+        )
 
     def _check_shapes(self) -> None:
         count, classes = len(self.filenames), len(self.labels)
-        expected = dict.fromkeys(("groups", "has_train_twin", "true", "refused"), (count,)) | dict.fromkeys(
-            ("logits", "probs"), (count, classes)
-        )
-        for name, shape in expected.items():
-            if getattr(self, name).shape != shape:
-                raise PredictionsError(
-                    f"Expected {name} of shape {shape}, got {getattr(self, name).shape}. {REMEDY}"
-                )
+        for name in ARRAYS:
+            shape = (count, classes) if name in ("logits", "probs") else (count,)
+            found = getattr(self, name).shape
+            if found != shape:
+                raise PredictionsError(f"Expected {name} of shape {shape}, got {found}. {REMEDY}")
         if self.true.min() < 0 or self.true.max() >= classes:
             raise PredictionsError(
                 f"Expected labels 0 to {classes - 1}, got {self.true.min()} to {self.true.max()}. {REMEDY}"
@@ -125,35 +132,23 @@ def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
                 f" {part.labels}. {REMEDY}"
             )
     names = tuple(name for part in parts for name in part.filenames)
-    columns = (
-        tuple(getattr(part, column) for part in parts)
-        for column in ("groups", "has_train_twin", "true", "logits", "probs", "refused")
-    )
-    return Predictions(first.protocol, first.labels, names, *map(np.concatenate, columns))
+    arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS)
+    return Predictions(first.protocol, first.labels, names, *arrays)
 
 
 def save_predictions(predictions: Predictions, path: Path) -> None:
     """Write a row an image, with every digit, whole or not at all."""
-    labels = predictions.labels
-    temporary = path.with_name(f"{path.name}.partial")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    labels, predicted = predictions.labels, predictions.predicted
+    with replace_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(_build_header(labels))
-        for row, (filename, answer) in enumerate(
-            zip(predictions.filenames, predictions.predicted, strict=True)
-        ):
-            facts = [
-                predictions.protocol,
-                filename,
-                predictions.groups[row],
-                int(predictions.has_train_twin[row]),
-            ]
-            said = [labels[predictions.true[row]], labels[answer], int(predictions.refused[row])]
+        for row, filename in enumerate(predictions.filenames):
+            twin, refused = int(predictions.has_train_twin[row]), int(predictions.refused[row])
+            facts = [predictions.protocol, filename, predictions.groups[row], twin]
+            said = [labels[predictions.true[row]], labels[predicted[row]], refused]
             # str() of a numpy number is the shortest text that reads back as the same number.
-            writer.writerow(
-                [*facts, *said, *map(str, predictions.logits[row]), *map(str, predictions.probs[row])]
-            )
-    temporary.replace(path)
+            numbers = map(str, (*predictions.logits[row], *predictions.probs[row]))
+            writer.writerow([*facts, *said, *numbers])
 
 
 def load_predictions(
@@ -193,10 +188,8 @@ def load_predictions(
 
 
 def _build_header(labels: Sequence[str]) -> list[str]:
-    return [
-        *FACT_COLUMNS,
-        *(f"{prefix}{label}" for prefix in (LOGIT_PREFIX, PROB_PREFIX) for label in labels),
-    ]
+    numbers = [f"{prefix}{label}" for prefix in (LOGIT_PREFIX, PROB_PREFIX) for label in labels]
+    return [*FACT_COLUMNS, *numbers]
 
 
 def _read_labels(path: Path, header: list[str]) -> tuple[str, ...]:
@@ -209,27 +202,33 @@ def _read_labels(path: Path, header: list[str]) -> tuple[str, ...]:
     return labels
 
 
-def _parse(path: Path, labels: tuple[str, ...], header: list[str], rows: list[list[str]]) -> Predictions:
+def _read_columns(
+    path: Path, labels: tuple[str, ...], header: list[str], rows: list[list[str]]
+) -> dict[str, list[str]]:
+    """Cells by column, each row whole, of one protocol and known labels."""
     for line, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise PredictionsError(
                 f"{path}, line {line}: expected {len(header)} values, got {len(row)}. It is cut short or"
                 f" damaged. {REMEDY}"
             )
-    columns: dict[str, list[str]] = {name: [row[index] for row in rows] for index, name in enumerate(header)}
-    protocols = set(columns["protocol"])
+    columns = {name: [row[index] for row in rows] for index, name in enumerate(header)}
+    protocols = sorted(set(columns["protocol"]))
     if len(protocols) > 1:
-        raise PredictionsError(
-            f"{path} mixes the protocols {', '.join(sorted(protocols))}; expected one. {REMEDY}"
-        )
+        raise PredictionsError(f"{path} mixes the protocols {', '.join(protocols)}; expected one. {REMEDY}")
     unknown = sorted(set(columns["label"]) - set(labels))
     if unknown:
         raise PredictionsError(
             f"{path} has the true label {unknown[0]!r}; expected one of {', '.join(labels)}. {REMEDY}"
         )
+    return columns
+
+
+def _parse(path: Path, labels: tuple[str, ...], header: list[str], rows: list[list[str]]) -> Predictions:
+    columns = _read_columns(path, labels, header, rows)
     try:
         predictions = Predictions(
-            protocol=protocols.pop() if protocols else "",
+            protocol=columns["protocol"][0] if rows else "",
             labels=labels,
             filenames=tuple(columns["filename"]),
             groups=np.array([int(value) for value in columns["group"]], np.int64),

@@ -1,11 +1,10 @@
-"""Evaluation of an artefact as users download it: LiteRT, calibrated, on every image of a split or of a folder exactly once.
+"""Evaluation of an artefact as users download it: LiteRT, calibrated, every image of a split exactly once.
 
-Goes in: a loaded `Classifier` and a built dataset, or a folder of labelled pictures. Comes out:
-`predictions.csv` (a row an image), and from that alone `metrics.json` and figures. The official figure never
-stands alone: beside it stands the figure on the images that have no twin in Training.
+Goes in: a loaded `Classifier` and a built dataset. Comes out: `predictions.csv` (a row an image), and from
+that alone `metrics.json`. The official figure never stands alone: beside it stands the figure on the images
+that have no twin in Training. Folders of pictures: `trainer.evaluation.labelled_folder`.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from serving.files.errors import UserError
 from serving.files.writing import write_json
 from serving.model.artefact import METRICS_FILE, ArtefactConfig
 from serving.model.calibration import compute_probabilities
-from serving.model.runtime import MAX_BATCH
 from trainer.evaluation.metrics import Thresholds, compute_any_tumour, compute_metrics
 from trainer.evaluation.predictions import (
     PREDICTIONS_FILE,
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 DATASET = "tumor_ds"
 # Other ways to split the same pictures: a model of one has learnt test pictures of another.
 SAME_PICTURES = ("official", "grouped", "patient")
-FOLDER_PREFIX = "images-"
 # Digits of logits and probabilities in older files.
 TEMPERATURE_TOLERANCE = 1e-4
 
@@ -56,60 +53,39 @@ def evaluate(classifier: Classifier, builder: "tfds.core.DatasetBuilder", split:
         split: which split.
 
     Raises:
-        EvaluationError: the dataset's labels are not the model's, it has no such split, or the model was
-            trained on its pictures.
+        EvaluationError: the dataset's labels are not the model's, it has no such split, the model was
+            trained on its test pictures, or on another version of it.
         PredictionsError: the model's answers are no numbers.
     """
     # Imported here: folders of pictures and files of predictions need no TensorFlow.
     from trainer.data.input_pipeline import load_split
 
-    protocol = builder.builder_config.name
-    _check_dataset(classifier, builder, split)
+    _check_dataset(classifier.config, builder, split)
     config = classifier.config
     data = load_split(builder, split, config.image_size, config.image_fit, find_fold(config))
-    return score_split(classifier, data, protocol)
+    return score_split(classifier, data, builder.builder_config.name)
 
 
 def score_split(classifier: Classifier, data: "Split", protocol: str) -> Predictions:
     """Score preprocessed images; `protocol` says what they are."""
-    logits, probs, refused = _stack(classifier.score(data.images))
-    facts = data.filenames, data.groups, data.has_train_twin, data.true
-    return Predictions(protocol, classifier.labels, *facts, logits, probs, refused)
-
-
-def evaluate_folder(classifier: Classifier, folder: Path, patient_pattern: str | None = None) -> Predictions:
-    """Score pictures of another source, `FOLDER/CLASS/FILE`, such as another hospital's.
-
-    Args:
-        classifier: a loaded artefact.
-        folder: its subfolders are named as labels of the model, not necessarily all of them.
-        patient_pattern: regular expression for the part of a file name that names the patient; pictures with
-            the same part are one
-            group. None: every picture is its own group, and intervals are too narrow where a patient has
-                several.
-
-    Raises:
-        EvaluationError: no such folder, an unknown or an empty class, or a file name without a patient.
-        ImageError: a picture cannot be read.
-    """
-    paths = _list_pictures(folder, classifier.labels)
-    groups = _group_by_patient(paths, patient_pattern)
-    batches = [
-        classifier.predict_batch(paths[start : start + MAX_BATCH])
-        for start in range(0, len(paths), MAX_BATCH)
-    ]
-    logits, probs, refused = _stack([prediction for batch in batches for prediction in batch])
     return Predictions(
-        protocol=f"{FOLDER_PREFIX}{folder.resolve().name}",
+        protocol=protocol,
         labels=classifier.labels,
-        filenames=tuple(path.relative_to(folder).as_posix() for path in paths),
-        groups=groups,
-        has_train_twin=np.zeros(len(paths), bool),
-        true=np.array([classifier.labels.index(path.parent.name) for path in paths]),
-        logits=logits,
-        probs=probs,
-        refused=refused,
+        filenames=data.filenames,
+        groups=data.groups,
+        has_train_twin=data.has_train_twin,
+        true=data.true,
+        **stack_answers(classifier.score(data.images)),
     )
+
+
+def stack_answers(answers: Sequence[Prediction]) -> dict[str, np.ndarray]:
+    """What n answers say, as fields of `Predictions`: logits, calibrated probabilities, who is refused."""
+    return {
+        "logits": np.stack([answer.logits for answer in answers]),
+        "probs": np.array([list(answer.probabilities.values()) for answer in answers]),
+        "refused": np.array([not answer.in_domain for answer in answers]),
+    }
 
 
 def load_own_predictions(path: Path, config: ArtefactConfig, protocol: str | None = None) -> Predictions:
@@ -150,16 +126,15 @@ def summarise(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any
         Figures for the subset `all` and, where some images have a twin in Training, for `unseen` and
         `with_train_twin`.
     """
+    thresholds = config.prediction_set_thresholds, config.any_tumour_thresholds
     return {
-        name: _summarise_subset(
-            predictions.take(rows), config.prediction_set_thresholds, config.any_tumour_thresholds
-        )
+        name: _summarise_subset(predictions.take(rows), *thresholds)
         for name, rows in split_subsets(predictions).items()
     }
 
 
 def split_subsets(predictions: Predictions) -> dict[str, np.ndarray]:
-    """Rows, bool (n,), of `all` and, where some images have a twin in Training, of `unseen` and `with_train_twin`, unless it has none."""
+    """Rows, bool (n,), of `all` and, where some images have a twin in Training, of those with and without."""
     twin = predictions.has_train_twin
     subsets = {"all": np.ones_like(twin)} | ({"unseen": ~twin, "with_train_twin": twin} if twin.any() else {})
     return {name: rows for name, rows in subsets.items() if rows.any()}
@@ -206,88 +181,60 @@ def _summarise_subset(
     }
 
 
-def _stack(predictions: list[Prediction]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits, calibrated probabilities, and who is refused."""
-    return (
-        np.stack([prediction.logits for prediction in predictions]),
-        np.array([list(prediction.probabilities.values()) for prediction in predictions]),
-        np.array([not prediction.in_domain for prediction in predictions]),
-    )
-
-
-def _check_dataset(classifier: Classifier, builder: "tfds.core.DatasetBuilder", split: str) -> None:
-    names, protocol = tuple(builder.info.features["label"].names), builder.builder_config.name
-    if names != classifier.labels:
-        raise EvaluationError(
-            f"The model knows {classifier.labels}, the dataset {names}. Evaluate on the dataset the model was"
-            " trained for."
-        )
-    learnt = find_protocol(classifier.config)
-    if learnt != protocol and {learnt, protocol} <= set(SAME_PICTURES):
-        raise EvaluationError(
-            f"The model learnt on tumor_ds/{learnt}, which shows it test pictures of tumor_ds/{protocol}: the"
-            f" figure would be about memory. Evaluate it on {learnt}, or train one on tumor_ds/{protocol}."
-        )
-    if not find_fold(classifier.config) and split not in builder.info.splits:
-        raise EvaluationError(
-            f"tumor_ds/{protocol} has no split {split}, but {', '.join(builder.info.splits)}. Evaluate on"
-            " another protocol."
-        )
-
-
 def find_protocol(config: ArtefactConfig) -> str:
     """Protocol that a model was trained on."""
     return str(config.raw["dataset"]["name"]).removeprefix(f"{DATASET}/")
 
 
 def find_fold(config: ArtefactConfig) -> int:
-    """Fold of `tumor_ds/patient` that is the test split of a model; 0 where its dataset has a test split of its own."""
+    """Fold of `tumor_ds/patient` that is the test split of a model; 0 where its dataset has a test split."""
     return int(config.raw["dataset"].get("fold", 0))
 
 
-def _list_pictures(folder: Path, labels: tuple[str, ...]) -> list[Path]:
-    """Files of all class folders, sorted; hidden ones are left out."""
-    expected = f"Expected DIR/CLASS/FILE, with classes among {', '.join(labels)}"
-    if not folder.is_dir():
-        raise EvaluationError(f"{folder} is no folder. {expected}.")
-    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    wrong = [path.name for path in entries if path.name not in labels or not path.is_dir()]
-    if wrong or not entries:
+def name_dataset(config: ArtefactConfig, protocol: str | None = None) -> str:
+    """TFDS name of a protocol; of the one that a model learnt (None), with its version, as `...:1.1.0`."""
+    learnt = find_protocol(config)
+    own = protocol in (None, learnt)
+    return f"{DATASET}/{learnt}:{config.raw['dataset']['version']}" if own else f"{DATASET}/{protocol}"
+
+
+def _check_dataset(config: ArtefactConfig, builder: "tfds.core.DatasetBuilder", split: str) -> None:
+    names, protocol = tuple(builder.info.features["label"].names), builder.builder_config.name
+    if names != config.labels:
         raise EvaluationError(
-            f"{expected}; {folder} holds {', '.join(wrong) if wrong else 'nothing'}. Rename, or name another"
-            " folder."
+            f"The model knows {config.labels}, the dataset {names}. Evaluate on the dataset the model was"
+            " trained for."
         )
-    found = {
-        entry: [path for path in sorted(entry.iterdir()) if not path.name.startswith(".")]
-        for entry in entries
-    }
-    for entry, paths in found.items():
-        if not paths:
-            raise EvaluationError(f"{entry} holds no pictures. Put some there, or remove the folder.")
-        if not all(path.is_file() for path in paths):
-            raise EvaluationError(
-                f"{expected}; {next(path for path in paths if not path.is_file())} is a folder. Move its"
-                " pictures up."
-            )
-    return [path for paths in found.values() for path in paths]
-
-
-def _group_by_patient(paths: list[Path], pattern: str | None) -> np.ndarray:
-    """A number for each patient, int (n,)."""
-    if pattern is None:
-        return np.arange(len(paths))
-    try:
-        matches = [re.search(pattern, path.name) for path in paths]
-    except re.error as error:
+    learnt = find_protocol(config)
+    if learnt != protocol and {learnt, protocol} <= set(SAME_PICTURES):
         raise EvaluationError(
-            f"{pattern!r} is no regular expression: {error}. Expected one such as 'patient[0-9]+'."
-        ) from error
-    names = []
-    for path, match in zip(paths, matches, strict=True):
-        if not match or not match.group():
-            raise EvaluationError(
-                f"{pattern!r} does not match the file name {path.name}. Expected it to name the patient of"
-                " every picture."
-            )
-        names.append(match.group())
-    return np.unique(names, return_inverse=True)[1]
+            f"The model learnt on tumor_ds/{learnt}, which shows it test pictures of tumor_ds/{protocol}: the"
+            f" figure would be about memory. Evaluate it on {learnt}, or train one on tumor_ds/{protocol}."
+        )
+    if learnt == protocol:
+        _check_version(config, builder)
+    if not find_fold(config) and split not in builder.info.splits:
+        raise EvaluationError(
+            f"tumor_ds/{protocol} has no split {split}, but {', '.join(builder.info.splits)}. Evaluate on"
+            " another protocol."
+        )
+
+
+def _check_version(config: ArtefactConfig, builder: "tfds.core.DatasetBuilder") -> None:
+    """Compare a dataset with the one of the same name that a model learnt."""
+    from trainer.data.input_pipeline import compute_fingerprint
+
+    expected, version = config.raw["dataset"], str(builder.version)
+    if version != expected["version"]:
+        raise EvaluationError(
+            f"Expected {expected['name']} {expected['version']}, which the model was trained on, got version"
+            f" {version}: its splits are others. Build version {expected['version']} and evaluate on that"
+            f" (tumor build --help), or train a model on {version}."
+        )
+    fingerprint = compute_fingerprint(builder)
+    if fingerprint != expected["fingerprint"]:
+        raise EvaluationError(
+            f"Expected the pictures of {expected['name']} that the model was trained on, fingerprint"
+            f" {expected['fingerprint'][:12]}, got {fingerprint[:12]} in {builder.data_dir}. Build it again"
+            " from the same pictures (tumor build --overwrite); score other pictures with --images DIR."
+        )

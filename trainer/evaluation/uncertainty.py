@@ -1,10 +1,9 @@
 """What prediction sets and abstention are worth, measured on images that fitted nothing.
 
 Goes in: `Predictions` and the thresholds of the artefact. Comes out: plain dictionaries, as they stand in
-    `metrics.json`.
+`metrics.json`.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,29 +12,15 @@ from serving.model.calibration import compute_prediction_sets
 from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval
 from trainer.evaluation.metrics import Thresholds, get_common_threshold
 from trainer.evaluation.predictions import Predictions
-from trainer.fitting.calibration import draw_one_per_group, fit_prediction_set_threshold
 
 # Shares of the images that are answered, for the curve in `metrics.json`.
 ANSWERED_SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-RANDOM_SPLITS = 200
-
-
-@dataclass(frozen=True)
-class SplitCoverage:
-    """Coverage over random splits of the groups into two halves: one fits the threshold, the other is asked.
-
-    Attributes:
-        sets: float64 (splits,), mean over the groups asked, of the labels above the threshold alone; such a
-            set may be empty.
-        served: float64 (splits,), of the same sets with the most probable label, as they are served.
-    """
-
-    sets: np.ndarray
-    served: np.ndarray
 
 
 def compute_set_figures(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any]:
-    """Coverage and size of the prediction sets as served: labels at or above the threshold, and always the most probable one.
+    """Coverage and size of the prediction sets as served.
+
+    A set holds the labels at or above the threshold, and always the most probable one.
 
     Args:
         predictions: what was said.
@@ -53,40 +38,6 @@ def compute_set_figures(predictions: Predictions, thresholds: Thresholds) -> dic
     }
 
 
-def measure_split_coverage(
-    predictions: Predictions, coverage: float, splits: int = RANDOM_SPLITS, seed: int = 0
-) -> SplitCoverage:
-    """Calibrate on half of the groups, one image each, and ask the other half, many times.
-
-    Split conformal prediction promises the coverage as a mean over such splits, for one image of a new group;
-    it is the mean over the groups asked that is compared, so that large groups do not count more.
-
-    Args:
-        predictions: of at least two groups.
-        coverage: aimed at.
-        splits: how many.
-        seed: of the splits.
-    """
-    generator = np.random.default_rng(seed)
-    names, membership = np.unique(predictions.groups, return_inverse=True)
-    found: list[tuple[float, float]] = []
-    for _ in range(splits):
-        fitting = np.zeros(len(names), bool)
-        fitting[generator.permutation(len(names))[: len(names) // 2]] = True
-        rows = np.flatnonzero(fitting[membership])
-        rows = rows[draw_one_per_group(predictions.groups[rows], generator)]
-        threshold = fit_prediction_set_threshold(predictions.probs[rows], predictions.true[rows], coverage)
-        asked = predictions.take(~fitting[membership])
-        above, served = asked.probs >= threshold, compute_prediction_sets(asked.probs, threshold)
-        found.append(
-            (
-                compute_group_mean(_holds(above, asked.true), asked.groups),
-                compute_group_mean(_holds(served, asked.true), asked.groups),
-            )
-        )
-    return SplitCoverage(*np.array(found).T)
-
-
 def compute_group_mean(values: np.ndarray, groups: np.ndarray) -> float:
     """Mean over groups of the mean within each, of (n,) values."""
     _, membership = np.unique(groups, return_inverse=True)
@@ -94,7 +45,7 @@ def compute_group_mean(values: np.ndarray, groups: np.ndarray) -> float:
 
 
 def compute_risk_coverage(correct: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Error among the images that are answered, as the least certain ones are left to a person one after another.
+    """Error among the images that are answered, when the least certain ones are left to a person.
 
     Source: selective classification, Geifman and El-Yaniv 2017 (arXiv:1705.08500), with the highest
     probability as confidence. Images of the same confidence are answered together, so their order does not
@@ -126,22 +77,14 @@ def compute_abstention(predictions: Predictions) -> dict[str, Any]:
     """
     correct, confidence = predictions.predicted == predictions.true, predictions.probs.max(axis=1)
     share, error = compute_risk_coverage(correct, confidence)
-    _, best = compute_risk_coverage(
-        correct, correct.astype(float) - np.arange(len(correct)) / (2 * len(correct))
-    )
+    ranked = correct - np.arange(len(correct)) / (2 * len(correct))
+    _, best = compute_risk_coverage(correct, ranked)
     rows = [max(1, round(wanted * len(share))) - 1 for wanted in ANSWERED_SHARES]
-    ordered = np.sort(confidence)[::-1]
+    columns = {"answered": share, "least_confidence": np.sort(confidence)[::-1], "error": error}
     return {
         "aurc": float(error.mean()),
         "aurc_best": float(best.mean()),
-        "curve": [
-            {
-                "answered": float(share[row]),
-                "least_confidence": float(ordered[row]),
-                "error": float(error[row]),
-            }
-            for row in rows
-        ],
+        "curve": [{name: float(values[row]) for name, values in columns.items()} for row in rows],
     }
 
 
@@ -149,19 +92,17 @@ def _summarise_sets(
     predictions: Predictions, threshold: float | np.ndarray, bootstrap: GroupBootstrap
 ) -> dict[str, Any]:
     members = compute_prediction_sets(predictions.probs, threshold)
-    holds, sizes = _holds(members, predictions.true), members.sum(axis=1)
+    holds, sizes = members[np.arange(len(members)), predictions.true], members.sum(axis=1)
     of_class = {label: predictions.true == index for index, label in enumerate(predictions.labels)}
+    of_size = {str(size): sizes == size for size in range(1, len(predictions.labels) + 1)}
     return {
         "threshold": get_common_threshold(threshold),
         "coverage": float(holds.mean()),
         "group_coverage": compute_group_mean(holds, predictions.groups),
         "size": float(sizes.mean()),
-        "size_interval": compute_interval(bootstrap.compute_ratios(sizes, np.ones(len(sizes)))),
+        "size_interval": compute_interval(bootstrap.compute_means(sizes)),
         "by_class": {label: _describe(holds[rows], sizes[rows]) for label, rows in of_class.items()},
-        "by_size": {
-            str(size): _describe(holds[sizes == size], sizes[sizes == size])
-            for size in range(1, len(predictions.labels) + 1)
-        },
+        "by_size": {size: _describe(holds[rows], sizes[rows]) for size, rows in of_size.items()},
     }
 
 
@@ -169,7 +110,3 @@ def _describe(holds: np.ndarray, sizes: np.ndarray) -> dict[str, Any]:
     if not len(holds):
         return {"count": 0, "coverage": None, "size": None}
     return {"count": len(holds), "coverage": float(holds.mean()), "size": float(sizes.mean())}
-
-
-def _holds(members: np.ndarray, true: np.ndarray) -> np.ndarray:
-    return members[np.arange(len(true)), true]

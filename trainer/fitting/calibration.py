@@ -20,13 +20,13 @@ from serving.model.calibration import compute_probabilities
 COVERAGES = (0.95, 0.99)
 # Shares of pictures with a tumour that the alarm for any tumour shall catch.
 SENSITIVITIES = (0.95, 0.99, 0.995)
-DRAW_SEED = 0
 
 
 def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
     """Temperature with the lowest negative log-likelihood, between 1/20 and 20.
 
-    Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2.
+    Every image counts the same: the likelihood and the calibration error that it lowers are means over
+    images, and promise nothing about groups. Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2.
 
     Args:
         logits: float32 (n, classes).
@@ -41,45 +41,52 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
     return math.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x)
 
 
-def draw_one_per_group(groups: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Rows int (groups,), one a group, drawn evenly within each; from groups int (n,).
+def fit_prediction_set_threshold(
+    probs: np.ndarray, true: np.ndarray, groups: np.ndarray, coverage: float
+) -> float:
+    """Least probability of a label that cannot be ruled out, so that sets hold the true label as asked.
 
-    Conformal prediction needs images that are exchangeable with a new one, and slices of one patient are not;
-    one image a group is as
-    near to it as the data allow. Source: subsampling once, Dunn et al. 2023 (arXiv:1809.07441), section 4.
-    """
-    order = generator.permutation(len(groups))
-    _, first = np.unique(groups[order], return_index=True)
-    return np.sort(order[first])
+    Conformal prediction with the score 1 - p(true) (Sadinle et al. 2019, arXiv:1609.00451). Slices of one
+    patient are not exchangeable with a new one's, groups are: each of K groups has mass 1 / (K + 1), shared
+    evenly by its images, and so has infinity, in place of the new group. The threshold is the quantile of
+    these scores. No draw decides it, and large groups do not count more.
 
+    The coverage holds, as a mean over calibration sets, for one image of a new group, drawn evenly: groups
+    are exchangeable, so the new one's score is as likely to come from any of the K + 1 masses. The same
+    images also chose the temperature, those of validation the best epoch, and groups are no sure patients:
+    so it is a target, not a guarantee.
 
-def fit_prediction_set_threshold(probs: np.ndarray, true: np.ndarray, coverage: float) -> float:
-    """Least probability of a label that cannot be ruled out, so that sets hold the true label as often as asked.
-
-    Source: split conformal prediction with the score 1 - p(true), Sadinle et al. 2019 (arXiv:1609.00451): the
-    ceil((n + 1) coverage)-th smallest score of the calibration images is the threshold. The promise is about
-    one image of a new group of the same kind. The same images also chose the temperature, those of validation
-    the best epoch, and groups are no sure patients: so it is a target, not a guarantee.
+    Source: Lee, Barber and Willett 2023, "Distribution-free inference with hierarchical data"
+    (arXiv:2306.06342), theorem 1.
 
     Args:
-        probs: (n, classes), calibrated, of one image a group.
+        probs: (n, classes), calibrated.
         true: int (n,).
+        groups: int (n,).
         coverage: share of images whose set shall hold the true label.
 
     Returns:
-        Threshold in [0, 1]; 0 (no label is ever ruled out) where n is too small for the coverage: 95 %
-        needs 19 groups, 99 % needs 99.
+        Threshold in [0, 1]; 0 (no label is ever ruled out) where there are too few groups, see
+        `has_enough_groups`.
     """
-    of_true = np.sort(probs[np.arange(len(true)), true])[::-1]
-    # Rounded first: 20 * .95 may come out a little above 19.
-    rank = math.ceil(round((len(of_true) + 1) * coverage, 9))
-    return float(of_true[rank - 1]) if rank <= len(of_true) else 0.0
+    _, membership, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    of_true = probs[np.arange(len(true)), true]
+    order = np.argsort(-of_true, kind="stable")
+    # Rounded on both sides: three thirds, or 20 * .95, may come out a little beside a whole number.
+    groups_held = (1 / sizes)[membership][order].cumsum().round(9)
+    place = np.searchsorted(groups_held, round((len(sizes) + 1) * coverage, 9))
+    return float(of_true[order][place]) if place < len(order) else 0.0
+
+
+def has_enough_groups(count: int, coverage: float) -> bool:
+    """Whether so many groups can give a threshold for a coverage: 95 % needs 19, 99 % needs 99."""
+    return round((count + 1) * coverage, 9) <= count
 
 
 def fit_calibration(
     logits: np.ndarray, true: np.ndarray, groups: np.ndarray, labels: Sequence[str], split: str
 ) -> dict[str, Any]:
-    """Fit the `calibration` section of `config.json`, all but the thresholds for slices unlike the training slices.
+    """Fit the `calibration` section of `config.json`, but for slices unlike the training slices.
 
     Args:
         logits: float32 (n, classes), of images that the model which gave them was not trained on.
@@ -90,28 +97,35 @@ def fit_calibration(
     """
     temperature = fit_temperature(logits, true)
     probs = compute_probabilities(logits, temperature)
+    count = len(np.unique(groups))
     return {
         "temperature": temperature,
         "prediction_set_thresholds": fit_prediction_set_thresholds(probs, true, groups),
         "any_tumour_thresholds": fit_any_tumour_thresholds(probs, true, labels),
-        "fitted_on": {"split": split, "count": len(true), "groups": len(np.unique(groups))},
+        "fitted_on": {
+            "split": split,
+            "count": len(true),
+            "groups": count,
+            "too_few_groups_for": [share for share in COVERAGES if not has_enough_groups(count, share)],
+        },
     }
+
+
+def explain_few_groups(fitted_on: dict[str, Any]) -> str | None:
+    """Say for which coverages no label is ruled out, by `fitted_on`; None where groups are enough for all."""
+    shares = " and ".join(f"{share:.0%}" for share in fitted_on["too_few_groups_for"])
+    told = (
+        f"Only {fitted_on['groups']} groups were left to fit thresholds on, too few for prediction sets at"
+        f" {shares}: those sets hold every label. Calibrate on more groups."
+    )
+    return told if shares else None
 
 
 def fit_prediction_set_thresholds(
     probs: np.ndarray, true: np.ndarray, groups: np.ndarray
 ) -> dict[float, float]:
-    """Threshold for each of `COVERAGES`, from one image a group.
-
-    Args:
-        probs: (n, classes), calibrated.
-        true: int (n,).
-        groups: int (n,).
-    """
-    rows = draw_one_per_group(groups, np.random.default_rng(DRAW_SEED))
-    return {
-        coverage: fit_prediction_set_threshold(probs[rows], true[rows], coverage) for coverage in COVERAGES
-    }
+    """Threshold for each of `COVERAGES`; arguments as for `fit_prediction_set_threshold`."""
+    return {share: fit_prediction_set_threshold(probs, true, groups, share) for share in COVERAGES}
 
 
 def fit_any_tumour_thresholds(

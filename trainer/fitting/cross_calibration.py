@@ -1,14 +1,12 @@
-"""Calibration on unseen patients: models of the folds answer for pictures that they have not learnt, and the numbers are fitted on that.
+"""Calibration on unseen patients, by what models of the folds say of pictures that they have not learnt.
 
 Goes in: predictions of the folds of one recipe. Comes out: temperature and thresholds, for each fold from the
-other folds, or for another model of the recipe from all of them, without the pictures that it is tested on.
+other folds, or for another model of the recipe from all of them, without the groups that it is tested on.
 
 Validation is kinder than what a model will meet: slices of its patients may lie in training, in other groups,
-and it chose the best epoch. Numbers fitted on it promise too much for a new patient. Source: held-out
-predictions of cross-validation as calibration data, Platt 1999 ("Probabilistic outputs for support vector
-machines", section 2.1), as `CalibratedClassifierCV(ensemble=False)` of scikit-learn does it; for prediction
-sets, Vovk 2015 (arXiv:1208.0806). The promise is about models of the recipe, and so a target for any one of
-them.
+and it chose the best epoch. The promise is about models of the recipe, and so a target for any one of them.
+Source: held-out predictions of cross-validation as calibration data, Platt 1999 ("Probabilistic outputs for
+support vector machines", section 2.1); for prediction sets, Vovk 2015 (arXiv:1208.0806).
 """
 
 import dataclasses
@@ -24,8 +22,13 @@ from etils import epath
 from serving.model.artefact import ArtefactConfig
 from serving.model.calibration import compute_probabilities
 from trainer.config import FOLDED_DATASET, Config, drop_removed_settings
-from trainer.evaluation.compare import OVER_FOLDS_FILE
-from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions, pool_predictions
+from trainer.evaluation.predictions import (
+    OVER_FOLDS_FILE,
+    PREDICTIONS_FILE,
+    Predictions,
+    load_predictions,
+    pool_predictions,
+)
 from trainer.fitting.calibration import fit_calibration
 from trainer.training.run_folder import RunError
 
@@ -40,6 +43,8 @@ def calibrate_folds(
     parts: Sequence[tuple[Predictions, ArtefactConfig]],
 ) -> list[tuple[Predictions, ArtefactConfig]]:
     """Answer for each fold with temperature and thresholds that were fitted on the other folds.
+
+    A group lies in one fold, so no test group of a fold is among the others.
 
     Args:
         parts: predictions of each fold by the model that had not learnt it, and that model's config.
@@ -64,12 +69,7 @@ def calibrate_folds(
 def describe_calibration(
     recipe: Config, parts: Sequence[tuple[Predictions, ArtefactConfig]]
 ) -> dict[str, Any]:
-    """What `over_folds.json` says beside the figures: the recipe, and the numbers that each fold was answered with.
-
-    Args:
-        recipe: of all folds.
-        parts: as `calibrate_folds` returns them.
-    """
+    """What `over_folds.json` says beside the figures, by the parts that `calibrate_folds` returns."""
     return {
         "recipe": recipe.model_dump(),
         "calibration": [config.raw["calibration"] for _, config in parts],
@@ -81,14 +81,17 @@ def load_unseen(
 ) -> Predictions:
     """Read what the folds of a recipe said of pictures that they had not learnt.
 
+    Whole groups are left out: a picture that shares a patient with a test picture tells of the test split.
+
     Args:
         folder: of `tumor train --folds`, or a copy of its `predictions.csv` and `over_folds.json`.
         config: of the model to calibrate; of the same recipe.
         labels: of that model.
-        tested: file names of the pictures that it is tested on; they are left out.
+        tested: file names of the pictures that it is tested on; all pictures of their groups are left out.
 
     Raises:
-        RunError: the folder holds no folds, those of another recipe, or of other pictures.
+        RunError: the folder holds no folds, those of another recipe or of other pictures, or every group is
+            tested on.
         PredictionsError: the predictions are damaged.
     """
     _check_recipe(folder, config)
@@ -99,14 +102,20 @@ def load_unseen(
         except OSError as error:
             raise RunError(f"{folder} holds no {PREDICTIONS_FILE}. {EXPECTED_FOLDS}") from error
         answers = load_predictions(local, labels, FOLDED_DATASET.rpartition("/")[2])
-    left_out = set(tested)
-    missing = sorted(left_out - set(answers.filenames))
+    missing = sorted(set(tested) - set(answers.filenames))
     if missing:
         raise RunError(
             f"{folder} does not know {missing[0]}. Expected folds of the collection that the model was"
             " trained on."
         )
-    return answers.take(np.array([name not in left_out for name in answers.filenames]))
+    is_tested = np.isin(answers.filenames, list(tested))
+    unseen = ~np.isin(answers.groups, answers.groups[is_tested])
+    if not unseen.any():
+        raise RunError(
+            f"Every group of {folder} holds test pictures of the model: none is left to calibrate it on."
+            " Calibrate it on validation: leave --folds out."
+        )
+    return answers.take(unseen)
 
 
 def _check_recipe(folder: epath.Path, config: Config) -> None:

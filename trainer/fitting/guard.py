@@ -1,8 +1,8 @@
-"""Fitting of the input guard: brain slices of training, as they are and varied, against drawn outliers; thresholds on validation.
+"""Fitting of the input guard: brain slices of training, plain and varied, against drawn outliers.
 
 Goes in: preprocessed slices, and the exported graph that embeds them. Comes out: the `guard` section of
-`config.json`, and the thresholds of the prediction sets for slices unlike the training slices. The test split
-is never seen here.
+`config.json`, and the thresholds of the prediction sets for slices unlike the training slices, both fitted on
+validation. The test split is never seen here.
 
 Slices are varied much more than training varies them, since what other hospitals send shall be scored, not
 refused: without the skull, in another contrast, smaller in the frame, and with one of the corruptions of
@@ -76,16 +76,8 @@ def fit_guard(
     known = embeddings[~outlier].astype(np.float64)
     _, vectors = np.linalg.eigh(known.T @ known)
     directions = vectors[:, ::-1][:, :DIRECTIONS].T.astype(np.float32)
-    unscaled = Guard(
-        content_weights,
-        content_bias,
-        *shape,
-        directions,
-        np.zeros(3),
-        np.ones(3),
-        unlike_threshold=1.0,
-        refusal_threshold=1.0,
-    )
+    # Centres, spreads and both thresholds are fitted next.
+    unscaled = Guard(content_weights, content_bias, *shape, directions, np.zeros(3), np.ones(3), 1.0, 1.0)
     return _fit_thresholds(_store(unscaled), usual, varied, unusual)
 
 
@@ -96,10 +88,10 @@ def fit_unlike_set_thresholds(
 
     They are fitted like the others, but on those varied validation slices that are too far from training to
     count as like it, where the model is worse, so they are lower and the sets wider; where there are too few
-    groups of them, no label is ruled out. The promise is
-    about slices that differ as these do. Source: conformal prediction by category, Vovk et al. 2005
-    (doi:10.1007/b106715), section 4.5; calibration on simulated shifts, Cauchois et al. 2024
-    (arXiv:2008.04267).
+    groups of them, no label is ruled out. The promise is about slices that differ as these do.
+
+    Source: conformal prediction by category, Vovk et al. 2005 (doi:10.1007/b106715), section 4.5;
+    calibration on simulated shifts, Cauchois et al. 2024 (arXiv:2008.04267).
 
     Args:
         guard: the fitted guard.
@@ -109,9 +101,8 @@ def fit_unlike_set_thresholds(
         temperature: of the probabilities.
     """
     rows = compute_distances(outputs.embeddings, guard.directions) > guard.unlike_threshold
-    return fit_prediction_set_thresholds(
-        compute_probabilities(outputs.logits[rows], temperature), true[rows], groups[rows]
-    )
+    probs = compute_probabilities(outputs.logits[rows], temperature)
+    return fit_prediction_set_thresholds(probs, true[rows], groups[rows])
 
 
 def vary_slices(images: np.ndarray, seed: int) -> np.ndarray:
@@ -140,13 +131,12 @@ def vary_slices(images: np.ndarray, seed: int) -> np.ndarray:
 def _draw_all_kinds(training: np.ndarray) -> np.ndarray:
     count = min(OUTLIERS_LIMIT, math.ceil(len(training) * OUTLIERS_SHARE))
     rng = np.random.default_rng(TRAINING_SEED)
-    return np.concatenate(
-        [draw_outliers(kind, rng.permutation(training)[:count], TRAINING_SEED) for kind in KINDS]
-    )
+    drawn = [draw_outliers(kind, rng.permutation(training)[:count], TRAINING_SEED) for kind in KINDS]
+    return np.concatenate(drawn)
 
 
 def _fit_content(embeddings: np.ndarray, outlier: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights (d,) and bias of a logistic regression on standardised embeddings, brought back to embeddings as they are."""
+    """Weights (d,) and bias of a logistic regression on standardised embeddings, for plain ones."""
     means, deviations = _standardise(embeddings)
     regression = LogisticRegression(C=CONTENT_C, class_weight="balanced", max_iter=300)
     regression.fit((embeddings - means) / deviations, outlier)
@@ -166,7 +156,8 @@ def _fit_shape(images: np.ndarray, outlier: np.ndarray) -> tuple[np.ndarray, np.
         random_state=TRAINING_SEED,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many passes on purpose
+        # So many passes on purpose.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         network.fit((features - means) / deviations, outlier)
     (first, last), (hidden_bias, last_bias) = network.coefs_, network.intercepts_
     first = first / deviations[:, None]
@@ -174,22 +165,19 @@ def _fit_shape(images: np.ndarray, outlier: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _standardise(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and deviations; a feature that hardly varies in training keeps its scale, or it would swamp the others elsewhere."""
+    """Means and deviations; a feature that hardly varies keeps its scale, or it would swamp the others."""
     return features.mean(axis=0), features.std(axis=0) + 1e-3 * features.std() + 1e-9
 
 
 def _fit_thresholds(guard: Guard, usual: Outputs, varied: np.ndarray, unusual: Outputs) -> Guard:
     """Set the last four fields."""
     measures = compute_measures(guard, unusual.embeddings, varied)
-    centres, ends = (
-        np.median(measures, axis=0),
-        np.quantile(measures, 1 - BEYOND_ONE, axis=0, method="higher"),
-    )
+    centres = np.median(measures, axis=0)
+    ends = np.quantile(measures, 1 - BEYOND_ONE, axis=0, method="higher")
     scaled = _store(replace(guard, centres=centres, spreads=np.maximum(ends - centres, 1e-6)))
     refusal = float(np.quantile(compute_outlier_scores(scaled, measures), 1 - REFUSALS, method="higher"))
-    unlike = float(
-        np.quantile(compute_distances(usual.embeddings, guard.directions), 1 - UNLIKE, method="higher")
-    )
+    distances = compute_distances(usual.embeddings, guard.directions)
+    unlike = float(np.quantile(distances, 1 - UNLIKE, method="higher"))
     return replace(scaled, unlike_threshold=unlike, refusal_threshold=max(refusal, 1e-6))
 
 
@@ -203,36 +191,31 @@ def _strip_skull(rng: np.random.Generator, grey: np.ndarray) -> np.ndarray:
     lit = grey[grey > 20]
     if not lit.size:
         return grey
-    head = ndimage.binary_fill_holes(
-        ndimage.gaussian_filter(grey.astype(np.float32), 1) > max(12.0, 0.25 * lit.mean())
-    )
+    smooth = ndimage.gaussian_filter(grey.astype(np.float32), 1)
+    head = ndimage.binary_fill_holes(smooth > max(12.0, 0.25 * lit.mean()))
     pieces, count = ndimage.label(head)
-    largest = (
-        pieces == 1 + np.argmax(ndimage.sum_labels(head, pieces, range(1, count + 1))) if count else head
-    )
-    brain = ndimage.binary_erosion(largest, iterations=max(1, int(0.055 * len(grey) * rng.uniform(0.8, 1.5))))
+    if count:
+        head = pieces == 1 + np.argmax(ndimage.sum_labels(head, pieces, range(1, count + 1)))
+    rim = max(1, int(0.055 * len(grey) * rng.uniform(0.8, 1.5)))
+    brain = ndimage.binary_erosion(head, iterations=rim)
     if not brain.any():
         return grey
-    return np.where(
-        brain, np.clip(grey * (rng.uniform(180, 255) / max(1.0, np.percentile(grey[brain], 98))), 0, 255), 0
-    ).astype(np.uint8)
+    gain = rng.uniform(180, 255) / max(1.0, np.percentile(grey[brain], 98))
+    return np.where(brain, np.clip(grey * gain, 0, 255), 0).astype(np.uint8)
 
 
 def _change_contrast(rng: np.random.Generator, grey: np.ndarray) -> np.ndarray:
     """Mix the grey values with a random rising curve through black."""
     levels = np.linspace(0, 255, 6)
     curve = np.append(0, np.sort(rng.uniform(0, 255, 6))[1:])
-    return np.clip(
-        np.interp(grey, levels, 0.5 * curve + 0.5 * levels * rng.uniform(0.6, 1.4)), 0, 255
-    ).astype(np.uint8)
+    mixed = np.interp(grey, levels, 0.5 * curve + 0.5 * levels * rng.uniform(0.6, 1.4))
+    return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
 def _shrink(rng: np.random.Generator, grey: np.ndarray) -> np.ndarray:
     """Make the slice smaller within the frame, at any place."""
     side = int(len(grey) * rng.uniform(0.6, 0.95))
     top, left = rng.integers(0, len(grey) - side + 1, 2)
-    framed = np.zeros_like(grey)
-    framed[top : top + side, left : left + side] = np.asarray(
-        Image.fromarray(grey).resize((side, side), Image.Resampling.BICUBIC)
-    )
+    framed, small = np.zeros_like(grey), Image.fromarray(grey).resize((side, side), Image.Resampling.BICUBIC)
+    framed[top : top + side, left : left + side] = np.asarray(small)
     return framed

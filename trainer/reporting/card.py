@@ -40,9 +40,9 @@ CALIBRATION_SOURCES = {
         "unseen patients",
         (
             "Each was answered by a model of the same\nrecipe that had learnt four of five folds of patients,"
-            " but not its own (`tumor train --folds`). This model's test images are left\nout, though models"
-            " of the folds have learnt some. They also chose the temperature, and models of the folds are not"
-            " this model."
+            " but not its own (`tumor train --folds`). No image of a group that this\nmodel is tested on is"
+            " among them, though models of the folds have learnt some of its test images.\nThey also chose the"
+            " temperature, and models of the folds are not this model."
         ),
     ),
 }

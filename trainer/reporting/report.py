@@ -29,12 +29,16 @@ from serving.model.artefact import (
 )
 from trainer.config import FOLDED_DATASET, build_config
 from trainer.evaluation.bootstrap import SAMPLES
-from trainer.evaluation.compare import OVER_FOLDS_FILE
-from trainer.evaluation.corruptions import is_about
 from trainer.evaluation.gallery import Gallery
+from trainer.evaluation.labelled_folder import FOLDER_PREFIX
 from trainer.evaluation.metrics import CALIBRATION_BINS
-from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions
-from trainer.evaluation.scoring import FOLDER_PREFIX
+from trainer.evaluation.predictions import (
+    OVER_FOLDS_FILE,
+    PREDICTIONS_FILE,
+    Predictions,
+    load_predictions,
+)
+from trainer.evaluation.robustness import is_about
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
 from trainer.reporting.contact_sheet import save_contact_sheets
 from trainer.reporting.evaluation_files import (

@@ -95,6 +95,8 @@ def build_artefact(
             export_models(config, weights, len(labels), folder)
         with console.status("Fitting temperature, prediction sets and guard"):
             fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen)
+            if told := calibration.explain_few_groups(fitted["calibration"]["fitted_on"]):
+                console.print(told, markup=False, highlight=False, soft_wrap=True)
             write_config(folder, config, builder, labels, fitted, load_cost(run_dir))
         with console.status("Evaluating the reloaded artefact on the test split"):
             result, summary, page = evaluate_artefact(folder, builder, config, curves)
@@ -221,8 +223,9 @@ def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
         ConfigError: its training config is of another version of this package.
         DatasetMissingError: the dataset is not built.
     """
-    path, content = folder / layout.CONFIG_FILE, layout.load_config(folder).raw
-    builder = load_builder(content["dataset"]["name"], data_dir)
+    loaded = layout.load_config(folder)
+    path, content = folder / layout.CONFIG_FILE, loaded.raw
+    builder = load_builder(evaluation.name_dataset(loaded), data_dir)
     with console.status("Fitting the guard on training and validation"):
         model, data = LiteRTModel(folder / layout.LITERT_FILE), build_config(content["training"]).data
         fitted = fit_guard_sections(model, builder, data, content["calibration"]["temperature"])

@@ -23,9 +23,9 @@ from rich.console import Console
 from serving.files.writing import write_json, write_whole
 from serving.model import artefact as layout
 from trainer.config import FOLDS, Config
-from trainer.evaluation.compare import OVER_FOLDS_FILE, Run, compare_runs
+from trainer.evaluation.compare import ComparedRun, compare_runs
 from trainer.evaluation.gallery import list_gallery
-from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
+from trainer.evaluation.predictions import OVER_FOLDS_FILE, PREDICTIONS_FILE, Predictions
 from trainer.evaluation.scoring import load_own_predictions, pool
 from trainer.fitting.cross_calibration import calibrate_folds, describe_calibration
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
@@ -100,7 +100,7 @@ def _pool_and_save(folder: epath.Path, config: Config, console: Console) -> None
         parts = calibrate_folds([(predictions, model.config) for predictions, model in loaded])
         pooled, summary = pool(parts)
         figures = compare_runs(
-            [Run(f"fold {fold}", predictions) for fold, (predictions, _) in enumerate(parts, start=1)]
+            [ComparedRun(f"fold {fold}", predictions) for fold, (predictions, _) in enumerate(parts, start=1)]
         )
         over_folds = figures | describe_calibration(config, parts)
         out = Path(scratch, "pooled")

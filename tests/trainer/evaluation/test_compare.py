@@ -12,8 +12,8 @@ from tests.trainer.make_predictions import make_predictions, simulate_prediction
 from trainer.cli.main import app
 from trainer.evaluation.bootstrap import GroupBootstrap
 from trainer.evaluation.compare import (
+    ComparedRun,
     ComparisonError,
-    Run,
     adjust_by_holm,
     compare_runs,
     compute_mcnemar,
@@ -56,11 +56,8 @@ def folders(first, tmp_path) -> list[Path]:
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        (
-            1,
-            7,
-            0.0703,
-        ),  # airway hyper-responsiveness before and after transplantation, Fagerland et al. 2013, exact conditional test
+        # Airway hyper-responsiveness, Fagerland et al. 2013, exact conditional test.
+        (1, 7, 0.0703),
         (1, 5, 14 / 64),  # by hand: 2 (C(6,0) + C(6,1)) / 2^6
         (0, 0, 1.0),
         (3, 3, 1.0),
@@ -100,7 +97,7 @@ def test_mean_and_deviation_over_runs():
 def test_the_difference_is_paired(first):
     """The interval comes from the same draws of groups for both runs: by hand from the draws."""
     second = flip(first, list(range(60)))
-    found = compare_runs([Run("a", first), Run("b", second)])["all"]["differences"][0]
+    found = compare_runs([ComparedRun("a", first), ComparedRun("b", second)])["all"]["differences"][0]
     change = (second.predicted == second.true).astype(float) - (first.predicted == first.true)
     weights, membership = (
         GroupBootstrap(first.groups).weights,
@@ -115,7 +112,7 @@ def test_the_difference_is_paired(first):
 
 
 def test_a_run_does_not_differ_from_itself(first):
-    row = compare_runs([Run("a", first), Run("b", first)])["all"]["differences"][0]
+    row = compare_runs([ComparedRun("a", first), ComparedRun("b", first)])["all"]["differences"][0]
     assert row["accuracy"] == row["macro_f1"] == row["nll"] == {"difference": 0.0, "interval": [0.0, 0.0]}
     assert row["mcnemar"] == {"only_baseline_right": 0, "only_run_right": 0, "p": 1.0, "p_holm": 1.0}
 
@@ -123,18 +120,20 @@ def test_a_run_does_not_differ_from_itself(first):
 def test_the_order_of_images_does_not_matter(first):
     shuffled = first.take(np.random.default_rng(1).permutation(200))
     assert (
-        compare_runs([Run("a", first), Run("b", shuffled)])["all"]["differences"][0]["accuracy"]["difference"]
+        compare_runs([ComparedRun("a", first), ComparedRun("b", shuffled)])["all"]["differences"][0][
+            "accuracy"
+        ]["difference"]
         == 0
     )
 
 
 def test_the_unseen_images_stand_beside_all(first):
-    result = compare_runs([Run("a", first), Run("b", flip(first, [0, 1]))])
+    result = compare_runs([ComparedRun("a", first), ComparedRun("b", flip(first, [0, 1]))])
     assert result["unseen"]["runs"][0]["count"] == (~first.has_train_twin).sum()
     alone = compare_runs(
         [
-            Run("a", first.take(~first.has_train_twin)),
-            Run("b", flip(first, [0, 1]).take(~first.has_train_twin)),
+            ComparedRun("a", first.take(~first.has_train_twin)),
+            ComparedRun("b", flip(first, [0, 1]).take(~first.has_train_twin)),
         ]
     )
     assert result["unseen"] == alone["all"]
@@ -142,7 +141,10 @@ def test_the_unseen_images_stand_beside_all(first):
 
 
 def test_folds_have_a_mean_and_no_difference(first):
-    halves = [Run("fold1", first.take(np.arange(200) < 100)), Run("fold2", first.take(np.arange(200) >= 100))]
+    halves = [
+        ComparedRun("fold1", first.take(np.arange(200) < 100)),
+        ComparedRun("fold2", first.take(np.arange(200) >= 100)),
+    ]
     result = compare_runs(halves)
     assert not result["paired"]
     assert "differences" not in result["all"]
@@ -155,7 +157,10 @@ def test_folds_have_a_mean_and_no_difference(first):
 
 
 def test_runs_that_share_some_images_are_refused(first):
-    parts = [Run("a", first.take(np.arange(200) < 120)), Run("b", first.take(np.arange(200) >= 100))]
+    parts = [
+        ComparedRun("a", first.take(np.arange(200) < 120)),
+        ComparedRun("b", first.take(np.arange(200) >= 100)),
+    ]
     with pytest.raises(ComparisonError, match=r"these share some\. a: 120 images, b: 100 images"):
         compare_runs(parts)
 
@@ -171,7 +176,7 @@ def test_runs_of_another_version_are_refused(first, what, said):
         ComparisonError,
         match=rf"do not give Testing/00007.jpg the same {said}\. They are of different versions",
     ):
-        compare_runs([Run("a", first), Run("b", other)])
+        compare_runs([ComparedRun("a", first), ComparedRun("b", other)])
 
 
 def test_one_run_or_the_same_twice_is_refused(folders):
@@ -237,8 +242,15 @@ def test_the_figure_shows_the_differences(first, tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     kept = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: kept.append(figure))
-    result = compare_runs([Run("a", first), Run("b", flip(first, list(range(30)))), Run("c", first)])
+
+    def save(figure, path, **options):
+        kept.append(figure)
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    result = compare_runs(
+        [ComparedRun("a", first), ComparedRun("b", flip(first, list(range(30)))), ComparedRun("c", first)]
+    )
     plot_differences(result, tmp_path / "comparison.png")
     (axes,) = kept[0].axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c"]
@@ -253,8 +265,8 @@ def test_a_narrow_terminal_keeps_the_numbers(first, capsys):
 
     result = compare_runs(
         [
-            Run("a_rather_long_name_of_a_run_folder", first),
-            Run("another_rather_long_name_of_one", flip(first, [0, 1, 2])),
+            ComparedRun("a_rather_long_name_of_a_run_folder", first),
+            ComparedRun("another_rather_long_name_of_one", flip(first, [0, 1, 2])),
         ]
     )
     print_comparison(result, Console(width=80))

@@ -16,13 +16,8 @@ from rich.console import Console
 
 from serving.preprocess import fit_to_square
 from trainer.evaluation import corruptions
-from trainer.evaluation.corruptions import (
-    CORRUPTIONS,
-    SEVERITIES,
-    choose_filenames,
-    corrupt,
-    evaluate_corruptions,
-)
+from trainer.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from trainer.evaluation.robustness import choose_filenames, evaluate_corruptions
 from trainer.reporting.curves import plot_corruptions
 from trainer.reporting.evaluation_files import save_corruptions
 from trainer.reporting.terminal import print_corruptions
@@ -254,7 +249,7 @@ def test_the_same_in_another_process():
 
 
 def test_module_loads_without_tensorflow():
-    code = "import sys, trainer.evaluation.corruptions; print('tensorflow' in sys.modules)"
+    code = "import sys, trainer.evaluation.robustness; print('tensorflow' in sys.modules)"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -288,7 +283,7 @@ def test_choice_is_balanced_and_does_not_depend_on_the_order():
 
 
 class BrightnessClassifier:
-    """Tells labels by the mean of a picture: below 50 the first, below 100 the second, and so on; refuses what is nearly white."""
+    """Tells labels by the mean of a picture, 50 levels each; refuses what is nearly white."""
 
     labels = LABELS
     config = SimpleNamespace(image_size=32, image_fit="pad")
@@ -306,7 +301,7 @@ class BrightnessClassifier:
             for mean in means
         ]
         return [
-            SimpleNamespace(probabilities=answer, in_domain=mean < 240)
+            SimpleNamespace(logits=np.zeros(4), probabilities=answer, in_domain=mean < 240)
             for answer, mean in zip(answers, means, strict=True)
         ]
 
@@ -330,9 +325,9 @@ EXAMPLES = make_examples([20, 75, 75, 125, 120, 175, 125], [0, 0, 1, 2, 2, 3, 3]
 
 @pytest.fixture(scope="module")
 def scored():
-    """Seven pictures; when clean, one tumour is called another, one is called none, and the others are right."""
+    """Seven pictures; when clean, one tumour is called another, one is called none, the others are right."""
     classifier = BrightnessClassifier()
-    return classifier, evaluate_corruptions(classifier, iter(EXAMPLES), total=7)
+    return classifier, evaluate_corruptions(classifier, iter(EXAMPLES))
 
 
 def test_every_picture_is_scored_once_in_31_versions(scored):
@@ -394,7 +389,8 @@ def test_labels_without_notumor_have_no_tumour_sensitivity():
     classifier = BrightnessClassifier()
     classifier.labels = ("a", "b")
     classifier.score = lambda images: [
-        SimpleNamespace(probabilities={"a": 0.9, "b": 0.1}, in_domain=True) for _ in images
+        SimpleNamespace(logits=np.zeros(2), probabilities={"a": 0.9, "b": 0.1}, in_domain=True)
+        for _ in images
     ]
     result = evaluate_corruptions(classifier, make_examples([20], [1]))
     assert result["all"]["clean"]["tumour_sensitivity"] is None

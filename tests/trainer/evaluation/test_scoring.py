@@ -16,8 +16,9 @@ from serving.model.calibration import compute_probabilities
 from tests.trainer.make_predictions import simulate_predictions
 from trainer.cli.main import app
 from trainer.data.input_pipeline import load_builder
+from trainer.evaluation.labelled_folder import evaluate_folder
 from trainer.evaluation.predictions import Predictions, PredictionsError
-from trainer.evaluation.scoring import EvaluationError, evaluate, evaluate_folder, summarise
+from trainer.evaluation.scoring import EvaluationError, evaluate, name_dataset, summarise
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +289,34 @@ def test_a_protocol_whose_test_the_model_has_learnt(tiny_run, dummy_dataset_dir,
     monkeypatch.undo()
     with pytest.raises(EvaluationError, match="has no split fold1, but"):
         evaluate(classifier, builder, split="fold1")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        (
+            "version",
+            "2.0.0",
+            r"Expected tumor_ds/official 2\.0\.0, .* got version 1\.1\.0: .* Build version 2",
+        ),
+        ("fingerprint", "0" * 64, r"fingerprint 000000000000, got [0-9a-f]{12} in .* Build it again"),
+    ],
+)
+def test_another_version_than_the_model_has_learnt(
+    tiny_run, dummy_dataset_dir, monkeypatch, field, value, told
+):
+    classifier = Classifier(tiny_run / "artefact")
+    monkeypatch.setitem(classifier.config.raw["dataset"], field, value)
+    with pytest.raises(EvaluationError, match=told):
+        evaluate(classifier, load_builder("tumor_ds/official", dummy_dataset_dir))
+
+
+def test_the_command_asks_for_the_version_that_the_model_has_learnt(tiny_run, monkeypatch):
+    config = Classifier(tiny_run / "artefact").config
+    assert name_dataset(config) == name_dataset(config, "official") == "tumor_ds/official:1.1.0"
+    monkeypatch.setitem(config.raw["dataset"], "version", "2.0.0")
+    assert name_dataset(config) == "tumor_ds/official:2.0.0"
+    assert name_dataset(config, "grouped") == "tumor_ds/grouped"
 
 
 def test_dataset_that_was_not_built(tmp_path):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.trainer.make_predictions import make_predictions, simulate_predictions
+from tests.trainer.split_coverage import measure_split_coverage
 from trainer.evaluation.predictions import load_predictions
 from trainer.evaluation.uncertainty import (
     compute_abstention,
     compute_risk_coverage,
     compute_set_figures,
-    measure_split_coverage,
 )
 
 RESULTS = Path(__file__).resolve().parents[3] / "configs" / "results" / "release_official"
@@ -30,7 +30,7 @@ def test_coverage_of_held_out_groups_on_simulated_images(coverage):
 
 @pytest.mark.parametrize("coverage", [0.95, 0.99])
 def test_coverage_of_held_out_groups_on_the_real_predictions(coverage):
-    """The official test split. The model is right for more than 95 %, so its sets as served cannot miss as often as asked."""
+    """Of the official test split; right for more than 95 %, the model cannot serve sets that miss so."""
     predictions = load_predictions(RESULTS / "predictions.csv")
     found = measure_split_coverage(predictions, coverage)
     assert found.sets.mean() == pytest.approx(coverage, abs=0.01)

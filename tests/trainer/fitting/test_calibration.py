@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -8,12 +10,13 @@ from tests.trainer.make_predictions import simulate_predictions
 from trainer.config import build_config
 from trainer.data.input_pipeline import load_builder, load_learning_split
 from trainer.fitting.calibration import (
-    draw_one_per_group,
+    explain_few_groups,
     fit_any_tumour_thresholds,
     fit_calibration,
     fit_prediction_set_threshold,
     fit_prediction_set_thresholds,
     fit_temperature,
+    has_enough_groups,
 )
 
 
@@ -29,49 +32,66 @@ def test_temperature_is_recovered(temperature):
     assert fit_temperature(logits, true) == pytest.approx(temperature, rel=0.05)
 
 
+def fit_threshold(p_true: np.ndarray, groups: np.ndarray, coverage: float) -> float:
+    probs = np.column_stack([p_true, 1 - p_true])
+    return fit_prediction_set_threshold(probs, np.zeros(len(p_true), int), groups, coverage)
+
+
 def test_threshold_by_hand():
     # Probabilities of the true label .1, .2, ... .9; coverage .5 of n = 9: the fifth smallest score, 1 - .5.
-    p_true = np.linspace(0.1, 0.9, 9)
-    probs = np.column_stack([p_true, 1 - p_true])
-    assert fit_prediction_set_threshold(probs, np.zeros(9, int), coverage=0.5) == 0.5
+    assert fit_threshold(np.linspace(0.1, 0.9, 9), np.arange(9), coverage=0.5) == 0.5
+
+
+def test_weighted_threshold_by_hand():
+    """Masses, by falling probability: 1/2 (.9), 1 (.8), 1/2 (.7), 1/3 three times (.6, .5, .4); 4 in all."""
+    groups = np.array([7, 3, 7, 9, 9, 9])
+    p_true = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    assert fit_threshold(p_true, groups, coverage=1.5 / 4) == 0.8
+    assert fit_threshold(p_true, groups, coverage=2 / 4) == 0.7
+    assert fit_threshold(p_true, groups, coverage=2.5 / 4) == 0.5
+    assert fit_threshold(p_true, groups, coverage=3 / 4) == 0.4
+    assert fit_threshold(p_true, groups, coverage=3.1 / 4) == 0.0
 
 
 @pytest.mark.parametrize(("count", "coverage"), [(19, 0.95), (99, 0.99)])
 def test_so_many_groups_are_needed(count, coverage):
     """With just enough the least probability of all is the threshold; with one less nothing is ruled out."""
-    p_true = np.linspace(0.1, 0.9, count)
-    probs = np.column_stack([p_true, 1 - p_true])
-    assert fit_prediction_set_threshold(probs, np.zeros(count, int), coverage) == 0.1
-    assert fit_prediction_set_threshold(probs[1:], np.zeros(count - 1, int), coverage) == 0.0
+    p_true, groups = np.linspace(0.1, 0.9, 3 * count), np.arange(3 * count) // 3
+    assert has_enough_groups(count, coverage)
+    assert fit_threshold(p_true, groups, coverage) == 0.1
+    assert not has_enough_groups(count - 1, coverage)
+    assert fit_threshold(p_true[3:], groups[3:], coverage) == 0.0
 
 
-def test_one_image_a_group_each_as_likely():
-    groups = np.array([7, 7, 7, 3, 3, 9])
-    generator = np.random.default_rng(0)
-    drawn = np.array([draw_one_per_group(groups, generator) for _ in range(3000)])
-    assert drawn.shape == (3000, 3)
-    assert {tuple(np.sort(groups[rows])) for rows in drawn} == {(3, 7, 9)}
-    np.testing.assert_allclose(
-        np.bincount(drawn.ravel()) / 3000, [1 / 3, 1 / 3, 1 / 3, 1 / 2, 1 / 2, 1], atol=0.03
-    )
+def test_no_image_rules_nothing_out():
+    assert fit_threshold(np.zeros(0), np.zeros(0, int), 0.95) == 0.0
+
+
+def test_no_draw_decides():
+    """The order of the images changes nothing, nor do the numbers of the groups."""
+    simulated = simulate_predictions(count=400, group_size=4)
+    shuffled = simulated.take(np.random.default_rng(1).permutation(400))
+    thresholds = [
+        fit_prediction_set_thresholds(one.probs, one.true, groups)
+        for one, groups in (
+            (simulated, simulated.groups),
+            (shuffled, shuffled.groups),
+            (simulated, 1000 - simulated.groups),
+        )
+    ]
+    assert thresholds[0] == thresholds[1] == thresholds[2]
 
 
 def test_images_of_large_groups_do_not_count_more():
-    """199 groups of one image with p(true) .8 and one of 900 with .1: all images would give .1, one a group gives .8."""
+    """199 groups of one image with p(true) .8, one of 900 with .1: all images would give .1."""
     groups = np.concatenate([np.arange(199), np.full(900, 199)])
     p_true = np.where(groups < 199, 0.8, 0.1)
-    thresholds = fit_prediction_set_thresholds(
-        np.column_stack([p_true, 1 - p_true]), np.zeros(len(groups), int), groups
-    )
-    assert thresholds == {0.95: 0.8, 0.99: 0.8}
-    assert fit_prediction_set_threshold(
-        np.column_stack([p_true, 1 - p_true]), np.zeros(len(groups), int), 0.95
-    ) == pytest.approx(0.1)
+    assert fit_threshold(p_true, groups, 0.95) == fit_threshold(p_true, groups, 0.99) == 0.8
+    assert fit_threshold(p_true, np.arange(len(groups)), 0.95) == 0.1
 
 
 def test_alarm_thresholds_by_hand():
-    # 200 tumours with p(tumour) .005, .01, ... 1: 190 of them are at or above .055, 198 above .01, 199 above
-    # .005.
+    # 200 tumours with p(tumour) .005, .01, ... 1: 190 reach .055, 198 reach .015, 199 reach .01.
     tumour = np.arange(1, 201) / 200
     probs = np.column_stack([tumour, 1 - tumour])
     true = np.zeros(200, int)
@@ -99,8 +119,22 @@ def test_all_numbers_are_of_the_calibrated_probabilities():
         "temperature": fit_temperature(simulated.logits, simulated.true),
         "prediction_set_thresholds": fit_prediction_set_thresholds(probs, simulated.true, simulated.groups),
         "any_tumour_thresholds": fit_any_tumour_thresholds(probs, simulated.true, simulated.labels),
-        "fitted_on": {"split": "validation", "count": 400, "groups": 134},
+        "fitted_on": {"split": "validation", "count": 400, "groups": 134, "too_few_groups_for": []},
     }
+    assert explain_few_groups(fitted["fitted_on"]) is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "shares", "told"), [(98, [0.99], "98 groups .* at 99%"), (18, [0.95, 0.99], "at 95% and 99%")]
+)
+def test_too_few_groups_are_told(groups, shares, told):
+    simulated = simulate_predictions(count=groups * 3)
+    fitted = fit_calibration(
+        simulated.logits, simulated.true, simulated.groups, simulated.labels, "validation"
+    )
+    assert fitted["fitted_on"]["too_few_groups_for"] == shares
+    assert [share for share, value in fitted["prediction_set_thresholds"].items() if value == 0] == shares
+    assert re.search(told, explain_few_groups(fitted["fitted_on"]))
 
 
 @pytest.mark.real_data

@@ -17,7 +17,7 @@ from trainer.training.run_folder import RunError
 
 
 def make_fold(number: int, sureness: float) -> Predictions:
-    """Answers about other pictures than those of the other folds, with logits that are too sure by a factor."""
+    """Answers about pictures of its own, with logits that are too sure by a factor."""
     part = simulate_predictions(seed=number)
     logits = part.logits * np.float32(sureness)
     return dataclasses.replace(
@@ -48,7 +48,12 @@ def test_each_fold_has_the_numbers_of_the_others(parts):
         assert config.temperature == fitted["temperature"] == fit_temperature(others.logits, others.true)
         assert config.prediction_set_thresholds == fitted["prediction_set_thresholds"]
         assert config.any_tumour_thresholds == fitted["any_tumour_thresholds"]
-        assert config.raw["calibration"]["fitted_on"] == {"split": "folds", "count": 800, "groups": 268}
+        assert config.raw["calibration"]["fitted_on"] == {
+            "split": "folds",
+            "count": 800,
+            "groups": 268,
+            "too_few_groups_for": [],
+        }
         np.testing.assert_array_equal(
             after.probs, compute_probabilities(before[0].logits, config.temperature)
         )
@@ -56,7 +61,7 @@ def test_each_fold_has_the_numbers_of_the_others(parts):
 
 
 def test_a_folds_own_pictures_do_not_tell_its_temperature(parts):
-    """The third is four times too sure; those beside it are not, so it stays so, and the first two are held to be surer than they are."""
+    """The third is four times too sure, the others are not: it stays so, and they come out too modest."""
     first, second, third = (config.temperature for _, config in calibrate_folds(parts))
     assert third < first
     assert first == pytest.approx(second, rel=0.2)
@@ -90,11 +95,20 @@ def folder(tmp_path, parts):
     return tmp_path
 
 
-def test_pictures_that_the_model_is_tested_on_are_left_out(folder):
-    tested = {f"fold2/Testing/{row:05}.jpg" for row in range(0, 400, 2)}
+def test_groups_that_the_model_is_tested_on_are_left_out(folder):
+    """One picture of each of fold 2's first 100 groups of three is tested: the other two are out as well."""
+    tested = {f"fold2/Testing/{row:05}.jpg" for row in range(0, 300, 3)}
+    whole = load_unseen(folder, Config(), LABELS, ())
     unseen = load_unseen(folder, Config(), LABELS, tested)
-    assert len(unseen.filenames) == 1000
-    assert not tested & set(unseen.filenames)
+    assert len(unseen.filenames) == len(whole.filenames) - 300
+    is_tested = [name in tested for name in whole.filenames]
+    assert not set(whole.groups[is_tested]) & set(unseen.groups)
+
+
+def test_a_model_that_is_tested_on_every_group_is_refused(folder):
+    tested = [f"fold{fold}/Testing/{row:05}.jpg" for fold in (1, 2, 3) for row in range(0, 400, 3)]
+    with pytest.raises(RunError, match="none is left to calibrate it on"):
+        load_unseen(folder, Config(), LABELS, tested)
 
 
 @pytest.mark.parametrize(

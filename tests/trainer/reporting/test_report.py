@@ -15,10 +15,11 @@ from serving.model.artefact import BUNDLED
 from tests.trainer.make_predictions import simulate_predictions
 from tests.trainer.marked_numbers import check_number, follow, parse
 from trainer.cli.main import app
-from trainer.evaluation.corruptions import CORRUPTIONS, choose_filenames
+from trainer.evaluation.corruptions import CORRUPTIONS
 from trainer.evaluation.gallery import list_gallery, load_gallery
 from trainer.evaluation.metrics import compute_calibration_error
 from trainer.evaluation.predictions import Predictions, load_predictions
+from trainer.evaluation.robustness import choose_filenames
 from trainer.evaluation.scoring import summarise
 from trainer.reporting.evaluation_files import save_corruptions, save_evaluation
 from trainer.reporting.report import Model, write_report

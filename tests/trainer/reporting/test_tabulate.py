@@ -78,13 +78,13 @@ def test_a_folder_without_figures_says_what_to_do(tmp_path, content):
 
 @pytest.mark.parametrize("protocol", ["official", "grouped", "patient"])
 def test_the_floor_kept_is_that_of_its_predictions(protocol):
-    from trainer.evaluation.baseline import summarise_floor
+    from trainer.evaluation.baseline import summarise_baseline
     from trainer.evaluation.predictions import load_predictions
 
     folder = ROOT / "configs" / "results" / f"nearest_neighbour_{protocol}"
     kept = json.loads((folder / "metrics.json").read_text())
     computed = {
-        protocol: json.loads(json.dumps(summarise_floor(load_predictions(folder / "predictions.csv"))))
+        protocol: json.loads(json.dumps(summarise_baseline(load_predictions(folder / "predictions.csv"))))
     }
     assert computed == kept
 
