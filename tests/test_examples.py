@@ -28,7 +28,7 @@ def list_modules() -> list[str]:
 
 
 def list_public_classes(module) -> list[type]:
-    """Classes that a module defines and does not hide; errors, enumerations and typed dictionaries explain themselves."""
+    """Classes that a module defines; errors, enumerations and typed dictionaries need no example."""
     return [
         value
         for name, value in vars(module).items()

@@ -1,1 +1,1 @@
-"""Keras trainer for the brain MRI classifier: input pipeline, augmentation, model, training, evaluation, export."""
+"""Keras trainer of the brain MRI classifier: data, network, training, evaluation, artefact."""

@@ -16,4 +16,4 @@ class UserError(Exception):
 
 
 class ImageError(UserError, ValueError):
-    """A picture that cannot be read; the message is fit for the person who sent it and names no server path."""
+    """A picture that cannot be read; the message is fit for its sender and names no path of the server."""

@@ -7,13 +7,26 @@ backbone, and the head is one of two:
     dense    flatten, dense 512 with ReLU, dropout, dense, as it was published. reference_vgg, its variants
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 import keras
 
 from serving.model.keras_runtime import EMBEDDING_LAYER, FLATTEN_LAYER, LOGITS_LAYER
 from trainer.config import KERAS_CV_PREFIX, REFERENCE_VGG, ModelConfig
 from trainer.models import efficientnet_lite, keras_cv_presets, reference_vgg
+
+
+@contextlib.contextmanager
+def use_dtype_policy(name: str) -> Iterator[None]:
+    """Build layers under a dtype policy of Keras, and leave that of the process as it was."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def build_model(config: ModelConfig, image_size: int, classes: int) -> keras.Model:

@@ -16,21 +16,21 @@ import tensorflow as tf
 
 from serving.model.keras_runtime import build_serving_model
 from trainer.config import Config
-from trainer.models.build import build_model
+from trainer.models.build import build_model, use_dtype_policy
 
 
 def load_best_model(config: Config, weights: Path, classes: int) -> keras.Model:
     """Rebuild the network in float32 and load the weights, kernels rounded to half precision.
 
-    What it was pretrained with is not needed for that.
+    What it was pretrained with is not needed for that. The dtype policy of the process stays.
 
     Args:
         config: of the run.
         weights: `best.weights.h5`.
         classes: number of labels.
     """
-    keras.config.set_dtype_policy("float32")
-    model = build_model(config.model.replace(pretrained=False), config.data.image_size, classes)
+    with use_dtype_policy("float32"):
+        model = build_model(config.model.replace(pretrained=False), config.data.image_size, classes)
     model.load_weights(weights)
     for variable in model.trainable_variables:
         if len(variable.shape) > 1:
@@ -50,7 +50,8 @@ def save_keras(model: keras.Model, path: Path) -> None:
 
 def save_litert(model: keras.Model, path: Path) -> None:
     """Save `model.tflite`: float32 (n, size, size, 1), [0, 255] -> logits, activation maps, embedding."""
-    serving_model = build_serving_model(model)
+    with use_dtype_policy("float32"):
+        serving_model = build_serving_model(model)
     specification = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="images")
     with tempfile.TemporaryDirectory() as scratch:
         archive = keras.export.ExportArchive()

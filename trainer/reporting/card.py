@@ -41,8 +41,8 @@ CALIBRATION_SOURCES = {
         (
             "Each was answered by a model of the same\nrecipe that had learnt four of five folds of patients,"
             " but not its own (`tumor train --folds`). No image of a group that this\nmodel is tested on is"
-            " among them, though models of the folds have learnt some of its test images.\nThey also chose the"
-            " temperature, and models of the folds are not this model."
+            " among them, though models of the folds have learnt some of its test images.\nThey also chose"
+            " the temperature, and models of the folds are not this model."
         ),
     ),
 }

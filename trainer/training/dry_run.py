@@ -15,6 +15,7 @@ from rich.console import Console
 from trainer.config import Config
 from trainer.data.batches import TrainingBatches
 from trainer.data.input_pipeline import load_learning_split
+from trainer.models.build import use_dtype_policy
 from trainer.training.learner import Learner
 from trainer.training.loop import check_batch_size
 from trainer.training.schedules import choose_size
@@ -36,9 +37,9 @@ def describe_run(
     check_batch_size(config, strategy)
     console.print_json(config.model_dump_json())
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.precision)
     classes = builder.info.features["label"].num_classes
-    learner = Learner(config, strategy, classes)
+    with use_dtype_policy(config.precision):
+        learner = Learner(config, strategy, classes)
     learner.model.summary(
         print_fn=lambda text, line_break=True: console.print(text, markup=False, highlight=False)
     )

@@ -25,6 +25,7 @@ from trainer.config import Config
 from trainer.data.augmentation import choose_variation
 from trainer.data.batches import TrainingBatches, build_validation, choose_for_statistics
 from trainer.data.input_pipeline import Split, load_learning_split
+from trainer.models.build import use_dtype_policy
 from trainer.training.checkpoints import load_checkpoint, save_checkpoint
 from trainer.training.learner import Learner, Scores
 from trainer.training.listener import Listener
@@ -107,11 +108,11 @@ def train(
         return
     check_batch_size(config, strategy)
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_dtype_policy(config.precision)
     classes = builder.info.features["label"].num_classes
-    run = TrainingRun(config, run_dir, strategy, Learner(config, strategy, classes), observer)
-    run.resume()
-    run.train(builder)
+    with use_dtype_policy(config.precision):
+        run = TrainingRun(config, run_dir, strategy, Learner(config, strategy, classes), observer)
+        run.resume()
+        run.train(builder)
     if is_chief(strategy):
         (run_dir / FINISHED_FILE).touch()
 

@@ -19,12 +19,16 @@ def test_what_is_written_is_read(tmp_path, make, content):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def stop_half_way(path):
+    path.write_text("half of")
+    raise KeyboardInterrupt
+
+
 def test_a_write_that_fails_leaves_the_earlier_file_and_nothing_else(tmp_path):
     path = tmp_path / "file"
     path.write_text("earlier")
     with pytest.raises(KeyboardInterrupt), replace_whole(path) as partial:
-        partial.write_text("half of")
-        raise KeyboardInterrupt
+        stop_half_way(partial)
     assert path.read_text() == "earlier"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 

@@ -13,6 +13,7 @@ import pytest
 from trainer.config import Config, ConfigError, DataConfig, ModelConfig
 from trainer.models import build as models
 from trainer.models import keras_cv_presets
+from trainer.models.build import use_dtype_policy
 from trainer.models.export import load_best_model, save_litert
 
 EFFICIENTNET_V2 = {
@@ -106,11 +107,14 @@ def test_trained_weights_load_into_the_preset_without_its_own(tmp_path, images):
     model.save_weights(tmp_path / "best.weights.h5")
     (tmp_path / "model.weights.h5").unlink()
     config = Config(model=configure(tmp_path), data=DataConfig(image_size=64))
-    best = load_best_model(config, tmp_path / "best.weights.h5", 4)
+    with use_dtype_policy("mixed_float16"):  # as a process has it that trains in mixed precision
+        best = load_best_model(config, tmp_path / "best.weights.h5", 4)
+        save_litert(best, tmp_path / "model.tflite")
+        assert keras.config.dtype_policy().name == "mixed_float16"
+    assert {layer.compute_dtype for layer in best.layers} == {"float32"}
     np.testing.assert_allclose(
         best.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-2, atol=1e-2
     )
-    save_litert(best, tmp_path / "model.tflite")
 
 
 def test_preset_that_plain_keras_cannot_reload_is_refused(tmp_path):
