@@ -10,7 +10,7 @@ from serving.files.writing import write_json
 from trainer.cli.main import app
 from trainer.config import build_config
 from trainer.data import input_pipeline
-from trainer.data.input_pipeline import CacheError
+from trainer.data.cache import CacheError
 
 
 def test_build_writes_the_dataset_and_says_what_it_holds(dummy_data_dir, dummy_counts, tmp_path):
