@@ -78,10 +78,8 @@ class Prediction:
     @cached_property
     def heatmaps(self) -> dict[str, np.ndarray]:
         """By label, float32 (image_size, image_size), [0, 1]: where the evidence for it lies."""
-        return {
-            label: compute_heatmap(self.cams, index, self.image_size)
-            for index, label in enumerate(self.probabilities)
-        }
+        labels = enumerate(self.probabilities)
+        return {label: compute_heatmap(self.cams, index, self.image_size) for index, label in labels}
 
     @property
     def heatmap(self) -> np.ndarray:
@@ -171,9 +169,7 @@ class Classifier:
         """
         coloured = np.zeros(len(images)) if coloured is None else coloured
         chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
-        return [
-            prediction for chunk in chunks for prediction in self._score_chunk(images[chunk], coloured[chunk])
-        ]
+        return [one for chunk in chunks for one in self._score_chunk(images[chunk], coloured[chunk])]
 
     def _score_chunk(self, images: np.ndarray, coloured: np.ndarray) -> list[Prediction]:
         config, outputs = self.config, self.run(images)
@@ -250,8 +246,8 @@ def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | k
     if sizes != stated:
         names = ("image size", "labels", "embedding")
         found, expected = (dict(zip(names, values, strict=True)) for values in (sizes, stated))
-        remedy = f"but {artefact.CONFIG_FILE} says {expected}. Export both again together"
-        raise artefact.ArtefactError(f"{path.name} has {found}, {remedy}.")
+        problem = f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}"
+        raise artefact.ArtefactError(f"{problem}. Export both again together.")
     return model
 
 

@@ -60,6 +60,7 @@ def summarise_volume(predictions: Sequence[Prediction]) -> VolumeSummary:
     labels = tuple(predictions[0].probabilities)
     found = Counter(said)
     runs = [(label, len(list(run))) for label, run in groupby(said)]
+    longest = {label: max((length for name, length in runs if name == label), default=0) for label in labels}
     means = {label: float(np.mean([one[label] for one in probs.values()])) for label in labels if probs}
     return VolumeSummary(
         counts={name: found[name] for name in (Verdict.not_brain_mri.value, *labels)},
@@ -67,7 +68,5 @@ def summarise_volume(predictions: Sequence[Prediction]) -> VolumeSummary:
         mean_probabilities=means or None,
         # Sorting is stable: of equals the earlier slice comes first.
         most_affected=tuple(sorted(probs, key=lambda n: probs[n].get(NO_TUMOUR, 0.0))[:_MOST_AFFECTED]),
-        longest_runs={
-            label: max((length for name, length in runs if name == label), default=0) for label in labels
-        },
+        longest_runs=longest,
     )

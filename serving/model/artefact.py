@@ -15,8 +15,7 @@ from serving.model.calibration import DEFAULT_COVERAGE
 from serving.model.guard import Guard, parse_guard, parse_number
 from serving.preprocess import FITS
 
-# 5: what validation found stands in a section of its own, since temperature and thresholds may have been
-# fitted on other pictures.
+# 5: figures of validation have their own section: temperature and thresholds may come from other pictures.
 FORMAT_VERSION = 5
 NO_TUMOUR = "notumor"  # the label that says that no tumour is seen
 CONFIG_FILE = "config.json"
@@ -28,8 +27,7 @@ CARD_FILE = "README.md"
 FIGURES_FOLDER = "figures"
 # What serving reads beside the one model file that its runtime needs.
 SERVING_FILES = (CARD_FILE, CONFIG_FILE, METRICS_FILE)
-# What every whole artefact has. Figures and the results of other runs may be there as well; anything else in
-# the folder is none of its files.
+# What every whole artefact has; figures and results of other runs are optional, nothing else belongs to it.
 ARTEFACT_FILES = (*SERVING_FILES, LITERT_FILE, KERAS_FILE)
 ARTEFACT_PATTERNS = (*ARTEFACT_FILES, RESULTS_FILE, f"{FIGURES_FOLDER}/*.png")
 # A training run keeps its artefact in this subfolder.
@@ -88,9 +86,8 @@ def load_config(folder: Path) -> ArtefactConfig:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ArtefactError(
-            f"{folder} holds no {CONFIG_FILE}, so it is no artefact. A finished `tumor train` writes one."
-        ) from error
+        advice = "A finished `tumor train` writes one."
+        raise ArtefactError(f"{folder} holds no {CONFIG_FILE}, so it is no artefact. {advice}") from error
     except OSError as error:
         raise ArtefactError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
     except (ValueError, RecursionError) as error:
@@ -98,10 +95,9 @@ def load_config(folder: Path) -> ArtefactConfig:
     if not isinstance(raw, dict):
         raise ArtefactError(f"{path} should hold a JSON object, not a {type(raw).__name__}. {_REMEDY}.")
     if raw.get("format_version") != FORMAT_VERSION:
-        raise ArtefactError(
-            f"{CONFIG_FILE} has format version {raw.get('format_version')!r}; this package reads"
-            f" {FORMAT_VERSION}. Export the run again (`tumor export RUN`), or use the version that wrote it."
-        )
+        versions = f"version {raw.get('format_version')!r}; this package reads {FORMAT_VERSION}"
+        advice = "Export the run again (`tumor export RUN`), or use the version that wrote it."
+        raise ArtefactError(f"{CONFIG_FILE} has format {versions}. {advice}")
     try:
         return _parse(raw)
     except KeyError as error:
@@ -118,16 +114,14 @@ def check_sha256(folder: Path, name: str, config: ArtefactConfig) -> Path:
     """
     expected = config.raw["sha256"].get(name)
     if not isinstance(expected, str):
-        raise ArtefactError(
-            f"{CONFIG_FILE} in {folder} states no sha256 of {name}, so it cannot be trusted. {_REMEDY}."
-        )
-    found = compute_sha256(_find_file(folder, name))
-    if found != expected:
-        raise ArtefactError(
-            f"{name} in {folder} is damaged or was swapped: sha256 {found}, expected {expected}. Download it"
-            " again; one from the Hub has to leave the cache first (`hf cache rm model/USER/NAME`)."
-        )
-    return folder / name
+        problem = f"{CONFIG_FILE} in {folder} states no sha256 of {name}, so it cannot be trusted"
+        raise ArtefactError(f"{problem}. {_REMEDY}.")
+    path = _find_file(folder, name)
+    if (found := compute_sha256(path)) != expected:
+        problem = f"{name} in {folder} is damaged or was swapped: sha256 {found}, expected {expected}"
+        advice = "one from the Hub has to leave the cache first (`hf cache rm model/USER/NAME`)"
+        raise ArtefactError(f"{problem}. Download it again; {advice}.")
+    return path
 
 
 def verify_artefact(folder: Path) -> ArtefactConfig:
@@ -179,27 +173,22 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
         raise ValueError(f"image.fit should be {' or '.join(FITS)}, got {fit!r}")
     if not isinstance(raw["sha256"][LITERT_FILE], str):
         raise ValueError(f"sha256 of {LITERT_FILE} should be text, got {raw['sha256'][LITERT_FILE]!r}")
+    sets = ("prediction_set_thresholds", "unlike_prediction_set_thresholds")
+    set_thresholds = {name: _parse_thresholds(calibration, name, DEFAULT_COVERAGE) for name in sets}
     return ArtefactConfig(
         labels=tuple(labels),
         image_size=size,
         image_fit=fit,
         architecture=raw["architecture"],
         temperature=parse_number(calibration["temperature"], "temperature", 1e-3, 1e3),
-        prediction_set_thresholds=_parse_thresholds(
-            calibration, "prediction_set_thresholds", DEFAULT_COVERAGE
-        ),
-        unlike_prediction_set_thresholds=_parse_thresholds(
-            calibration, "unlike_prediction_set_thresholds", DEFAULT_COVERAGE
-        ),
-        any_tumour_thresholds=_parse_thresholds(calibration, "any_tumour_thresholds"),
+        any_tumour_thresholds=_parse_thresholds(calibration, "any_tumour_thresholds", None),
         guard=parse_guard(raw["guard"]),
         raw=raw,
+        **set_thresholds,
     )
 
 
-def _parse_thresholds(
-    section: dict[str, Any], name: str, required: float | None = None
-) -> dict[float, float]:
+def _parse_thresholds(section: dict[str, Any], name: str, required: float | None) -> dict[float, float]:
     """Read an object such as {"0.95": 0.4}: a threshold for each share."""
     stored = section[name]
     if not isinstance(stored, dict):

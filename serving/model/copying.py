@@ -39,9 +39,8 @@ def copy_artefact(source: Path, target: Path) -> None:
             with suppress(OSError):  # an older artefact that could not be moved back stays there
                 scratch.rmdir()
     except OSError as error:
-        raise ArtefactError(
-            f"{target} cannot be written: {error.strerror or error}. Name another folder, or free some space."
-        ) from error
+        problem = f"{target} cannot be written: {error.strerror or error}"
+        raise ArtefactError(f"{problem}. Name another folder, or free some space.") from error
 
 
 def _check_replaceable(folder: Path, name: Path) -> None:

@@ -208,10 +208,8 @@ def parse_number(value: Any, name: str, low: float = -math.inf, high: float = ma
 
 def encode_guard(guard: Guard) -> dict[str, Any]:
     """Write the `guard` section of `config.json`: arrays as base64, matrices in half precision."""
-    return {
-        name: _encode(value) if isinstance(value, np.ndarray) else float(value)
-        for name, value in vars(guard).items()
-    }
+    fields = vars(guard).items()
+    return {name: _encode(value) if isinstance(value, np.ndarray) else float(value) for name, value in fields}
 
 
 def parse_guard(stored: dict[str, Any]) -> Guard:
@@ -227,17 +225,10 @@ def parse_guard(stored: dict[str, Any]) -> Guard:
         for name, kind in Guard.__annotations__.items()
     }
     guard = Guard(**values)
-    dimensions, hidden = len(guard.content_weights), len(guard.hidden_bias)
-    shapes = {
-        "content_weights": (dimensions,),
-        "hidden_weights": (SHAPE_FEATURES, hidden),
-        "hidden_bias": (hidden,),
-        "shape_weights": (hidden,),
-        "directions": (len(guard.directions), dimensions),
-        "centres": (3,),
-        "spreads": (3,),
-    }
-    for name, expected in shapes.items():
+    d, h, k = len(guard.content_weights), len(guard.hidden_bias), len(guard.directions)
+    vectors = {"content_weights": d, "hidden_bias": h, "shape_weights": h, "centres": 3, "spreads": 3}
+    shapes = {"hidden_weights": (SHAPE_FEATURES, h), "directions": (k, d)}
+    for name, expected in (shapes | {name: (length,) for name, length in vectors.items()}).items():
         if values[name].shape != expected:
             raise ValueError(f"guard.{name} should have shape {expected}, got {values[name].shape}")
     if not np.allclose(guard.directions @ guard.directions.T, np.eye(len(guard.directions)), atol=0.01):

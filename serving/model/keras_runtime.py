@@ -8,8 +8,6 @@ No other module of `serving` imports TensorFlow.
 import random
 import threading
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -39,31 +37,20 @@ class KerasModel:
 
     def __init__(self, path: Path):
         """Load `model.keras`; see `load_safely` for what is refused."""
-        with _keep_random_state():
+        state = random.getstate()  # Keras takes from it a seed for each layer that it builds
+        try:
             model = load_safely(path)
             self._model = build_serving_model(model)
+        finally:
+            random.setstate(state)
         self.image_size = int(model.input_shape[1])
         self._lock = threading.Lock()
 
     def run(self, images: np.ndarray) -> Outputs:
-        """Score images.
-
-        Args:
-            images: uint8 (n, size, size, 1), [0, 255], n at least 1.
-        """
+        """Score images, uint8 (n, size, size, 1), [0, 255], n at least 1."""
         with self._lock:
             outputs = self._model.predict(images.astype(np.float32), batch_size=MAX_BATCH, verbose=0)
         return Outputs(*(np.asarray(outputs[name]) for name in ("logits", "cams", "embedding")))
-
-
-@contextmanager
-def _keep_random_state() -> Iterator[None]:
-    """Put back Python's random numbers, since Keras seeds each layer that it builds with one of them."""
-    state = random.getstate()
-    try:
-        yield
-    finally:
-        random.setstate(state)
 
 
 def load_safely(path: Path) -> keras.Model:
@@ -76,9 +63,8 @@ def load_safely(path: Path) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             others = set(archive.namelist()) - ARCHIVE_MEMBERS
     except (OSError, zipfile.BadZipFile) as error:  # Keras would call it not found
-        raise ArtefactError(
-            f"{path.name} is damaged or cut short ({error}). Download or export it again."
-        ) from error
+        problem = f"{path.name} is damaged or cut short ({error})"
+        raise ArtefactError(f"{problem}. Download or export it again.") from error
     if others:
         names = ", ".join(sorted(others))
         raise ArtefactError(f"{path.name} holds {names} beside a model. It was not loaded; do not use it.")
@@ -86,14 +72,11 @@ def load_safely(path: Path) -> keras.Model:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # of a file from anywhere: Keras raises whatever its parts do
         reason = str(error).strip().partition("\n")[0]
-        raise ArtefactError(
-            f"{path.name} was refused or cannot be read by Keras: {reason} It was not loaded; do not use it."
-        ) from error
+        problem = f"{path.name} was refused or cannot be read by Keras: {reason}"
+        raise ArtefactError(f"{problem} It was not loaded; do not use it.") from error
     if not isinstance(model, keras.Model) or len(model.inputs) != 1:
-        raise ArtefactError(
-            f"{path.name} should hold one Keras model with one input; it holds a {type(model).__name__}."
-            " Export it again."
-        )
+        problem = f"should hold one Keras model with one input; it holds a {type(model).__name__}"
+        raise ArtefactError(f"{path.name} {problem}. Export it again.")
     return model
 
 
@@ -108,31 +91,28 @@ def build_serving_model(model: keras.Model) -> keras.Model:
         Model with outputs {"logits": (n, classes), "cams": (n, h, w, classes), "embedding": (n, d)}.
     """
     is_dense = isinstance(model.get_layer(EMBEDDING_LAYER), keras.layers.Dense)
-    return keras.Model(
-        model.input, _compute_dense_outputs(model) if is_dense else _compute_pooled_outputs(model)
-    )
+    last = model.get_layer(LOGITS_LAYER)
+    embedding, cams = (_split_dense if is_dense else _split_pooled)(model, last)
+    logits = keras.ops.matmul(embedding, last.kernel) + last.bias
+    return keras.Model(model.input, {"logits": logits, "cams": cams, "embedding": embedding})
 
 
-def _compute_pooled_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Outputs averaged over a picture and its mirror image, so that both get the same answer.
+def _split_pooled(model: keras.Model, last: keras.Layer) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Embedding and maps averaged over a picture and its mirror image, so that both get the same answer.
 
-    Feature maps are averaged, that of the mirror image mirrored back. Pooling and the last layer are linear,
-    so the logits are the mean of the two logits. Class activation maps: the last layer applied at every
-    position before pooling.
+    Pooling and the last layer are linear, so the logits are the mean of the two logits, and the last layer
+    applied at every position before pooling gives the class activation maps.
 
     Source: Zhou et al. 2016 (arXiv:1512.04150).
     """
-    last = model.get_layer(LOGITS_LAYER)
     backbone = keras.Model(model.input, model.get_layer(EMBEDDING_LAYER).input)
     both = backbone(keras.ops.concatenate([model.input, keras.ops.flip(model.input, axis=2)], axis=0))
     seen, mirrored = keras.ops.split(both, 2, axis=0)
     features = (seen + keras.ops.flip(mirrored, axis=2)) / 2
-    embedding = keras.ops.mean(features, axis=(1, 2))
-    logits = keras.ops.matmul(embedding, last.kernel) + last.bias
-    return {"logits": logits, "cams": keras.ops.matmul(features, last.kernel), "embedding": embedding}
+    return keras.ops.mean(features, axis=(1, 2)), keras.ops.matmul(features, last.kernel)
 
 
-def _compute_dense_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
+def _split_dense(model: keras.Model, last: keras.Layer) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """What each position adds to each logit through flatten, dense, ReLU and dense.
 
     For a given input a ReLU multiplies by 0 or 1, so the head is linear in its features. The sum over
@@ -141,8 +121,7 @@ def _compute_dense_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
     y[p, j] W2[j, c] to logit c. That is gradient times input, and exact. The hidden units are summed up from
     y, so the kernel, nearly all of the network, is stored and multiplied once.
     """
-    hidden, last = model.get_layer(EMBEDDING_LAYER), model.get_layer(LOGITS_LAYER)
-    features = model.get_layer(FLATTEN_LAYER).input
+    hidden, features = model.get_layer(EMBEDDING_LAYER), model.get_layer(FLATTEN_LAYER).input
     _, height, width, channels = features.shape
     positions = height * width
     by_position = keras.ops.transpose(keras.ops.reshape(features, (-1, positions, channels)), (1, 0, 2))
@@ -151,6 +130,4 @@ def _compute_dense_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
     embedding = keras.ops.relu(keras.ops.sum(shares, axis=0) + hidden.bias)
     active = keras.ops.cast(embedding > 0, "float32")
     cams = keras.ops.transpose(keras.ops.matmul(shares * active, last.kernel * positions), (1, 0, 2))
-    cams = keras.ops.reshape(cams, (-1, height, width, last.units))
-    logits = keras.ops.matmul(embedding, last.kernel) + last.bias
-    return {"logits": logits, "cams": cams, "embedding": embedding}
+    return embedding, keras.ops.reshape(cams, (-1, height, width, last.units))

@@ -65,11 +65,7 @@ class LiteRTModel:
         self._idle.put(self._take())
 
     def run(self, images: np.ndarray) -> Outputs:
-        """Score images.
-
-        Args:
-            images: uint8 (n, size, size, 1), [0, 255], n at least 1.
-        """
+        """Score images, uint8 (n, size, size, 1), [0, 255], n at least 1."""
         runner, parts = self._take(), []
         try:
             for start in range(0, len(images), MAX_BATCH):
