@@ -19,9 +19,9 @@ from serving.model.artefact import ArtefactError
 from serving.model.copying import copy_artefact
 
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# Like 5xx these say nothing about the repository. Any other error is a refusal, for which cached files are no
-# remedy.
+# Like 5xx these say nothing about the repository. Other errors are refusals, which no cached file mends.
 _OUTAGE_STATUS = (408, 429)
+_NEITHER = "Expected an artefact folder or a Hub repository user/name; {} is neither."
 _TOKENS = "https://huggingface.co/settings/tokens"
 _ADVICE = {
     401: "Log in again with `hf auth login`.",
@@ -60,9 +60,7 @@ def locate_artefact(
         run = Path(path_or_repo, artefact.RUN_SUBFOLDER)
         return run if run.is_dir() else Path(path_or_repo)
     if not _REPO_ID.fullmatch(str(path_or_repo)):
-        raise ArtefactError(
-            f"Expected an artefact folder or a Hub repository user/name; {path_or_repo} is neither."
-        )
+        raise ArtefactError(_NEITHER.format(path_or_repo))
     return download(str(path_or_repo), revision, patterns)
 
 
@@ -113,10 +111,8 @@ def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Pat
             options: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns)}
             folder = Path(snapshot_download(repo_id, local_files_only=outage is not None, **options))
         except LocalEntryNotFoundError as error:
-            raise ArtefactError(
-                f"The Hub cannot be used ({outage or error}) and {name} is not whole in the local cache. Try"
-                " again later, or use the bundled model."
-            ) from error
+            problem = f"The Hub cannot be used ({outage or error}) and {name} is not whole in the local cache"
+            raise ArtefactError(f"{problem}. Try again later, or use the bundled model.") from error
     if outage is not None and folder.name != revision:
         cached = f"{name} comes from the local cache, commit {folder.name}, and may be out of date"
         logger.warning("The Hub cannot be used (%s): %s.", outage, cached)
@@ -127,9 +123,7 @@ def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Pat
 def explain_errors(name: str, action: str = "downloaded") -> Iterator[None]:
     """Turn what the Hub's client raises into an `ArtefactError` with one line that says what to do.
 
-    Args:
-        name: `user/name`, or `user/name at REVISION`.
-        action: what would have been done, for "cannot be ...".
+    `name` is `user/name`, or `user/name at REVISION`; `action` follows on "cannot be".
     """
     from huggingface_hub.errors import HTTPError, XetDownloadError
 
@@ -147,55 +141,43 @@ def _describe(error: Exception, name: str, action: str) -> str:
     repo_id, _, revision = name.partition(" at ")
     match error:
         case errors.HFValidationError():
-            return f"Expected an artefact folder or a Hub repository user/name; {repo_id} is neither."
+            return _NEITHER.format(repo_id)
         case errors.GatedRepoError():
             return f"{repo_id} is gated. Accept its terms on the Hub, then log in with `hf auth login`."
         case errors.RepositoryNotFoundError():
-            return (
-                f"There is no folder {repo_id}, and the Hub has no model of this name that you may read. "
-                "Check the name; for a private one log in with `hf auth login`."
-            )
+            missing = f"There is no folder {repo_id}, and the Hub has no model of this name that you may read"
+            return f"{missing}. Check the name; for a private one log in with `hf auth login`."
         case errors.RevisionNotFoundError():
             return f"{repo_id} has no revision {revision or 'main'}. Name a branch, a tag or a commit of it."
         case errors.OfflineModeIsEnabled():
             return f"{name} cannot be {action} while HF_HUB_OFFLINE is set. Unset it."
         case errors.HfHubHTTPError():
             return _describe_status(error, name)
-    return _describe_failure(error, name, action)
+        case RuntimeError(__cause__=Exception() as cause):
+            # The client wraps what befalls one of several files that it uploads.
+            is_answer = isinstance(cause, errors.HfHubHTTPError)
+            reason = _describe_status(cause, name) if is_answer else f"({type(cause).__name__}: {cause})"
+            return f"{name} cannot be {action}: {str(error).rstrip('.')}. {reason}"
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            advice = "Free some space, or let HF_HOME name a folder on another disk."
+            return f"{name} cannot be {action}: the disk is full. {advice}"
+    reason = f"{type(error).__name__}: {error}"
+    return f"{name} cannot be {action} ({reason}). Check the network, HF_ENDPOINT and the disk."
 
 
-def _describe_status(error: BaseException, name: str) -> str:
+def _describe_status(error: Exception, name: str) -> str:
     status = error.response.status_code  # type: ignore[attr-defined]
     message = getattr(error, "server_message", None)
     reason = f" ({message})" if message and status not in (401, 403) else ""
     return f"The Hub answered {status} for {name}{reason}. {_ADVICE.get(status, 'Try again later.')}"
 
 
-def _describe_failure(error: Exception, name: str, action: str) -> str:
-    from huggingface_hub.errors import HfHubHTTPError
-
-    cause = error.__cause__
-    # The client wraps what befalls one of several files that it uploads.
-    if isinstance(error, RuntimeError) and cause is not None:
-        is_answer = isinstance(cause, HfHubHTTPError)
-        reason = _describe_status(cause, name) if is_answer else f"({type(cause).__name__}: {cause})"
-        return f"{name} cannot be {action}: {str(error).rstrip('.')}. {reason}"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "Free some space, or let HF_HOME name a folder on another disk."
-        return f"{name} cannot be {action}: the disk is full. {advice}"
-    reason = f"{type(error).__name__}: {error}"
-    return f"{name} cannot be {action} ({reason}). Check the network, HF_ENDPOINT and the disk."
-
-
 def _find_outage(repo_id: str, revision: str | None) -> str | None:
-    """Ask the Hub for a revision: None where it knows it, why it cannot be asked, or a refusal is raised.
-
-    `snapshot_download` asks the same without a time limit, and takes a refusal, too, as a reason to hand out
-    cached files unsaid.
-    """
+    """Ask the Hub for a revision: None where it knows it, why it cannot be asked, or a refusal is raised."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
+    # `snapshot_download` asks without a time limit, and after a refusal, too, hands out cached files unsaid.
     try:
         info = HfApi().model_info(repo_id, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except OfflineModeIsEnabled:

@@ -21,6 +21,10 @@ from serving.model.artefact import CARD_FILE, FIGURES_FOLDER, ArtefactError, lis
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo, SpaceInfo
 
+    RepoInfo = ModelInfo | SpaceInfo
+
+# By path inside the repository: where the file lies, or its content.
+Files = Mapping[str, Path | bytes]
 COMMIT_TITLE = "Upload with tumor push"
 # Of the commit that the Hub itself makes a repository with, perhaps with an empty card.
 INITIAL_TITLE = "initial commit"
@@ -153,16 +157,13 @@ def save_space(folder: Path, model_id: str, revision: str | None = None) -> str:
     return str(info.sha)
 
 
-def _open_repo(api: "HfApi", repo_id: str, repo_type: str, private: bool) -> "ModelInfo | SpaceInfo":
-    """Find a repository, or make it.
-
-    Asked for first, because the client puts no time limit on making one, and because it says nothing where
-    one that should be private is there and public.
-    """
+def _open_repo(api: "HfApi", repo_id: str, repo_type: str, private: bool) -> "RepoInfo":
+    """Find a repository, or make it; one that should be private and is public is refused."""
     from huggingface_hub import constants
     from huggingface_hub.errors import RepositoryNotFoundError
 
     check_repo_id(repo_id)
+    # Asked for first: the client puts no time limit on making one, nor tells that one is there and public.
     try:
         info = api.repo_info(repo_id, repo_type=repo_type, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except RepositoryNotFoundError:
@@ -172,20 +173,12 @@ def _open_repo(api: "HfApi", repo_id: str, repo_type: str, private: bool) -> "Mo
     if private and not info.private:
         remedy = "Make it private in its settings, or leave out --private"
         raise ArtefactError(f"{repo_id} is there already and public. {remedy}.")
-    return cast("ModelInfo | SpaceInfo", info)
+    return cast("RepoInfo", info)
 
 
-def _commit(
-    api: "HfApi",
-    info: "ModelInfo | SpaceInfo",
-    local: Mapping[str, Path | bytes],
-    own: str,
-    create_pr: bool = False,
-) -> Pushed:
-    """Commit files, and the removal of those on the Hub that match the pattern `own` and are not among them.
-
-    Not `upload_folder`, which commits several times where it uploads by Xet.
-    """
+def _commit(api: "HfApi", info: "RepoInfo", local: Files, own: str, create_pr: bool = False) -> Pushed:
+    """Commit files, and remove those on the Hub that match the pattern `own` and are not among them."""
+    # Not `upload_folder`, which commits several times where it uploads by Xet.
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, SpaceInfo
 
     remote = [file.rfilename for file in info.siblings or ()]
@@ -210,7 +203,7 @@ def _is_card_edited(api: "HfApi", repo_id: str, card: bytes) -> bool:
     return False
 
 
-def _find_tag(api: "HfApi", info: "ModelInfo | SpaceInfo", tag: str | None) -> str | None:
+def _find_tag(api: "HfApi", info: "RepoInfo", tag: str | None) -> str | None:
     """The commit that a tag names already; asked before the upload, since only the newest may have it."""
     if tag is None:
         return None

@@ -28,16 +28,9 @@ PRELOADED = ",".join((*SERVING_FILES, LITERT_FILE))
 
 
 def build_space(folder: Path, model_id: str, revision: str, is_private: bool = False) -> Path:
-    """Write the Space's files.
+    """Write the Space of a model at a commit into a new folder, and give the folder back.
 
-    Args:
-        folder: a new one.
-        model_id: Hub repository of the model.
-        revision: its commit.
-        is_private: the model needs a token, which the Hub does not have while it builds.
-
-    Returns:
-        The folder.
+    A private model is not fetched ahead: it needs a token, which the Hub does not have while it builds.
     """
     from huggingface_hub import SpaceCard, SpaceCardData
 
