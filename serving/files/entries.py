@@ -28,9 +28,8 @@ MAX_VOXELS = 128_000_000
 MAX_SLICES = 2000
 HEAD_BYTES = 1024
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
-# What zipfile, parsers and decoders written in Python raise on damaged data, whose lengths, types and offsets
-# are not what they say. RuntimeError stands for RecursionError and methods of compression that zipfile lacks,
-# ValueError for UnicodeError, ArithmeticError for OverflowError.
+# What zipfile, parsers and decoders in Python raise on damaged data. RuntimeError: also RecursionError, and
+# compressions that zipfile lacks; ValueError: also UnicodeError; ArithmeticError: also OverflowError.
 DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error),
@@ -80,7 +79,7 @@ def list_entries(source: VolumeSource) -> list[Entry]:
     path = Path(source)
     if path.is_dir():
         return _open_files(sorted(found for found in path.rglob("*") if found.is_file()), path.name)
-    [entry] = _open_files([path], path.name)
+    entry = _open_file(path)
     return _list_zip(entry, path) if entry.head.startswith(ZIP_MAGIC) else [entry]
 
 

@@ -6,6 +6,7 @@ later its removal. What is removed is the remembered path, never the one that wa
 
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -47,16 +48,11 @@ class OwnedFolders:
             or a link has taken its place.
         """
         made = self._made.pop(path, None)
-        if made is None:
-            return False
-        own, identity = made
-        try:
-            is_same = _identify(own) == identity
-        except OSError:
-            return False
-        if is_same:
-            shutil.rmtree(own, ignore_errors=True)
-        return is_same
+        with suppress(OSError):  # it is gone already
+            if made is not None and _identify(made[0]) == made[1]:
+                shutil.rmtree(made[0], ignore_errors=True)
+                return True
+        return False
 
 
 def _identify(path: Path) -> tuple[int, ...]:

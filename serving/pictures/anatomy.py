@@ -18,11 +18,10 @@ from serving.pictures.image_files import MAX_PIXELS, MAX_SIDE
 PLANES = ("sagittal", "coronal", "axial")
 # By plane: patient axis and sign of what points right in the picture, and of what points down.
 _SHOWN = {"axial": ((0, 1), (1, 1)), "coronal": ((0, 1), (2, -1)), "sagittal": ((1, 1), (2, -1))}
-# Up to here pixels stay as they are: an export to PNG keeps them so, as those of the training pictures did,
-# and a slice shall get the same answer as DICOM and as its export. A tenth is within what heads differ by.
+# Up to here pixels stay as they are, as in an export to PNG, so that a slice and its export get the same
+# answer. A tenth is within what heads differ by.
 _SQUARE_TOLERANCE = 0.1
-# Slices 10 mm apart with pixels of 0.3 mm have 33; beyond, the header is wrong and a picture of nothing but
-# stretched rows would come out.
+# Slices 10 mm apart with pixels of 0.3 mm have 33; beyond, the header is wrong.
 _MAX_STRETCH = 40.0
 
 
@@ -36,8 +35,7 @@ class Volume:
         format: "DICOM" or "NIfTI".
         plane: one of `PLANES`; None where the file does not say.
         positions: of each slice along the normal of the plane, mm, rising; None where the file does not say.
-        facts: harmless technical facts to show, by name; never an identifier, never a text that a person
-            typed.
+        facts: harmless technical facts, by name; never an identifier or a text that a person typed.
         skipped: what was left out, and why.
 
     Example:

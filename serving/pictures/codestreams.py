@@ -17,14 +17,9 @@ _SOF = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
 
 def check_frame(frame: bytes, syntax: str, rows: int, columns: int, bytes_per_pixel: int) -> None:
-    """Compare a compressed frame with the header.
+    """Compare one frame of encapsulated pixel data with the header.
 
-    Args:
-        frame: one frame of encapsulated pixel data.
-        syntax: UID of the transfer syntax.
-        rows: of the header.
-        columns: of the header.
-        bytes_per_pixel: of the header, all samples together.
+    `syntax` is the UID of the transfer syntax; `bytes_per_pixel` counts all samples together.
 
     Raises:
         ImageError: it would unpack to another size, or take more room; the message has no name in front.

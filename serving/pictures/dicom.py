@@ -32,8 +32,7 @@ _MAX_HEADER_BYTES = 2 * 1024 * 1024
 _MODALITIES = ("MR", "OT", "SC", "")
 # PS3.3 C.7.3.1.1.1, the common ones; any other text in this field is not repeated.
 _REFUSED = ("CR", "CT", "DX", "ECG", "ES", "GM", "IO", "MG", "NM", "OP", "PT", "RF", "SM", "US", "XA", "XC")
-# Images of the same place (echoes, diffusion directions, points in time) have the same position along the
-# normal to this, mm.
+# Along the normal, images of one place (echoes, diffusion directions, points in time) differ by less, mm.
 _SAME_PLACE = 1e-2
 # PS3.3 C.8.3.1.1.1: the defined terms; anything else in these fields is not shown.
 _SEQUENCES = {
@@ -80,8 +79,7 @@ def read_dicom(entries: Sequence[Entry]) -> Volume:
         frames = [frame for listed in files for frame in listed]
         if not frames:
             raise ImageError(f"None of {len(entries)} DICOM files can be scored. {skipped[0]}")
-        series = Counter(frame.series for frame in frames)
-        (chosen, count), *others = series.most_common()
+        (chosen, count), *others = Counter(frame.series for frame in frames).most_common()
         if others:
             left = f"{len(frames) - count:,} slices of {len(others)} other series or directions"
             skipped.append(f"{left}: the one with the most slices, {count:,}, was taken")
@@ -201,10 +199,9 @@ def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.
     try:
         _check_frames(dataset, frames)
         pixels = import_pydicom().pixels.iter_pixels(dataset, indices=[frame.number for frame in frames])
-        return _describe(dataset, frames[0]), {
-            frame: make_slice(dataset, frame.number, frame.plane, array)
-            for frame, array in zip(frames, pixels, strict=True)
-        }
+        decoded = zip(frames, pixels, strict=True)
+        slices = {frame: make_slice(dataset, frame.number, frame.plane, array) for frame, array in decoded}
+        return _describe(dataset, frames[0]), slices
     except ImageError as error:
         raise ImageError(f"{entry.name}: {error}") from None
     except RuntimeError as error:

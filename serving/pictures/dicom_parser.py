@@ -43,9 +43,8 @@ def import_pydicom() -> ModuleType:
 def silence_pydicom() -> Iterator[None]:
     """Swallow what pydicom warns of and logs in this thread, for as long as the block lasts.
 
-    Other threads are left alone, and so are pydicom's settings: where the process asks for strict reading,
-    it holds here too. `warnings.catch_warnings` would not do: it changes the filters of all threads, and two
-    threads that use it at once leave the wrong ones behind.
+    Other threads and pydicom's settings are left alone. `warnings.catch_warnings` would not do: it changes
+    the filters of all threads, and two threads that use it at once leave the wrong ones behind.
     """
     misc = import_pydicom().misc
     with _lock:

@@ -58,10 +58,8 @@ def _window_slice(dataset: "Dataset", number: int, pixels: np.ndarray) -> np.nda
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         shown = import_pydicom().pixels.apply_voi(values.astype(np.int64), dataset)
         return apply_window(shown, 0.0, 2.0**bits - 1)
-    centre, width, function = (
-        find_value(dataset, number, "FrameVOILUTSequence", keyword)
-        for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction")
-    )
+    keywords = ("WindowCenter", "WindowWidth", "VOILUTFunction")
+    centre, width, function = (find_value(dataset, number, "FrameVOILUTSequence", one) for one in keywords)
     if centre is not None and width is not None:
         first = float(np.ravel(centre)[0]), float(np.ravel(width)[0])
         windowed = apply_voi_window(values, *first, str(function or "LINEAR"))

@@ -17,8 +17,7 @@ from serving.files.errors import ImageError
 from serving.pictures.windows import WINDOW_PERCENTILES, apply_percentile_window
 
 MAX_BYTES = 20 * 1024 * 1024
-# A picture of more is neither a slice nor a photograph of one; decoded, one of this size takes up to 64 MB in
-# each of several copies.
+# A larger picture is neither a slice nor a photograph of one; decoded, each of several copies takes 64 MB.
 MAX_PIXELS = 4096 * 4096
 # Padded to a square, a long and thin picture would grow without bound.
 MAX_SIDE = 8192
@@ -97,10 +96,7 @@ class Picture:
 
 
 def decode_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Picture:
-    """Decode a picture to 8-bit grey at its native size; see `serving.preprocess.decode`.
-
-    Args:
-        source: see `serving.preprocess.preprocess`; neither DICOM nor NIfTI.
+    """Decode a picture, neither DICOM nor NIfTI, to 8-bit grey at its native size; see `serving.preprocess`.
 
     Raises:
         ImageError: the picture is empty, damaged, too large, or of no known format.

@@ -28,10 +28,10 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 def is_nifti(head: bytes) -> bool:
     """Tell NIfTI, plain or compressed, by its first bytes."""
-    return _find_version(unpack_head(head)) is not None
+    return _find_version(_unpack_head(head)) is not None
 
 
-def unpack_head(head: bytes) -> bytes:
+def _unpack_head(head: bytes) -> bytes:
     """The first bytes of what a gzip holds, from its own first bytes; other bytes stay as they are."""
     if not head.startswith(GZIP_MAGIC):
         return head
@@ -48,12 +48,10 @@ def _find_version(head: bytes) -> int | None:
 
 
 def read_nifti(entry: Entry, plane: str | None) -> Volume:
-    """Cut a volume into slices.
+    """Cut a volume into slices of one of the `PLANES`.
 
-    Args:
-        entry: the file.
-        plane: one of `serving.pictures.anatomy.PLANES`; None: the one it was taken in, across which pixels
-            lie farthest apart, and axial where they lie equally far.
+    None stands for the plane that it was taken in, across which pixels lie farthest apart; axial where they
+    lie equally far.
 
     Raises:
         ImageError: the file is damaged, too large, or holds no picture.
@@ -92,7 +90,7 @@ def _read_header(entry: Entry) -> tuple["Nifti1Header", int]:
         import nibabel
     except ImportError as error:
         raise ImageError("Reading NIfTI needs the extra `medical`: pip install '.[medical]'") from error
-    head = unpack_head(entry.head)
+    head = _unpack_head(entry.head)
     version = _find_version(head) or 1
     try:
         make = nibabel.Nifti1Header if version == 1 else nibabel.Nifti2Header
@@ -153,11 +151,7 @@ def _shape_data(header: "Nifti1Header", content: bytes, name: str) -> tuple[np.n
 
 
 def _find_axes(affine: np.ndarray) -> list[int] | None:
-    """By axis of the data, the patient axis that it is closest to; each is taken once.
-
-    So oblique volumes have one of each plane. None where the axes do not span the space: two of them may
-    point the same way, however long they are.
-    """
+    """By axis of the data its closest patient axis, each taken once; None where these span no volume."""
     from nibabel.orientations import io_orientation
 
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:, :3])) < 1e-6:

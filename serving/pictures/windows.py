@@ -24,15 +24,11 @@ def apply_percentile_window(values: np.ndarray) -> np.ndarray:
 
 
 def apply_voi_window(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
-    """Apply the window of a DICOM header.
+    """Apply the window of a DICOM header to rescaled values, float32 (h, w).
+
+    `function` is the VOI LUT Function; any but SIGMOID and LINEAR_EXACT is taken for LINEAR.
 
     Source: DICOM PS3.3 C.11.2.1.2 (LINEAR) and C.11.2.1.3 (SIGMOID, LINEAR_EXACT).
-
-    Args:
-        values: float32 (h, w), rescaled.
-        centre: Window Center.
-        width: Window Width.
-        function: VOI LUT Function; any but SIGMOID and LINEAR_EXACT is taken for LINEAR.
 
     Returns:
         uint8 (h, w), [0, 255]; black where the width is too small to mean anything.
