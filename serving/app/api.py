@@ -1,8 +1,7 @@
 """The endpoints for scripts: `/predict`, `/predict_batch` and `/explain`, with typed JSON.
 
 Goes in: files that were uploaded to `/gradio_api/upload`, as `gradio_client.handle_file` does. Comes out: the
-dictionaries below. What cannot be answered is an error with a message; in a batch it is the error of its
-file.
+dictionaries below, or an error with a message, which in a batch is that of its file.
 """
 
 from typing import Any, TypedDict, cast
@@ -84,10 +83,9 @@ def add_endpoints(service: AnswerService) -> None:
         if prediction is None or answer.picture is None or prediction.label is None:
             return {"prediction": found, "heatmaps": None, "overlay_label": None, "overlay": None}
         wanted, fit = label or prediction.label, service.classifier.config.image_fit
-        laid_over = overlay_heatmap(answer.picture.grey, prediction.heatmaps[wanted], fit)
+        overlay = encode_base64(overlay_heatmap(answer.picture.grey, prediction.heatmaps[wanted], fit), "PNG")
         maps = {name: np.round(heat * 255).astype(np.uint8) for name, heat in prediction.heatmaps.items()}
         heatmaps = {name: encode_base64(pixels, "PNG") for name, pixels in maps.items()}
-        overlay = encode_base64(laid_over, "PNG")
         return {"prediction": found, "heatmaps": heatmaps, "overlay_label": wanted, "overlay": overlay}
 
     for endpoint in (predict, predict_batch, explain):

@@ -100,10 +100,7 @@ def build_app(classifier: Classifier) -> gr.Blocks:
 def launch(classifier: Classifier, host: str | None = None, port: int | None = None) -> None:
     """Serve the app until it is stopped.
 
-    Args:
-        classifier: answers every request.
-        host: address to listen on; None: GRADIO_SERVER_NAME, or 127.0.0.1.
-        port: None: the first free one from 7860.
+    `host` is by default GRADIO_SERVER_NAME, or 127.0.0.1; `port` the first free one from 7860.
     """
     # Leave as Python does, so that the uploads are removed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -174,10 +171,8 @@ def _read_files(event: gr.EventData) -> list[str]:
 def _add_about(classifier: Classifier) -> None:
     """The model's own facts, figures and card; a model from the Hub lies in a folder named by its commit."""
     folder, config = classifier.folder, classifier.config
-    metrics, card = (
-        path.read_text(encoding="utf-8") if path.is_file() else ""
-        for path in (folder / METRICS_FILE, folder / CARD_FILE)
-    )
+    paths = (folder / METRICS_FILE, folder / CARD_FILE)
+    metrics, card = (path.read_text(encoding="utf-8") if path.is_file() else "" for path in paths)
     revision = folder.name if folder.parent.name == "snapshots" else config.raw["git_commit"]
     about = views.render_about(config, json.loads(metrics or "{}"), revision)
     gr.HTML(about, apply_default_css=False, js_on_load=None)

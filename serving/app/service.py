@@ -1,9 +1,8 @@
 """Answers what people and scripts send to the app, on a few workers and in limited time.
 
 Goes in: paths of uploads. Comes out: an `Answer` a file; of a volume its slices and their predictions. In a
-batch a file that cannot be read is an answer too, so that one bad file never stops the rest. Decoding and
-scoring happen on as many workers as there are interpreters. Whoever waits longer than the limit gets an
-error, and what has not begun by then is not computed.
+batch a file that cannot be read is an answer too, so that one bad file never stops the rest. There are as
+many workers as interpreters. Whoever waits longer than the limit gets an error.
 """
 
 import time
@@ -80,10 +79,7 @@ class AnswerService:
         return answer
 
     def answer_batch(self, paths: Sequence[Path]) -> tuple[int, Iterator[list[Answer]]]:
-        """Answer many pictures.
-
-        Args:
-            paths: of pictures, and of zips of pictures.
+        """Answer many pictures, and zips of pictures.
 
         Returns:
             Their number, and the answers, in order, some at a time.

@@ -26,7 +26,7 @@ from serving.model.artefact import ArtefactConfig
 from serving.model.explain import INFERNO
 from serving.model.guard import Verdict
 from serving.pictures.anatomy import Volume
-from serving.preprocess import fit_to_square
+from serving.preprocess import decode_grey, fit_to_square
 from serving.summary import summarise_volume
 
 WEB = Path(__file__).parent / "web"
@@ -68,14 +68,7 @@ def _lower(name: str) -> str:
 
 
 def build_frame(grey: np.ndarray, prediction: Prediction, fit: str, side: int = SLICE_SIDE) -> dict[str, Any]:
-    """What the page's viewer shows of one slice; a refused one has no heat map.
-
-    Args:
-        grey: uint8 (h, w), [0, 255].
-        prediction: its answer.
-        fit: how the model's input is made square, one of `serving.preprocess.FITS`.
-        side: of the picture, pixels.
-    """
+    """What the page's viewer shows of uint8 (h, w), [0, 255], in a square; a refused one has no heat map."""
     heatmaps = prediction.heatmaps.items() if prediction.in_domain else ()
     return {
         "image": encode_picture(grey, side, fit),
@@ -124,15 +117,13 @@ def render_volume(name: str, volume: Volume, predictions: list[Prediction], conf
     summary = summarise_volume(predictions)
     names = {**{label: name_label(label) for label in config.labels}, Verdict.not_brain_mri.value: _REFUSED}
     size = f"{len(volume.slices)} slices, {volume.plane or 'plane not stated'}"
+    answered = zip(volume.slices, predictions, strict=True)
     return render(
         "volume.html.j2",
         volume=volume,
         summary=summary,
         counts=[(key, name, summary.counts[key]) for key, name in names.items() if summary.counts[key]],
-        frames=[
-            build_frame(grey, prediction, config.image_fit, VOLUME_SIDE)
-            for grey, prediction in zip(volume.slices, predictions, strict=True)
-        ],
+        frames=[build_frame(grey, one, config.image_fit, VOLUME_SIDE) for grey, one in answered],
         labels=config.labels,
         facts=[("Read as", f"{volume.format}, {size}"), *_title(volume.facts)],
         csv=_encode_csv([build_volume_row(name, volume, predictions)], config),
@@ -159,10 +150,7 @@ def list_facts(answer: Answer, config: ArtefactConfig) -> list[tuple[str, str]]:
 def render_about(config: ArtefactConfig, metrics: dict[str, Any], revision: str) -> str:
     """What the loaded model is, what it has been measured to do, and how to read its answers.
 
-    Args:
-        config: of the model.
-        metrics: `metrics.json`; empty where the model came without.
-        revision: by which it can be found again.
+    `metrics` is empty where the model came without `metrics.json`.
     """
     official = metrics.get("official", {})
     figures = [(subset, official[subset]) for subset in ("all", "unseen") if subset in official]
@@ -177,13 +165,10 @@ def strip_card(card: str) -> str:
 
 def list_examples() -> list[dict[str, str]]:
     """The bundled example slices, with a small picture of each."""
+    pictures = {path.stem: decode_grey(path) for path in sorted(EXAMPLES.glob("*.png"))}
     return [
-        {
-            "name": path.stem,
-            "title": name_label(path.stem),
-            "thumbnail": encode_picture(np.asarray(Image.open(path).convert("L")), 2 * THUMBNAIL_SIDE),
-        }
-        for path in sorted(EXAMPLES.glob("*.png"))
+        {"name": name, "title": name_label(name), "thumbnail": encode_picture(grey, 2 * THUMBNAIL_SIDE)}
+        for name, grey in pictures.items()
     ]
 
 

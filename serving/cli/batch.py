@@ -19,7 +19,7 @@ from PIL import Image
 
 from serving.classifier import Classifier, Prediction
 from serving.cli.answers import Row, build_row, build_volume_row
-from serving.files.entries import HEAD_BYTES, MAX_VOLUME_BYTES
+from serving.files.entries import HEAD_BYTES, MAX_VOLUME_BYTES, read_start
 from serving.files.errors import ImageError
 from serving.files.writing import replace_whole
 from serving.model.explain import overlay_heatmap
@@ -55,11 +55,7 @@ def find_inputs(arguments: Sequence[str], stdin: IO[bytes]) -> list[Input]:
     """Resolve arguments, each by the first that fits: `-`, a folder, a file, a pattern.
 
     A folder stands for all files in it and its subfolders but hidden ones; DICOM files that lie in the same
-    folder are one volume.
-
-    Args:
-        arguments: as on a command line; patterns as `glob.glob` knows them, with `**` for any depth.
-        stdin: read once, where `-` is among them.
+    folder are one volume. Patterns are those of `glob.glob`, with `**` for any depth.
     """
     found: list[Input] = []
     for argument in arguments:
@@ -82,11 +78,8 @@ def score_inputs(
 ) -> Iterator[Row]:
     """Answer input by input.
 
-    Args:
-        classifier: answers them.
-        inputs: see `find_inputs`.
-        plane: for NIfTI, see `serving.pictures.volumes.read_volume`.
-        heatmaps: folder for an overlay a scored slice, named in the answer; None: none are made.
+    `plane` is for NIfTI, see `serving.pictures.volumes.read_volume`; `heatmaps` is a folder that gets an
+    overlay a scored slice.
 
     Yields:
         What `serving.cli.answers` builds; `heatmap` of a picture or slice is the overlay's path.
@@ -176,7 +169,6 @@ def _open(path: Path) -> Input:
 def _read_head(path: Path) -> bytes:
     """The first bytes; none where a file cannot be read, which scoring will say."""
     try:
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
-    except OSError:
+        return read_start(path, HEAD_BYTES)
+    except ImageError:
         return b""

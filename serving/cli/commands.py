@@ -18,10 +18,8 @@ from serving.cli.wording import clean, format_percent
 from serving.files.writing import write_whole
 from serving.model.guard import Verdict
 
-ModelOption = Annotated[
-    str | None,
-    typer.Option(help="Artefact folder or Hub repository user/name; the bundled model by default."),
-]
+_MODEL = "Artefact folder or Hub repository user/name; the bundled model by default."
+ModelOption = Annotated[str | None, typer.Option(help=_MODEL)]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")]
 _INPUTS = (
     "Pictures (PNG, JPEG, BMP, TIFF, WebP), DICOM, NIfTI, zips of a DICOM series, folders, quoted patterns,"
