@@ -12,7 +12,7 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
@@ -42,6 +42,7 @@ class Collection:
         paths: sorted as plain strings; `glioma/a.jpg`, or `Training/glioma/a.jpg`. Folders that all pictures
             share are left out.
         read: gives the bytes of one of them; raises `PictureError`, also for more than `MAX_BYTES`.
+        prefix: the folders that are left out, `mine/`, or nothing.
 
     Example:
         >>> import tumor_ds
@@ -52,6 +53,7 @@ class Collection:
 
     paths: tuple[str, ...]
     read: Callable[[str], bytes]
+    prefix: str = ""
 
     def decode(self, path: str) -> Picture:
         """Decode one picture at its native size; its content counts, not its suffix.
@@ -145,21 +147,31 @@ def open_collection(source: Path) -> Iterator[Collection]:
     """
     if source.is_dir():
         names = select_pictures(_walk(source), source)
-        yield Collection(tuple(names), lambda path: _read(path, lambda: (source / names[path]).open("rb")))
+        yield _list(names, lambda name: (source / name).open("rb"))
         return
+    with _open_zip(source) as archive:
+        # zipfile cuts `filename` at a NUL; `orig_filename` is what the zip holds.
+        members = {info.orig_filename: info for info in archive.infolist()}
+        names = select_pictures((info.orig_filename for info in archive.infolist()), source)
+        _check_members(members, names.values(), source)
+        yield _list(names, lambda name: archive.open(members[name]))
+
+
+def _list(names: dict[str, str], open_file: Callable[[str], IO[bytes]]) -> Collection:
+    """The collection of some pictures: name in the source by path."""
+    path, name = next(iter(names.items()))
+    prefix = PurePosixPath(name).as_posix().removesuffix(path)
+    return Collection(tuple(names), lambda path: _read(path, lambda: open_file(names[path])), prefix)
+
+
+def _open_zip(source: Path) -> zipfile.ZipFile:
     try:
-        opened = zipfile.ZipFile(source)
+        return zipfile.ZipFile(source)
     except DAMAGE as error:
         raise DatasetError(
             f"{source} is no readable zip: {_explain(error)}. Download it again (Kaggle's: {DOWNLOAD_URL}),"
             " or zip the folder again."
         ) from error
-    with opened as archive:
-        # zipfile cuts `filename` at a NUL; `orig_filename` is what the zip holds.
-        members = {info.orig_filename: info for info in archive.infolist()}
-        names = select_pictures((info.orig_filename for info in archive.infolist()), source)
-        _check_members(members, names.values(), source)
-        yield Collection(tuple(names), lambda path: _read(path, lambda: archive.open(members[names[path]])))
 
 
 def _walk(folder: Path) -> Iterator[str]:
