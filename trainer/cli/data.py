@@ -9,6 +9,13 @@ import typer
 from serving.files.errors import UserError
 from trainer.cli.options import DataDirOption, Protocol, console, require_training_extra, say
 
+_CONFIG = "Which splits; `folder`: your own CLASS/FILE or SPLIT/CLASS/FILE."
+_MANUAL_DIR = "Folder with the zip or class folders; without it, it is downloaded."
+_KAGGLE_VERSION = "Version of Kaggle's collection; published figures are about 1."
+_FILE_FORMAT = "tfrecord, which training reads; array_record: `tfds.data_source`."
+_OVERWRITE = "Delete the dataset where it is built already, and build it anew."
+_DATASET = "Zip or folder of pictures: CLASS/FILE or SPLIT/CLASS/FILE."
+
 
 class FileFormat(enum.StrEnum):
     """Record files that TFDS writes without further packages."""
@@ -18,23 +25,12 @@ class FileFormat(enum.StrEnum):
 
 
 def build(
-    config: Annotated[
-        Protocol, typer.Argument(help="Which splits; `folder`: your own CLASS/FILE or SPLIT/CLASS/FILE.")
-    ] = Protocol.official,
-    manual_dir: Annotated[
-        Path | None, typer.Option(help="Folder with the zip or class folders; without it, it is downloaded.")
-    ] = None,
+    config: Annotated[Protocol, typer.Argument(help=_CONFIG)] = Protocol.official,
+    manual_dir: Annotated[Path | None, typer.Option(help=_MANUAL_DIR)] = None,
     data_dir: DataDirOption = None,
-    kaggle_version: Annotated[
-        int, typer.Option(min=1, max=2, help="Version of Kaggle's collection; published figures are about 1.")
-    ] = 1,
-    file_format: Annotated[
-        FileFormat, typer.Option(help="tfrecord, which training reads; array_record: `tfds.data_source`.")
-    ] = FileFormat.tfrecord,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Delete the dataset where it is built already, and build it anew."),
-    ] = False,
+    kaggle_version: Annotated[int, typer.Option(min=1, max=2, help=_KAGGLE_VERSION)] = 1,
+    file_format: Annotated[FileFormat, typer.Option(help=_FILE_FORMAT)] = FileFormat.tfrecord,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help=_OVERWRITE)] = False,
 ) -> None:
     """Build the dataset tumor_ds/CONFIG, with Croissant metadata beside it."""
     require_training_extra()
@@ -63,9 +59,7 @@ def build(
 
 
 def audit(
-    dataset: Annotated[
-        Path, typer.Argument(help="Zip or folder of pictures: CLASS/FILE or SPLIT/CLASS/FILE.")
-    ],
+    dataset: Annotated[Path, typer.Argument(help=_DATASET)],
     out: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json.")] = Path("audit"),
 ) -> None:
     """Show what a collection hides: copies across splits, conflicting labels, what memory alone scores."""

@@ -10,63 +10,40 @@ from serving.files.errors import UserError
 from serving.files.writing import write_whole
 from trainer.cli.options import DataDirOption, Protocol, console, require_training_extra, say
 
+_MODEL = "Run or artefact folder, or Hub repository user/name; the bundled model by default."
+_PROTOCOL = "Config of tumor_ds to evaluate on; the one the model was trained on by default."
+_IMAGES = "Instead: pictures of another source, DIR/CLASS/FILE; not all classes are needed."
+_PATTERN = "With --images: regular expression for the patient in a file name."
+_PREDICTIONS = "Instead: predictions.csv of this model; figures are computed from it alone."
+_PICTURES = "Show pictures in the report; without, it may be published."
+_CORRUPTIONS = "Also score up to 200 pictures a class, made worse; 4 CPU minutes."
+_OUT = "Folder for report.html, metrics.json and more; evaluation/PROTOCOL by default."
+_COMPARED = "Folders with a predictions.csv, or such files; the first is the yardstick."
+_COMPARISON = "Folder for comparison.json and comparison.png."
+_FLOOR_PROTOCOL = "Config of tumor_ds; patient: every fold is asked of the others."
+_FLOOR_OUT = "Folder for metrics.json and predictions.csv; floor/PROTOCOL by default."
+_TABULATED = "Folders with a metrics.json, in the order of the rows."
+_TABLE = "Write the Markdown there instead of to standard output."
+
 
 def evaluate(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            help="Run or artefact folder, or Hub repository user/name; the bundled model by default."
-        ),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help="Config of tumor_ds to evaluate on; the one the model was trained on by default."),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Instead: pictures of another source, DIR/CLASS/FILE; not all classes are needed."),
-    ] = None,
-    patient_pattern: Annotated[
-        str | None, typer.Option(help="With --images: regular expression for the patient in a file name.")
-    ] = None,
-    predictions: Annotated[
-        Path | None,
-        typer.Option(help="Instead: predictions.csv of this model; figures are computed from it alone."),
-    ] = None,
-    pictures: Annotated[
-        bool,
-        typer.Option(
-            "--pictures/--no-pictures", help="Show pictures in the report; without, it may be published."
-        ),
-    ] = True,
-    corruptions: Annotated[
-        bool,
-        typer.Option(
-            "--corruptions", help="Also score up to 200 pictures a class, made worse; 4 CPU minutes."
-        ),
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for report.html, metrics.json and more; evaluation/PROTOCOL by default."),
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help=_MODEL)] = None,
+    protocol: Annotated[str | None, typer.Option(help=_PROTOCOL)] = None,
+    images: Annotated[Path | None, typer.Option(help=_IMAGES)] = None,
+    patient_pattern: Annotated[str | None, typer.Option(help=_PATTERN)] = None,
+    predictions: Annotated[Path | None, typer.Option(help=_PREDICTIONS)] = None,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help=_PICTURES)] = True,
+    corruptions: Annotated[bool, typer.Option("--corruptions", help=_CORRUPTIONS)] = False,
+    out: Annotated[Path | None, typer.Option(help=_OUT)] = None,
     revision: RevisionOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Score the test split of a protocol, all images beside unseen ones; or any labelled folder."""
     require_training_extra()
-    if images is not None and (protocol is not None or predictions is not None):
-        raise UserError("--images takes neither --protocol nor --predictions. Choose one.")
-    if corruptions and (images is not None or predictions is not None):
-        raise UserError(
-            "--corruptions needs the pictures of a built dataset: it takes neither --images nor"
-            " --predictions."
-        )
-    if patient_pattern is not None and images is None:
-        raise UserError("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
+    check_options(protocol, images, patient_pattern, predictions, corruptions)
     from serving import Classifier
     from serving.hub.fetch import locate_artefact
-    from trainer.evaluation import scoring
-    from trainer.evaluation.labelled_folder import evaluate_folder
+    from trainer.evaluation import gallery, scoring
     from trainer.reporting import report
     from trainer.reporting.evaluation_files import save_evaluation
     from trainer.reporting.terminal import print_summary
@@ -74,12 +51,7 @@ def evaluate(
     folder = locate_artefact(model, revision)
     classifier = Classifier(folder)
     reported = report.Model(classifier.config, folder, report.find_learning_curves(folder, classifier.config))
-    if images is not None:
-        result = evaluate_folder(classifier, images, patient_pattern)
-    elif predictions is not None:
-        result = scoring.load_own_predictions(predictions, classifier.config, protocol)
-    else:
-        result = evaluate_dataset(classifier, protocol, data_dir)
+    result, source = score(classifier, protocol, images, patient_pattern, predictions, data_dir)
     out = out or Path("evaluation") / result.protocol
     summary = scoring.summarise(result, classifier.config)
     save_evaluation(result, summary, out)
@@ -92,22 +64,15 @@ def evaluate(
     say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
     if corruptions:
         evaluate_robustness(classifier, result, data_dir, out)
-    source = (
-        find_pictures(classifier, result.protocol, images, data_dir)
-        if pictures and predictions is None
-        else None
-    )
-    save_report(out, reported, classifier, result, source)
+    shown = source and pictures
+    answers = gallery.load_gallery(result, classifier, source) if shown else gallery.list_gallery(result)
+    report.write_report(out, [reported], answers)
+    say(f"Written: {out}/{report.REPORT_FILE}")
 
 
 def compare(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(help="Folders with a predictions.csv, or such files; the first is the yardstick."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for comparison.json and comparison.png.")] = Path(
-        "comparison"
-    ),
+    runs: Annotated[list[Path], typer.Argument(help=_COMPARED)],
+    out: Annotated[Path, typer.Option(help=_COMPARISON)] = Path("comparison"),
 ) -> None:
     """Compare runs on the same images, pair by pair; or give the mean and deviation over folds."""
     require_training_extra()
@@ -117,18 +82,12 @@ def compare(
 
     result = compare_runs(load_runs(runs))
     print_comparison(result, console)
-    written = save_comparison(result, out)
-    say(f"Written: {', '.join(map(str, written))}")
+    say(f"Written: {', '.join(map(str, save_comparison(result, out)))}")
 
 
 def floor(
-    protocol: Annotated[
-        Protocol, typer.Argument(help="Config of tumor_ds; patient: every fold is asked of the others.")
-    ] = Protocol.official,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for metrics.json and predictions.csv; floor/PROTOCOL by default."),
-    ] = None,
+    protocol: Annotated[Protocol, typer.Argument(help=_FLOOR_PROTOCOL)] = Protocol.official,
+    out: Annotated[Path | None, typer.Option(help=_FLOOR_OUT)] = None,
     data_dir: DataDirOption = None,
 ) -> None:
     """Score memory alone: every test picture gets the label of the most similar training picture."""
@@ -146,12 +105,8 @@ def floor(
 
 
 def tabulate(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Folders with a metrics.json, in the order of the rows.")
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="Write the Markdown there instead of to standard output.")
-    ] = None,
+    runs: Annotated[list[Path], typer.Argument(help=_TABULATED)],
+    out: Annotated[Path | None, typer.Option(help=_TABLE)] = None,
 ) -> None:
     """Put the main figures of several runs into one table, in Markdown."""
     require_training_extra()
@@ -164,54 +119,65 @@ def tabulate(
         write_whole(out, table + "\n")
 
 
-def evaluate_dataset(classifier: Any, protocol: str | None, data_dir: str | None) -> Any:
-    """Score the test split of a built dataset; by default that of the dataset the model was trained on."""
-    from trainer.data.input_pipeline import load_builder
-    from trainer.evaluation import scoring
-
-    protocol = protocol or scoring.find_protocol(classifier.config)
-    if protocol not in list(Protocol):
-        raise UserError(f"There is no protocol {protocol}. Expected one of {', '.join(Protocol)}.")
-    builder = load_builder(scoring.name_dataset(classifier.config, protocol), data_dir)
-    return scoring.evaluate(classifier, builder)
-
-
-def save_report(out: Path, reported: Any, classifier: Any, predictions: Any, source: Any) -> None:
-    """Write the page for people beside the files of an evaluation."""
-    from trainer.evaluation.gallery import list_gallery, load_gallery
-    from trainer.reporting.report import REPORT_FILE, write_report
-
-    gallery = list_gallery(predictions) if source is None else load_gallery(predictions, classifier, source)
-    write_report(out, [reported], gallery)
-    say(f"Written: {out}/{REPORT_FILE}")
+def check_options(
+    protocol: str | None, images: Path | None, pattern: str | None, predictions: Path | None, corrupted: bool
+) -> None:
+    """Refuse options of `tumor evaluate` that do not go together."""
+    if images is not None and (protocol is not None or predictions is not None):
+        raise UserError("--images takes neither --protocol nor --predictions. Choose one.")
+    if corrupted and (images is not None or predictions is not None):
+        needed = "--corruptions needs the pictures of a built dataset"
+        raise UserError(f"{needed}: it takes neither --images nor --predictions.")
+    if pattern is not None and images is None:
+        raise UserError("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
 
 
-def find_pictures(classifier: Any, protocol: str, images: Path | None, data_dir: str | None) -> Any:
-    """Say where the pictures that were scored are read from again."""
+def score(
+    classifier: Any,
+    protocol: str | None,
+    images: Path | None,
+    patient_pattern: str | None,
+    predictions: Path | None,
+    data_dir: str | None,
+) -> tuple[Any, Any]:
+    """Give predictions, and what reads the pictures that were scored again; None where there are none."""
     from functools import partial
 
     from trainer.evaluation import gallery, scoring
+    from trainer.evaluation.labelled_folder import evaluate_folder
 
     if images is not None:
-        return partial(gallery.read_folder, images)
-    from trainer.data.input_pipeline import load_builder, name_test_split
+        read = partial(gallery.read_folder, images)
+        return evaluate_folder(classifier, images, patient_pattern), read
+    if predictions is not None:
+        return scoring.load_own_predictions(predictions, classifier.config, protocol), None
+    builder, split = open_dataset(classifier.config, protocol, data_dir)
+    return scoring.evaluate(classifier, builder), partial(gallery.read_split, builder, split)
 
-    builder = load_builder(scoring.name_dataset(classifier.config, protocol), data_dir)
-    return partial(gallery.read_split, builder, name_test_split(scoring.find_fold(classifier.config)))
+
+def open_dataset(config: Any, protocol: str | None, data_dir: str | None) -> tuple[Any, str]:
+    """Open the dataset of a protocol, by default of the model's own, and name its test split."""
+    from trainer.data.input_pipeline import load_builder, name_test_split
+    from trainer.evaluation import scoring
+
+    protocol = protocol or scoring.find_protocol(config)
+    if protocol not in list(Protocol):
+        raise UserError(f"There is no protocol {protocol}. Expected one of {', '.join(Protocol)}.")
+    builder = load_builder(scoring.name_dataset(config, protocol), data_dir)
+    return builder, name_test_split(scoring.find_fold(config))
 
 
 def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None, out: Path) -> None:
     """Score some of the pictures that were predicted, made worse; write the table, the JSON and a figure."""
     from rich.progress import track
 
-    from trainer.data.input_pipeline import iterate_examples, load_builder, name_test_split
-    from trainer.evaluation import robustness, scoring
+    from trainer.data.input_pipeline import iterate_examples
+    from trainer.evaluation import robustness
     from trainer.reporting.evaluation_files import CORRUPTIONS_FIGURE, CORRUPTIONS_FILE, save_corruptions
     from trainer.reporting.terminal import print_corruptions
 
     chosen = robustness.choose_filenames(predictions.filenames, predictions.true)
-    builder = load_builder(scoring.name_dataset(classifier.config, predictions.protocol), data_dir)
-    examples = iterate_examples(builder, name_test_split(scoring.find_fold(classifier.config)))
+    examples = iterate_examples(*open_dataset(classifier.config, predictions.protocol, data_dir))
     wanted = (one for one in examples if one.filename in chosen)
     shown = track(wanted, "Corrupting and scoring", len(chosen), console=console, transient=True)
     result = robustness.evaluate_corruptions(classifier, shown)

@@ -5,17 +5,14 @@ from typing import Annotated
 
 import typer
 
-from serving.cli.commands import RevisionOption
+from serving.cli.commands import ModelOption, RevisionOption
 from serving.files.writing import write_json
 from trainer.cli.options import DataDirOption, console, require_training_extra, say
 
 
 def guard(
     images: Annotated[Path, typer.Argument(help="Pictures by kind, DIR/KIND/FILE.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Artefact folder or Hub repository user/name; the bundled model by default."),
-    ] = None,
+    model: ModelOption = None,
     revision: RevisionOption = None,
     out: Annotated[Path | None, typer.Option(help="Also write the figures as JSON.")] = None,
 ) -> None:

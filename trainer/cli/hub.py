@@ -11,26 +11,23 @@ from serving.cli.commands import RevisionOption
 from serving.hub.fetch import locate_artefact, pull_artefact
 from trainer.cli.options import require_training_extra, say
 
+RepositoryArgument = Annotated[str, typer.Argument(metavar="USER/REPO", help="Model repository.")]
+_RUN = "Run or artefact folder, or wandb:ENTITY/PROJECT/NAME:VERSION."
+_NEW = "Model repository; made where it does not exist."
+_SPACE = "Also create or update this Space, pinned to the commit."
+_PRIVATE = "Make a new repository, or Space, private."
+_CREATE_PR = "Propose the commit in a pull request."
+_OVERWRITE = "Replace a model card that was edited on the Hub."
+
 
 def push(
-    run: Annotated[str, typer.Argument(help="Run or artefact folder, or wandb:ENTITY/PROJECT/NAME:VERSION.")],
-    repo_id: Annotated[
-        str, typer.Argument(metavar="USER/REPO", help="Model repository; made where it does not exist.")
-    ],
-    space: Annotated[
-        str | None,
-        typer.Option(metavar="USER/SPACE", help="Also create or update this Space, pinned to the commit."),
-    ] = None,
+    run: Annotated[str, typer.Argument(help=_RUN)],
+    repo_id: Annotated[str, typer.Argument(metavar="USER/REPO", help=_NEW)],
+    space: Annotated[str | None, typer.Option(metavar="USER/SPACE", help=_SPACE)] = None,
     tag: Annotated[str | None, typer.Option(help="Name the commit, for good, such as v1.")] = None,
-    private: Annotated[
-        bool, typer.Option("--private", help="Make a new repository, or Space, private.")
-    ] = False,
-    create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Propose the commit in a pull request.")
-    ] = False,
-    overwrite_card: Annotated[
-        bool, typer.Option("--overwrite-card", help="Replace a model card that was edited on the Hub.")
-    ] = False,
+    private: Annotated[bool, typer.Option("--private", help=_PRIVATE)] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help=_CREATE_PR)] = False,
+    overwrite_card: Annotated[bool, typer.Option("--overwrite-card", help=_OVERWRITE)] = False,
 ) -> None:
     """Publish a model on the Hugging Face Hub, in one commit; the same model again makes none."""
     from serving.hub.publish import push_artefact, push_space
@@ -50,7 +47,7 @@ def push(
 
 
 def pull(
-    repo_id: Annotated[str, typer.Argument(metavar="USER/REPO", help="Model repository.")],
+    repo_id: RepositoryArgument,
     folder: Annotated[Path, typer.Argument(help="New or empty, or an artefact that is replaced.")],
     revision: RevisionOption = None,
 ) -> None:
@@ -61,7 +58,7 @@ def pull(
 
 def space(
     folder: Annotated[Path, typer.Argument(help="New or empty.")],
-    repo_id: Annotated[str, typer.Argument(metavar="USER/REPO", help="Model repository.")],
+    repo_id: RepositoryArgument,
     revision: RevisionOption = None,
 ) -> None:
     """Write the folder of a Space for a model on the Hub, pinned to its commit, to run it here."""
@@ -82,10 +79,7 @@ def locate_source(run: str, scratch: Path) -> Path:
 
         return download_model(run, scratch)
     if not Path(run).is_dir():
-        remedy = (
-            "Copy it to this machine first"
-            if "://" in run
-            else "`tumor train` makes one, and `tumor pull` fetches one"
-        )
+        makers = "`tumor train` makes one, and `tumor pull` fetches one"
+        remedy = "Copy it to this machine first" if "://" in run else makers
         raise ArtefactError(f"Expected a run or artefact folder, got {run}, which is none. {remedy}.")
     return locate_artefact(run)

@@ -30,10 +30,7 @@ class Protocol(enum.StrEnum):
 
 def require_training_extra() -> None:
     """Stop with the remedy where the package was installed without the extra `train`."""
-    if (
-        importlib.util.find_spec("tensorflow_datasets") is None
-        or importlib.util.find_spec("keras_cv") is None
-    ):
+    if None in map(importlib.util.find_spec, ("tensorflow_datasets", "keras_cv")):
         raise UserError("This command needs the extra `train`: pip install '.[train]'")
 
 

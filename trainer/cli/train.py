@@ -8,6 +8,17 @@ import typer
 
 from trainer.cli.options import DataDirOption, console, require_training_extra, say
 
+_OVERRIDES = "section.key=value over the config; may be given several times."
+_RUN_DIR = "Run folder, also gs://; runs/CONFIG by default. The same command resumes there."
+_STRATEGY = "Where it runs; auto takes all workers in TF_CONFIG, else all GPUs."
+_TPU = "Name or address of the TPU; the one attached to this machine by default."
+_FOLDS = "Train all five folds of tumor_ds/patient, and pool what they say."
+_ARTEFACT = "Export, calibrate and score on the test split at the end; a sweep does not."
+_DRY_RUN = "Print config, model, steps and an estimate of the time; write nothing."
+_EXPORT_FOLDS = (
+    "Folder of `tumor train --folds` by the same recipe: calibrate on its unseen patients, not on validation."
+)
+
 
 class StrategyName(enum.StrEnum):
     """Distribution strategies."""
@@ -21,34 +32,14 @@ class StrategyName(enum.StrEnum):
 
 def train(
     config: Annotated[Path, typer.Argument(help="TOML file with what differs from the defaults.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="section.key=value over the config; may be given several times."),
-    ] = None,
-    run_dir: Annotated[
-        str | None,
-        typer.Option(help="Run folder, also gs://; runs/CONFIG by default. The same command resumes there."),
-    ] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help=_OVERRIDES)] = None,
+    run_dir: Annotated[str | None, typer.Option(help=_RUN_DIR)] = None,
     data_dir: DataDirOption = None,
-    strategy: Annotated[
-        StrategyName, typer.Option(help="Where it runs; auto takes all workers in TF_CONFIG, else all GPUs.")
-    ] = StrategyName.auto,
-    tpu: Annotated[
-        str, typer.Option(help="Name or address of the TPU; the one attached to this machine by default.")
-    ] = "",
-    folds: Annotated[
-        bool,
-        typer.Option("--folds", help="Train all five folds of tumor_ds/patient, and pool what they say."),
-    ] = False,
-    artefact: Annotated[
-        bool, typer.Option(help="Export, calibrate and score on the test split at the end; a sweep does not.")
-    ] = True,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Print config, model, steps and an estimate of the time; write nothing."
-        ),
-    ] = False,
+    strategy: Annotated[StrategyName, typer.Option(help=_STRATEGY)] = StrategyName.auto,
+    tpu: Annotated[str, typer.Option(help=_TPU)] = "",
+    folds: Annotated[bool, typer.Option("--folds", help=_FOLDS)] = False,
+    artefact: Annotated[bool, typer.Option(help=_ARTEFACT)] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=_DRY_RUN)] = False,
 ) -> None:
     """Train a model and write its artefact."""
     require_training_extra()
@@ -75,26 +66,16 @@ def train(
         return complete_folds(resolved, builder, folder, devices, console)
     built = complete_run(resolved, builder, folder, devices, console, artefact)
     if built is not None:
-        say(
-            f"Artefact: {built}\nTry it:   tumor serve --model {built}"
-            if "://" not in str(built)
-            else f"Artefact: {built}"
-        )
+        say(f"Artefact: {built}")
+        if "://" not in str(built):
+            say(f"Try it:   tumor serve --model {built}")
     return None
 
 
 def export(
     run: Annotated[str, typer.Argument(help="Run folder of `tumor train`, also gs://.")],
     data_dir: DataDirOption = None,
-    folds: Annotated[
-        str | None,
-        typer.Option(
-            help=(
-                "Folder of `tumor train --folds` by the same recipe: calibrate on its unseen patients, not on"
-                " validation."
-            )
-        ),
-    ] = None,
+    folds: Annotated[str | None, typer.Option(help=_EXPORT_FOLDS)] = None,
 ) -> None:
     """Write the artefact of a run again: export, calibration, evaluation, card."""
     require_training_extra()
