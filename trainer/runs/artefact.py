@@ -49,11 +49,7 @@ from trainer.reporting.report import REPORT_FILE, Model, build_page
 from trainer.reporting.terminal import print_summary
 from trainer.runs.provenance import find_git_commit
 from trainer.training.cost import load_cost
-from trainer.training.run_folder import (
-    BEST_WEIGHTS_FILE,
-    RunError,
-    load_run_config,
-)
+from trainer.training.run_folder import BEST_WEIGHTS_FILE, RunError, load_run_config
 
 RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
 
@@ -61,17 +57,13 @@ RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillo
 def build_artefact(
     run_dir: epath.Path, builder: tfds.core.DatasetBuilder, console: Console, folds: epath.Path | None = None
 ) -> epath.Path:
-    """Write the artefact of a run.
+    """Write the artefact of a run, and give its folder.
 
     Args:
         run_dir: holds the resolved config and the best weights.
         builder: the dataset the run was trained on.
         console: where progress is told.
-        folds: of the same recipe; temperature and thresholds are fitted on what they say of unseen patients.
-            None: on validation.
-
-    Returns:
-        The artefact folder.
+        folds: of the same recipe, whose unseen patients are calibrated on; None: on validation.
 
     Raises:
         RunError: the run has no weights yet, its history is damaged, or the folds are not of its recipe.
@@ -79,25 +71,18 @@ def build_artefact(
     """
     config = load_run_config(run_dir)
     curves = load_learning_curves(run_dir, config.optimization.monitor)
-    weights = run_dir / BEST_WEIGHTS_FILE
-    if not weights.exists():
-        raise RunError(
-            f"{run_dir} holds no {BEST_WEIGHTS_FILE}. Train it first: tumor train CONFIG --run-dir {run_dir}"
-        )
-    labels = tuple(builder.info.features["label"].names)
-    unseen = (
-        load_unseen(folds, config, labels, list_filenames(builder, "test", config.data)) if folds else None
-    )
+    unseen, labels = None, tuple(builder.info.features["label"].names)
+    if folds:
+        unseen = load_unseen(folds, config, labels, list_filenames(builder, "test", config.data))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / layout.RUN_SUBFOLDER
-        folder.mkdir()
         with console.status("Exporting model.keras and model.tflite"):
-            export_models(config, weights, len(labels), folder)
+            export_models(config, run_dir, len(labels), folder)
         with console.status("Fitting temperature, prediction sets and guard"):
             fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen)
             if told := calibration.explain_few_groups(fitted["calibration"]["fitted_on"]):
                 console.print(told, markup=False, highlight=False, soft_wrap=True)
-            write_config(folder, config, builder, labels, fitted, load_cost(run_dir))
+            write_config(folder, config, builder, fitted, load_cost(run_dir))
         with console.status("Evaluating the reloaded artefact on the test split"):
             result, summary, page = evaluate_artefact(folder, builder, config, curves)
         predictions = (folder / PREDICTIONS_FILE).read_bytes()
@@ -110,16 +95,20 @@ def build_artefact(
     return target
 
 
-def export_models(config: Config, weights: epath.Path, classes: int, folder: Path) -> None:
-    """Write `model.keras`, `model.tflite` and the figure of the network, from the best weights of a run."""
+def export_models(config: Config, run_dir: epath.Path, classes: int, folder: Path) -> None:
+    """Write `model.keras`, `model.tflite` and the figure of the network into a new folder."""
+    if not (run_dir / BEST_WEIGHTS_FILE).exists():
+        raise RunError(
+            f"{run_dir} holds no {BEST_WEIGHTS_FILE}. Train it first: tumor train CONFIG --run-dir {run_dir}"
+        )
     with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch) / BEST_WEIGHTS_FILE
-        local.write_bytes(weights.read_bytes())
-        model = load_best_model(config, local, classes)
+        weights = Path(scratch) / BEST_WEIGHTS_FILE
+        weights.write_bytes((run_dir / BEST_WEIGHTS_FILE).read_bytes())
+        model = load_best_model(config, weights, classes)
+    figures = folder / layout.FIGURES_FOLDER
+    figures.mkdir(parents=True)
     save_keras(model, folder / layout.KERAS_FILE)
     save_litert(model, folder / layout.LITERT_FILE)
-    figures = folder / layout.FIGURES_FOLDER
-    figures.mkdir()
     plot_architecture(model, config.model.architecture, figures / ARCHITECTURE_FIGURE)
 
 
@@ -167,12 +156,8 @@ def fit_sections(
 ) -> dict[str, Any]:
     """Fit the sections `validation`, `calibration` and `guard` of `config.json` with the exported graph.
 
-    Args:
-        litert: the exported graph.
-        builder: the dataset the run was trained on.
-        config: of the run.
-        unseen: what models of the same recipe said of patients that they had not learnt; None: validation is
-            used instead.
+    `unseen` is what models of the same recipe said of patients that they had not learnt; None: validation is
+    used instead.
     """
     model, labels = LiteRTModel(litert), tuple(builder.info.features["label"].names)
     validation = load_learning_split(builder, "validation", config.data, config.data.image_size)
@@ -182,11 +167,9 @@ def fit_sections(
     else:
         fitted = calibration.fit_calibration(unseen.logits, unseen.true, unseen.groups, labels, FOLDS_SPLIT)
     guarded = fit_guard_sections(model, builder, config.data, fitted["temperature"])
+    accuracy = float(np.mean(logits.argmax(axis=1) == validation.true))
     return {
-        "validation": {
-            "count": len(validation.true),
-            "accuracy": float(np.mean(logits.argmax(axis=1) == validation.true)),
-        },
+        "validation": {"count": len(validation.true), "accuracy": accuracy},
         "calibration": fitted | guarded["calibration"],
         "guard": guarded["guard"],
     }
@@ -209,9 +192,7 @@ def fit_guard_sections(
 
 
 def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
-    """Fit the guard of an artefact anew, on the dataset it was trained on, and rewrite its `config.json`.
-
-    All other fields stay.
+    """Fit the guard of an artefact anew, on the dataset it was trained on; the rest of its config stays.
 
     Args:
         folder: the artefact.
@@ -235,42 +216,29 @@ def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
 
 
 def write_config(
-    folder: Path,
-    config: Config,
-    builder: tfds.core.DatasetBuilder,
-    labels: tuple[str, ...],
-    fitted: dict[str, Any],
-    cost: dict[str, Any] | None,
+    folder: Path, config: Config, builder: tfds.core.DatasetBuilder, fitted: dict[str, Any], cost: Any
 ) -> None:
-    """Write `config.json` beside the two model files."""
+    """Write `config.json` beside the two model files; `cost` as `load_cost` gives it."""
+    data, models = config.data, (layout.KERAS_FILE, layout.LITERT_FILE)
     content = {
         "format_version": layout.FORMAT_VERSION,
-        "labels": labels,
-        "image": {
-            "size": config.data.image_size,
-            "channels": 1,
-            "value_range": [0, 255],
-            "fit": config.data.fit,
-        },
+        "labels": builder.info.features["label"].names,
+        "image": {"size": data.image_size, "channels": 1, "value_range": [0, 255], "fit": data.fit},
         "architecture": config.model.architecture,
         **fitted,
         "dataset": {
             "name": f"{builder.name}/{builder.builder_config.name}",
             "version": str(builder.version),
             "fingerprint": compute_fingerprint(builder),
-            "fold": config.data.fold,
-            "counts": count_images(builder, config.data.fold),
+            "fold": data.fold,
+            "counts": count_images(builder, data.fold),
         },
         "training": config.model_dump(),
         "training_cost": cost,
         # TensorFlow not by its package, which on a TPU is tensorflow-tpu.
-        "versions": (
-            {"python": platform.python_version(), "tensorflow": tf.__version__}
-            | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
-        ),
+        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__}
+        | {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
         "git_commit": find_git_commit(),
-        "sha256": {
-            name: layout.compute_sha256(folder / name) for name in (layout.KERAS_FILE, layout.LITERT_FILE)
-        },
+        "sha256": {name: layout.compute_sha256(folder / name) for name in models},
     }
     write_json(folder / layout.CONFIG_FILE, content)

@@ -7,8 +7,7 @@ Goes in: a config without a fold, the dataset, a folder. Comes out, in that fold
     over_folds.json     figures of each fold, mean and deviation; the recipe; each fold's thresholds
     figures/            the pooled figures, drawn
     report.html         all of these as a page for people, without pictures, which are in each fold's own
-The same command goes on after any interruption: finished folds are kept, the one under way resumes at its
-    step.
+The same command goes on after any interruption: finished folds are kept, the one under way resumes.
 """
 
 import tempfile
@@ -60,16 +59,16 @@ def complete_folds(
         console: where progress is shown.
 
     Raises:
-        RunError, Preempted, CheckpointError: see `trainer.runs.run`.
+        RunError, Preempted, CheckpointError: see `trainer.training.loop.train`.
     """
     for fold in range(1, FOLDS + 1):
-        run_dir = folder / f"fold{fold}"
-        of_fold = choose_fold(config, fold)
+        run_dir, of_fold = folder / f"fold{fold}", choose_fold(config, fold)
         if is_chief(strategy):
-            claim_run_dir(
-                of_fold, run_dir
-            )  # also a finished one: another config may not be pooled with these
-        if _is_complete(run_dir):
+            # Also a finished one: another config may not be pooled with these.
+            claim_run_dir(of_fold, run_dir)
+        # With its artefact, and the predictions that are written after it.
+        parts = (FINISHED_FILE, layout.RUN_SUBFOLDER, PREDICTIONS_FILE)
+        if all((run_dir / name).exists() for name in parts):
             continue
         if is_chief(strategy):
             console.rule(f"fold {fold} of {FOLDS}")
@@ -78,17 +77,8 @@ def complete_folds(
     if is_chief(strategy):
         _pool_and_save(folder, config, console)
         written = (PREDICTIONS_FILE, layout.METRICS_FILE, OVER_FOLDS_FILE, layout.FIGURES_FOLDER, REPORT_FILE)
-        console.print(
-            f"Written: {', '.join(str(folder / name) for name in written)}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def _is_complete(run_dir: epath.Path) -> bool:
-    """Whether a fold has its artefact, and the predictions that are written after it."""
-    return all((run_dir / name).exists() for name in (FINISHED_FILE, layout.RUN_SUBFOLDER, PREDICTIONS_FILE))
+        text = f"Written: {', '.join(str(folder / name) for name in written)}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _pool_and_save(folder: epath.Path, config: Config, console: Console) -> None:
@@ -99,10 +89,8 @@ def _pool_and_save(folder: epath.Path, config: Config, console: Console) -> None
         ]
         parts = calibrate_folds([(predictions, model.config) for predictions, model in loaded])
         pooled, summary = pool(parts)
-        figures = compare_runs(
-            [ComparedRun(f"fold {fold}", predictions) for fold, (predictions, _) in enumerate(parts, start=1)]
-        )
-        over_folds = figures | describe_calibration(config, parts)
+        runs = [ComparedRun(f"fold {fold}", part) for fold, (part, _) in enumerate(parts, start=1)]
+        over_folds = compare_runs(runs) | describe_calibration(config, parts)
         out = Path(scratch, "pooled")
         save_evaluation(pooled, summary, out)
         write_json(out / OVER_FOLDS_FILE, over_folds)
@@ -117,10 +105,10 @@ def _pool_and_save(folder: epath.Path, config: Config, console: Console) -> None
 
 def _load_fold(run_dir: epath.Path, monitor: str, scratch: Path) -> tuple[Predictions, Model]:
     """Predictions of a fold on its test images, and what a report tells of the model that made them."""
-    wanted = (layout.CONFIG_FILE, f"{layout.FIGURES_FOLDER}/{ARCHITECTURE_FIGURE}")
-    for source, target in [(run_dir / layout.RUN_SUBFOLDER / name, scratch / name) for name in wanted]:
+    for name in (layout.CONFIG_FILE, f"{layout.FIGURES_FOLDER}/{ARCHITECTURE_FIGURE}"):
+        target = scratch / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
+        target.write_bytes((run_dir / layout.RUN_SUBFOLDER / name).read_bytes())
     local = scratch / PREDICTIONS_FILE
     local.write_bytes((run_dir / PREDICTIONS_FILE).read_bytes())
     config = layout.load_config(scratch)

@@ -33,9 +33,8 @@ def find_git_commit(package: Path = PACKAGE) -> str | None:
 def _run_git(folder: Path, *arguments: str) -> str:
     """What git prints; nothing where it fails or is not installed."""
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
-        )
+        return subprocess.check_output(
+            ["git", "-C", str(folder), *arguments], stderr=subprocess.DEVNULL, text=True
+        ).strip()
     except (subprocess.CalledProcessError, FileNotFoundError):
         return ""
-    return done.stdout.strip()
