@@ -106,12 +106,7 @@ def describe_files(scan: Scan) -> Files:
         heights=(min(heights), max(heights)),
         formats=dict(sorted(Counter(facts.format for facts in scan.facts).items())),
         modes=dict(sorted(Counter(facts.mode for facts in scan.facts).items())),
-        bytes={
-            "total": sum(sizes),
-            "smallest": min(sizes),
-            "median": int(np.median(sizes)),
-            "largest": max(sizes),
-        },
+        bytes=dict(total=sum(sizes), smallest=min(sizes), median=int(np.median(sizes)), largest=max(sizes)),
         unreadable=tuple(scan.unreadable),
         misnamed=tuple(misnamed),
     )

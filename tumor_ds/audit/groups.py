@@ -8,7 +8,8 @@ import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import islice, zip_longest
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -90,20 +91,15 @@ class Agreement:
 
 def count_groups(duplicates: Duplicates, paths: Sequence[str]) -> GroupCounts:
     """Count groups, and those that reach across splits or classes."""
-    sizes = np.bincount(duplicates.groups)
-    splits: dict[int, set[str]] = defaultdict(set)
-    classes: dict[int, set[str]] = defaultdict(set)
-    for group, path in zip(duplicates.groups.tolist(), paths, strict=True):
-        split, label = split_and_label(path)
-        splits[group].add(split)
-        classes[group].add(label)
+    sizes, groups = np.bincount(duplicates.groups), duplicates.groups.tolist()
+    splits, classes = zip(*map(split_and_label, paths), strict=True)
     return GroupCounts(
         distinct=len(np.unique(duplicates.identical)),
         groups=len(sizes),
         repeated=int((sizes > 1).sum()),
         pictures_in_repeated=int(sizes[sizes > 1].sum()),
-        across_splits=sum(len(names) > 1 for names in splits.values()),
-        across_classes=sum(len(names) > 1 for names in classes.values()),
+        across_splits=_count_mixed(zip(groups, splits, strict=True)),
+        across_classes=_count_mixed(zip(groups, classes, strict=True)),
     )
 
 
@@ -147,24 +143,23 @@ def compare_groups(duplicates: Duplicates, paths: Sequence[str]) -> Agreement:
         low, high = sorted(duplicates.identical[[index[path], index[twin]]].tolist())
         if low == high or (low, high) in near:
             found[0 if low == high else near[low, high]] += 1
-    groups: dict[int, set[int]] = defaultdict(set)
-    folds: dict[int, set[int]] = defaultdict(set)
-    for path, group in zip(paths, duplicates.groups.tolist(), strict=True):
-        groups[group].add(facts[path].group)
-        folds[group].update({facts[path].patient_fold} - {0})
+    known = [(group, facts[path]) for group, path in zip(duplicates.groups.tolist(), paths, strict=True)]
     return Agreement(
         train_twins=len(twins),
         found=found.total(),
-        spanning_groups=sum(len(known) > 1 for known in groups.values()),
-        mixing_folds=sum(len(known) > 1 for known in folds.values()),
+        spanning_groups=_count_mixed((group, row.group) for group, row in known),
+        mixing_folds=_count_mixed((group, row.patient_fold) for group, row in known if row.patient_fold),
         transforms={name: found[number] for number, name in enumerate(TRANSFORMS) if found[number]},
     )
 
 
 def take_in_turn(lists: Iterable[Sequence[Item]], limit: int) -> list[Item]:
     """Take the first of every list, then the second of every list, up to a limit."""
-    places = sorted(
-        ((turn, row, item) for row, items in enumerate(lists) for turn, item in enumerate(items)),
-        key=lambda place: place[:2],
-    )
-    return [item for _, _, item in places[:limit]]
+    items = (item for turn in zip_longest(*lists) for item in turn if item is not None)
+    return list(islice(items, limit))
+
+
+def _count_mixed(pairs: Iterable[tuple[int, Any]]) -> int:
+    """Count the groups with more than one value, from pairs of group and value."""
+    values = Counter(group for group, _ in set(pairs))
+    return sum(count > 1 for count in values.values())

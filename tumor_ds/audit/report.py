@@ -5,6 +5,7 @@ from strangers: the page escapes them and forbids scripts, the terminal gets the
 """
 
 import base64
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ TEMPLATE = Path(__file__).parent / "audit.html.j2"
 PAGE_ROWS, CONSOLE_ROWS = 200, 10
 # Colours for splits in the template: training, testing, then the others.
 _TINTS = 8
-_NONE = "\N{EN DASH}"
 
 
 def write_audit(audit: Audit, out_dir: Path) -> None:
@@ -46,7 +46,7 @@ def build_page(audit: Audit) -> str:
     """Build the HTML page: no script, no request, every text escaped."""
     return render_page(
         TEMPLATE,
-        {"number": _number, "percent": _percent, "count_name": _count_name},
+        {"number": "{:,}".format, "percent": _percent, "count_name": _count_name},
         audit=audit,
         headline=build_headline(audit),
         lead_name=describe_lead(audit),
@@ -77,7 +77,7 @@ def build_headline(audit: Audit) -> tuple[str, str]:
     if not total.near:
         return "None", f"of {_count_name(total.pictures, of)} is a copy of {among}"
     verb, share = "is" if total.near == 1 else "are", _share(total.near, total.pictures)
-    return _number(total.near), f"of {_count_name(total.pictures, of)} ({share}) {verb} a copy of {among}"
+    return f"{total.near:,}", f"of {_count_name(total.pictures, of)} ({share}) {verb} a copy of {among}"
 
 
 def describe_lead(audit: Audit) -> tuple[str, str]:
@@ -116,12 +116,12 @@ def _print_counts(audit: Audit, labels: list[str], console: Console) -> None:
     ]
     _print_table(console, "Pictures that can be decoded", ["split", *labels, "all"], rows)
     groups = audit.groups
-    _say(
-        console,
-        f"{_count_name(groups.distinct, 'distinct picture')} by pixels, {_number(groups.groups)} up to flips"
+    text = (
+        f"{_count_name(groups.distinct, 'distinct picture')} by pixels, {groups.groups:,} up to flips"
         f" and turns; {_count_name(groups.repeated, 'group')} of copies with"
-        f" {_count_name(groups.pictures_in_repeated, 'picture')}.",
+        f" {_count_name(groups.pictures_in_repeated, 'picture')}."
     )
+    _say(console, text)
 
 
 def _print_twins(audit: Audit, labels: list[str], console: Console) -> None:
@@ -156,15 +156,8 @@ def _print_scores(audit: Audit, console: Console) -> None:
         if first.protocol == OWN_SPLIT:
             unseen = [*(score.unseen_accuracy for score in scores), None]
             rows.append(["  without a copy", first.unseen, *map(_percent, unseen)])
+    columns = ["tested on", "pictures", "nearest picture", "standardised", "border alone", "largest class"]
     if rows:
-        columns = [
-            "tested on",
-            "pictures",
-            "nearest picture",
-            "standardised",
-            "border alone",
-            "largest class",
-        ]
         _print_table(console, "Accuracy of baselines that see no disease", columns, rows)
 
 
@@ -179,16 +172,15 @@ def _print_files(audit: Audit, console: Console) -> None:
         ("Files named as another format", len(misnamed), misnamed),
     )
     for name, count, rows in lists:
-        _say(console, f"{name}: {_number(count)}")
+        _say(console, f"{name}: {count:,}")
         for row in rows[:CONSOLE_ROWS]:
             _say(console, f"  {row}")
         if count > CONSOLE_ROWS:
-            _say(console, f"  and {_number(count - CONSOLE_ROWS)} more; see the written audit")
-    if audit.agreement:
-        known = audit.agreement
+            _say(console, f"  and {count - CONSOLE_ROWS:,} more; see the written audit")
+    if known := audit.agreement:
         _say(
             console,
-            f"groups.csv: {_number(known.found)} of {_number(known.train_twins)} known twins found;"
+            f"groups.csv: {known.found:,} of {known.train_twins:,} known twins found;"
             f" {known.spanning_groups} groups reach across its groups, {known.mixing_folds} across patient"
             " folds.",
         )
@@ -199,7 +191,7 @@ def _print_table(console: Console, title: str, columns: list[str], rows: list[li
     for place, column in enumerate(columns):
         table.add_column(Text(column), justify="left" if place == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_number(cell) if isinstance(cell, int) else str(cell)) for cell in row))
+        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
     console.print(table)
 
 
@@ -218,23 +210,18 @@ def _pick_tints(audit: Audit) -> dict[str, int]:
     names = list(audit.files.counts)
     own = find_own_split(names) or ()
     ordered = [*own, *(name for name in names if name not in own)]
-    return {
-        name: index if index < 2 else 2 + (index - 2) % (_TINTS - 2) for index, name in enumerate(ordered)
-    }
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
+    tints = itertools.chain((0, 1), itertools.cycle(range(2, _TINTS)))
+    return dict(zip(ordered, tints, strict=False))
 
 
 def _count_name(count: int, name: str) -> str:
     """`1 picture`, `2 pictures`, `2 pictures in Testing`."""
     noun, *place = name.split(" in ", 1)
-    return " in ".join([f"{_number(count)} {noun}{'' if count == 1 else 's'}", *place])
+    return " in ".join([f"{count:,} {noun}{'' if count == 1 else 's'}", *place])
 
 
 def _percent(share: float | None) -> str:
-    return _NONE if share is None else f"{share:.1%}".replace("%", "\N{NO-BREAK SPACE}%")
+    return "\N{EN DASH}" if share is None else f"{share:.1%}".replace("%", "\N{NO-BREAK SPACE}%")
 
 
 def _share(part: int, whole: int) -> str:

@@ -139,11 +139,8 @@ def find_conflicts(duplicates: Duplicates, paths: Sequence[str]) -> Conflicts:
     columns = (values.tolist() for values in (pairs.first, pairs.second, pairs.transform, pairs.correlation))
     for first, second, transform, correlation in zip(*columns, strict=True):
         sides = product(members[second].items(), members[first].items())
-        blocks += [
-            _Block(here, there, transform, correlation)
-            for (label, here), (other, there) in sides
-            if label != other
-        ]
+        differing = ((here, there) for (label, here), (other, there) in sides if label != other)
+        blocks += [_Block(*pair, transform, correlation) for pair in differing]
     unfolded = (
         TwinPair(paths[picture], paths[twin], TRANSFORMS[block.transform], round(block.correlation, 4))
         for block in blocks
@@ -185,19 +182,22 @@ def pick_examples(duplicates: Duplicates, paths: Sequence[str], of: str, among: 
     splits, labels = _split_and_label(paths)
     twins = _match(duplicates, splits, of, among)
     kinds: dict[tuple[int, str], list[int]] = defaultdict(list)
-    seen: set[tuple[int, int]] = set()  # inside a split two pictures can be each other's twin
+    seen: set[frozenset[int]] = set()  # inside a split two pictures can be each other's twin
     for index in np.flatnonzero(twins.partner >= 0).tolist():
-        pair = (min(index, int(twins.partner[index])), max(index, int(twins.partner[index])))
+        pair = frozenset((index, int(twins.partner[index])))
         if pair not in seen:
             kinds[int(twins.transform[index]), str(labels[index])].append(index)
         seen.add(pair)
     # Mirrored and turned ones first: an identical pair shows nothing that its two names do not.
     ordered = (kinds[kind] for kind in sorted(kinds, key=lambda kind: (kind[0] == 0, kind)))
-    chosen = take_in_turn(ordered, MAX_EXAMPLES)
-    return tuple(
-        _describe_pair(duplicates, paths, index, int(twins.partner[index]), int(twins.transform[index]))
-        for index in chosen
-    )
+    examples, pairs = [], duplicates.pairs
+    for index in take_in_turn(ordered, MAX_EXAMPLES):
+        twin, transform = paths[twins.partner[index]], TRANSFORMS[twins.transform[index]]
+        low, high = sorted(duplicates.identical[[index, twins.partner[index]]].tolist())
+        known = pairs.correlation[(pairs.first == low) & (pairs.second == high)]
+        correlation = 1.0 if low == high else round(float(known[0]), 4)
+        examples.append(TwinPair(paths[index], twin, transform, correlation))
+    return tuple(examples)
 
 
 def _count(duplicates: Duplicates, splits: np.ndarray, labels: np.ndarray, of: str, among: str) -> SplitTwins:
@@ -214,19 +214,10 @@ def _count(duplicates: Duplicates, splits: np.ndarray, labels: np.ndarray, of: s
     return SplitTwins(of, among, count(members), classes)
 
 
-def _describe_pair(
-    duplicates: Duplicates, paths: Sequence[str], picture: int, twin: int, transform: int
-) -> TwinPair:
-    low, high = sorted(duplicates.identical[[picture, twin]].tolist())
-    known = duplicates.pairs.correlation[(duplicates.pairs.first == low) & (duplicates.pairs.second == high)]
-    correlation = 1.0 if low == high else round(float(known[0]), 4)
-    return TwinPair(paths[picture], paths[twin], TRANSFORMS[transform], correlation)
-
-
 def _match(duplicates: Duplicates, splits: np.ndarray, of: str, among: str) -> Twins:
     return match_twins(duplicates, splits == of, splits != of if among == ALL_OTHERS else splits == among)
 
 
 def _split_and_label(paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    splits, labels = zip(*(split_and_label(path) for path in paths), strict=True)
+    splits, labels = zip(*map(split_and_label, paths), strict=True)
     return np.array(splits), np.array(labels)
