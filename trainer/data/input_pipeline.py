@@ -105,18 +105,25 @@ def load_builder(dataset: str, data_dir: str | Path | None = None) -> tfds.core.
     """Find a built dataset.
 
     Args:
-        dataset: TFDS name, such as `tumor_ds/official`.
+        dataset: TFDS name, such as `tumor_ds/official` or `tumor_ds/official:1.1.0`.
         data_dir: where TFDS keeps datasets, also `gs://`; None: its own default.
 
     Raises:
-        DatasetMissingError: it has not been built there, or in a format that tf.data cannot read.
+        DatasetMissingError: it has not been built there, or in a format that tf.data cannot read; or it has
+            no such version.
     """
-    builder = tfds.builder(dataset, data_dir=data_dir)
-    if not builder.is_prepared():
+    try:
+        builder = tfds.builder(dataset, data_dir=data_dir)
+    except AssertionError as error:
+        # TFDS knows no such version; its message ends with those that it knows.
+        known = str(error).rpartition(": ")[2].rstrip(".")
         raise DatasetMissingError(
-            f"{dataset} is not built in {builder.data_dir}. Build it first:"
-            f" {_name_command(builder, data_dir)}"
-        )
+            f"{dataset} is no version that this package builds: expected one of {known}. Name one of them, or"
+            " install the release of the package that built it."
+        ) from error
+    if not builder.is_prepared():
+        command = _name_command(builder, data_dir)
+        raise DatasetMissingError(f"{dataset} is not built in {builder.data_dir}. Build it first: {command}")
     if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
         raise DatasetMissingError(
             f"{dataset} in {builder.data_dir} is stored as {builder.info.file_format.value}, which tf.data"
@@ -204,26 +211,21 @@ def _choose_records(
     builder: tfds.core.DatasetBuilder, split: str, data: DataConfig
 ) -> tuple[str, list[RecordFacts]]:
     """The TFDS splits in which the images of a split lie, and which of theirs they are."""
+    if split == "test":
+        return name_test_split(data.fold), _list_records(builder, name_test_split(data.fold))
     if data.fold:
-        return _choose_of_folds(builder, split, data.fold)
-    if data.validation == "by_group" or split == "test":
+        others = (name_test_split(number) for number in range(1, FOLDS + 1) if number != data.fold)
+        source = "+".join(others)
+        records = _list_records(builder, source)
+        dealt = deal_groups(records, FOLD_SHARES)
+        return source, [record for record in records if dealt[record.group] == split]
+    if data.validation == "by_group":
         return split, _list_records(builder, split)
     records = _list_records(builder, "train+validation")
     order = np.random.default_rng(BY_IMAGE_SEED).permutation(len(records))
     held_out = int(BY_IMAGE_SHARE * len(order))
     chosen = np.sort(order[:held_out] if split == "validation" else order[held_out:])
     return "train+validation", [records[row] for row in chosen]
-
-
-def _choose_of_folds(
-    builder: tfds.core.DatasetBuilder, split: str, fold: int
-) -> tuple[str, list[RecordFacts]]:
-    if split == "test":
-        return name_test_split(fold), _list_records(builder, name_test_split(fold))
-    source = "+".join(name_test_split(number) for number in range(1, FOLDS + 1) if number != fold)
-    records = _list_records(builder, source)
-    dealt = deal_groups(records, FOLD_SHARES)
-    return source, [record for record in records if dealt[record.group] == split]
 
 
 def _load_images(
@@ -243,10 +245,8 @@ def _load_images(
         images = np.empty(shape, np.uint8)
         for number, image in preprocess_all():
             images[number] = image
-    true, groups, twins = (
-        np.array([getattr(record, name) for record in records])
-        for name in ("label", "group", "has_train_twin")
-    )
+    facts = ("label", "group", "has_train_twin")
+    true, groups, twins = (np.array([getattr(record, name) for record in records]) for name in facts)
     return Split(images, true, groups, twins, tuple(rank))
 
 

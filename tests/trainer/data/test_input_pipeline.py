@@ -2,6 +2,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import subprocess
 import sys
 
@@ -207,6 +208,12 @@ def test_a_missing_dataset_is_told_with_the_command_that_builds_it(tmp_path, dat
     with pytest.raises(DatasetMissingError) as caught:
         load_builder(f"tumor_ds/{dataset}", tmp_path)
     assert str(caught.value).endswith(f"Build it first: {command} --data-dir {tmp_path}")
+
+
+def test_an_unknown_version_is_told_with_the_known_ones(tmp_path):
+    text = "tumor_ds/official:9.9.9 is no version that this package builds: expected one of 1.1.0, 2.0.0."
+    with pytest.raises(DatasetMissingError, match=re.escape(text)):
+        load_builder("tumor_ds/official:9.9.9", tmp_path)
 
 
 def test_a_dataset_that_tf_data_cannot_read_is_refused(build_dataset, dummy_data_dir, tmp_path):
