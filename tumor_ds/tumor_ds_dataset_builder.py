@@ -78,22 +78,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         " CLASS/FILE or SPLIT/CLASS/FILE."
     )
     BUILDER_CONFIGS = [
-        tfds.core.BuilderConfig(
-            name="official", description="Kaggle's Training and Testing folders", supported_versions=["2.0.0"]
-        ),
-        tfds.core.BuilderConfig(
-            name="grouped",
-            description="all images, whole groups, 70/10/20 of each class",
-            supported_versions=["2.0.0"],
-        ),
-        tfds.core.BuilderConfig(
-            name="patient",
-            description="all images in five folds, whole groups, published patient folds where known",
-        ),
-        tfds.core.BuilderConfig(
-            name=FOLDER,
-            description="your own class folders, grouped by what they show, 70/10/20 of each class",
-        ),
+        tfds.core.BuilderConfig(name=name, description=description, supported_versions=supported)
+        for name, description, supported in (
+            ("official", "Kaggle's Training and Testing folders", ["2.0.0"]),
+            ("grouped", "all images, whole groups, 70/10/20 of each class", ["2.0.0"]),
+            ("patient", "all images in five folds, whole groups, published patient folds where known", []),
+            (FOLDER, "your own class folders, grouped by what they show, 70/10/20 of each class", []),
+        )
     ]
     EXPECTED_COUNTS = versions.VERSION_1_COUNTS
     EXPECTED_TOTALS = versions.VERSION_2_COUNTS
@@ -192,17 +183,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         with _add_remedy(remedy), archive.open_collection(source) as collection:
             for row in rows:
-                yield (
-                    row.path,
-                    {
-                        "image": collection.read_grey(row.path),
-                        "label": row.label,
-                        "filename": row.path,
-                        "group": row.group,
-                        "patient_fold": row.patient_fold,
-                        "has_train_twin": row.has_train_twin,
-                    },
-                )
+                facts = {name: getattr(row, name) for name in ("group", "patient_fold", "has_train_twin")}
+                picture = {"image": collection.read_grey(row.path), "label": row.label, "filename": row.path}
+                yield row.path, picture | facts
 
 
 @contextlib.contextmanager

@@ -23,8 +23,6 @@ Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 # Streams augment in parallel, each in order; how many there are changes no batch.
 STREAMS = max(1, min(8, os.cpu_count() or 1))
 _PREFETCHED = 2
-
-
 # One process that feeds one replica.
 ALONE = tf.distribute.InputContext()
 

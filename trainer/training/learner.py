@@ -17,6 +17,8 @@ from trainer.data.batches import Batch
 from trainer.models.build import build_model
 from trainer.models.fused_batch_norms import fuse_batch_norms
 
+Tensors = tuple[tf.Tensor, ...]
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -55,7 +57,9 @@ class Learner:
         with strategy.scope():
             self.model = build_model(config.model, config.data.image_size, classes)
             if strategy.num_replicas_in_sync > 1:
-                _synchronise_batch_norms(self.model)
+                # Batch norms see the batch of all replicas, so that their number changes nothing.
+                for layer in _list_batch_norms(self.model):
+                    layer.synchronized = True
             self.optimizer = build_optimizer(config)
             self.optimizer.build(self.model.trainable_variables)
             self.averages = [
@@ -66,7 +70,7 @@ class Learner:
         self._validate = tf.function(self._validation_step)
         self._observe: Callable | None = None
 
-    def train_step(self, batch: Batch, learning_rate: float, momentum: float) -> tuple[tf.Tensor, tf.Tensor]:
+    def train_step(self, batch: Batch, learning_rate: float, momentum: float) -> Tensors:
         """Learn from one batch on every replica.
 
         Args:
@@ -111,9 +115,8 @@ class Learner:
             self._observe(batch[0])
             means.append([layer.moving_mean.numpy() for layer in layers])
             variances.append([layer.moving_variance.numpy() for layer in layers])
-        for layer, mean, variance in zip(
-            layers, zip(*means, strict=True), zip(*variances, strict=True), strict=True
-        ):
+        of_layers = zip(layers, zip(*means, strict=True), zip(*variances, strict=True), strict=True)
+        for layer, mean, variance in of_layers:
             layer.moving_mean.assign(np.mean(mean, axis=0))
             layer.moving_variance.assign(np.mean(variance, axis=0) + np.var(mean, axis=0))
 
@@ -139,19 +142,14 @@ class Learner:
         targets = self._name_variables()
         shapes = {name: tuple(target.shape) for name, target in targets.items()}
         if shapes != {name: array.shape for name, array in arrays.items()}:
-            raise ValueError(
-                f"The checkpoint holds {len(arrays)} arrays that do not fit this model and optimiser"
-                f" ({len(targets)})."
-            )
+            found = f"The checkpoint holds {len(arrays)} arrays"
+            raise ValueError(f"{found} that do not fit this model and optimiser ({len(targets)}).")
         for name, target in targets.items():
             target.assign(arrays[name])
 
     def _name_variables(self) -> dict[str, keras.Variable | tf.Variable]:
-        groups = {
-            "weights": self.model.variables,
-            "optimizer": self.optimizer.variables,
-            "averages": self.averages,
-        }
+        weights, optimizer = self.model.variables, self.optimizer.variables
+        groups = {"weights": weights, "optimizer": optimizer, "averages": self.averages}
         return {
             f"{group}/{number:04}": variable
             for group, variables in groups.items()
@@ -166,9 +164,7 @@ class Learner:
         model, learning = fuse_batch_norms(resize_model(self.model, size)), self.model.trainable_variables
         smoothing, batch_size = self.config.optimization.label_smoothing, self.config.data.batch_size
 
-        def replica_step(
-            images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor]:
+        def replica_step(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> Tensors:
             with tf.GradientTape() as tape:
                 logits = model(images, training=True)
                 losses = keras.losses.categorical_crossentropy(
@@ -182,15 +178,12 @@ class Learner:
             right = tf.equal(tf.argmax(labels, axis=1), tf.argmax(logits, axis=1))
             return loss, tf.reduce_sum(tf.cast(right, tf.float32)) / batch_size
 
-        def step(
-            images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, momentum: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor]:
-            loss, accuracy = self.strategy.run(replica_step, (images, labels, weights))
+        def step(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, momentum: tf.Tensor) -> Tensors:
+            results = self.strategy.run(replica_step, (images, labels, weights))
             if self.config.optimization.ema_momentum:
                 for average, weight in zip(self.averages, self._averaged_weights(), strict=True):
                     self.strategy.extended.update(average, _move_average, args=(weight.value, momentum))
-            loss, accuracy = (self.strategy.reduce("SUM", part, axis=None) for part in (loss, accuracy))
-            return loss, accuracy
+            return tuple(self.strategy.reduce("SUM", result, axis=None) for result in results)
 
         return step
 
@@ -208,12 +201,8 @@ class Learner:
 
         return observe
 
-    def _validation_step(
-        self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        def replica_step(
-            images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _validation_step(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> Tensors:
+        def replica_step(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> Tensors:
             logits = self.model(images, training=False)
             losses = keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
             true, predicted = tf.argmax(labels, axis=1), tf.argmax(logits, axis=1)
@@ -221,8 +210,7 @@ class Learner:
             return tf.reduce_sum(losses * weights), tf.reduce_sum(weights), confusion
 
         results = self.strategy.run(replica_step, (images, labels, weights))
-        loss, count, confusion = (self.strategy.reduce("SUM", result, axis=None) for result in results)
-        return loss, count, confusion
+        return tuple(self.strategy.reduce("SUM", result, axis=None) for result in results)
 
 
 def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
@@ -262,12 +250,6 @@ def remove_dropout(model: keras.Model) -> keras.Model:
         return keras.layers.Identity(name=layer.name) if drops else layer
 
     return keras.models.clone_model(model, clone_function=clone)
-
-
-def _synchronise_batch_norms(model: keras.Model) -> None:
-    """Let batch norms see the batch of all replicas, so that their number changes nothing."""
-    for layer in _list_batch_norms(model):
-        layer.synchronized = True
 
 
 def _list_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:

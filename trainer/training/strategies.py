@@ -14,7 +14,6 @@ from serving.files.errors import UserError
 
 # For the workers of a Slurm job; below those that Linux hands out by itself.
 SLURM_PORTS = range(12_000, 32_000)
-STRATEGIES = ("auto", "one", "mirrored", "multiworker", "tpu")
 
 
 class StrategyError(UserError):
@@ -41,15 +40,14 @@ def build_strategy(name: str, tpu: str = "") -> tf.distribute.Strategy:
         StrategyError: its devices or settings are missing.
     """
     if name == "auto":
-        several = _count_workers() > 1
-        gpus = len(tf.config.list_physical_devices("GPU"))
+        several, gpus = _count_workers() > 1, len(tf.config.list_physical_devices("GPU"))
         name = "multiworker" if several else "mirrored" if gpus > 1 else "one"
-    return {
-        "one": _build_one,
-        "mirrored": _build_mirrored,
-        "multiworker": _build_multiworker,
-        "tpu": lambda: _build_tpu(tpu),
-    }[name]()
+    if name == "one":
+        device = "/GPU:0" if tf.config.list_physical_devices("GPU") else "/CPU:0"
+        return tf.distribute.OneDeviceStrategy(device)
+    if name == "tpu":
+        return _build_tpu(tpu)
+    return _build_mirrored() if name == "mirrored" else _build_multiworker()
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -57,9 +55,8 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec().as_dict():
         return True
-    return resolver.task_type == "chief" or (
-        "chief" not in resolver.cluster_spec().jobs and resolver.task_id == 0
-    )
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (resolver.task_id == 0 and not has_chief)
 
 
 def resolve_precision(precision: str, strategy: tf.distribute.Strategy) -> str:
@@ -76,10 +73,6 @@ def resolve_precision(precision: str, strategy: tf.distribute.Strategy) -> str:
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     weakest = min((detail.get("compute_capability", (0, 0)) for detail in details), default=(0, 0))
     return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
-
-
-def _build_one() -> tf.distribute.Strategy:
-    return tf.distribute.OneDeviceStrategy("/GPU:0" if tf.config.list_physical_devices("GPU") else "/CPU:0")
 
 
 def _build_mirrored() -> tf.distribute.Strategy:
