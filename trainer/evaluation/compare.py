@@ -6,9 +6,8 @@ runs that were asked about different ones (folds) only have a mean and a deviati
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +103,12 @@ def summarise_runs(figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Args:
         figures: of each run, at least two, as of `compute_run_figures`.
     """
-    columns = {name: np.array([one[name] for one in figures]) for name in FIGURES}
-    summaries: dict[str, Callable[..., Any]] = {
-        "mean": np.mean,
-        "sd": partial(np.std, ddof=1),
-        "min": np.min,
-        "max": np.max,
-    }
-    return {
-        name: {title: float(summarise(values)) for title, summarise in summaries.items()}
-        for name, values in columns.items()
-    }
+    summaries = {}
+    for name in FIGURES:
+        values = np.array([one[name] for one in figures])
+        summary = {"mean": values.mean(), "sd": values.std(ddof=1), "min": values.min(), "max": values.max()}
+        summaries[name] = {title: float(value) for title, value in summary.items()}
+    return summaries
 
 
 def compute_run_figures(predictions: Predictions) -> dict[str, Any]:
@@ -199,10 +193,9 @@ def _compute_differences(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """Each run against the first: differences in the same draws of groups, and McNemar's test."""
     first, *others = runs
     bootstrap = GroupBootstrap(first.predictions.groups)
-    draws = {
-        name: [_compute_figure(name, run.predictions, bootstrap) for run in runs] for name in PAIRED_FIGURES
-    }
-    right = [run.predictions.predicted == run.predictions.true for run in runs]
+    asked = [run.predictions for run in runs]
+    draws = {name: [_compute_figure(name, one, bootstrap) for one in asked] for name in PAIRED_FIGURES}
+    right = [one.predicted == one.true for one in asked]
     rows = []
     for number, run in enumerate(others, start=1):
         row: dict[str, Any] = {"run": run.name, "baseline": first.name}

@@ -103,12 +103,10 @@ def load_gallery(predictions: Predictions, classifier: Classifier, source: Pictu
     Raises:
         ImageError: a picture cannot be read any more.
     """
-    chosen = [(row, "mistake") for row in choose_mistakes(predictions)]
-    chosen += [(row, "sample") for row in choose_samples(predictions)]
-    shown = _load_pictures(predictions, chosen, classifier, source)
-    return Gallery(
-        [one for one in shown if one.kind == "mistake"], [one for one in shown if one.kind == "sample"]
-    )
+    mistakes = [(row, "mistake") for row in choose_mistakes(predictions)]
+    samples = [(row, "sample") for row in choose_samples(predictions)]
+    shown = _load_pictures(predictions, mistakes + samples, classifier, source)
+    return Gallery(shown[: len(mistakes)], shown[len(mistakes) :])
 
 
 def load_validation_samples(
@@ -126,9 +124,8 @@ def load_validation_samples(
     split = load_learning_split(builder, "validation", data, classifier.config.image_size)
     predictions = score_split(classifier, split, "validation")
     pictures = dict(zip(split.filenames, split.images[..., 0], strict=True))
-    return _load_pictures(
-        predictions, choose_hard_and_typical(predictions), classifier, lambda names: pictures
-    )
+    chosen = choose_hard_and_typical(predictions)
+    return _load_pictures(predictions, chosen, classifier, lambda names: pictures)
 
 
 def read_folder(folder: Path, names: Collection[str]) -> dict[str, np.ndarray]:
@@ -191,10 +188,7 @@ def choose_hard_and_typical(predictions: Predictions) -> list[tuple[int, str]]:
 
 
 def _load_pictures(
-    predictions: Predictions,
-    chosen: Iterable[tuple[int, str]],
-    classifier: Classifier,
-    source: PictureSource,
+    predictions: Predictions, chosen: Iterable[tuple[int, str]], classifier: Classifier, source: PictureSource
 ) -> list[GalleryPicture]:
     """Read the pictures of rows with their kinds, and draw their heat maps."""
     shown = [_describe(predictions, row, kind) for row, kind in chosen]

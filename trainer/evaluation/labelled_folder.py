@@ -4,11 +4,13 @@ Goes in: a loaded `Classifier` and `FOLDER/CLASS/FILE`. Comes out: `Predictions`
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from serving import Classifier
+from serving.classifier import Prediction
 from serving.model.runtime import MAX_BATCH
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scoring import EvaluationError, stack_answers
@@ -32,8 +34,6 @@ def evaluate_folder(classifier: Classifier, folder: Path, patient_pattern: str |
     """
     paths = _list_pictures(folder, classifier.labels)
     groups = _group_by_patient(paths, patient_pattern)
-    starts = range(0, len(paths), MAX_BATCH)
-    answers = [one for start in starts for one in classifier.predict_batch(paths[start : start + MAX_BATCH])]
     return Predictions(
         protocol=f"{FOLDER_PREFIX}{folder.resolve().name}",
         labels=classifier.labels,
@@ -41,8 +41,19 @@ def evaluate_folder(classifier: Classifier, folder: Path, patient_pattern: str |
         groups=groups,
         has_train_twin=np.zeros(len(paths), bool),
         true=np.array([classifier.labels.index(path.parent.name) for path in paths]),
-        **stack_answers(answers),
+        **stack_answers(list(predict_files(classifier, paths))),
     )
+
+
+def predict_files(classifier: Classifier, paths: Sequence[Path]) -> Iterator[Prediction]:
+    """Answer for each file in order, in batches that memory holds."""
+    for start in range(0, len(paths), MAX_BATCH):
+        yield from classifier.predict_batch(paths[start : start + MAX_BATCH])
+
+
+def list_visible(folder: Path) -> list[Path]:
+    """List what a folder holds, sorted, without what is hidden."""
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
 
 
 def _list_pictures(folder: Path, labels: tuple[str, ...]) -> list[Path]:
@@ -50,23 +61,19 @@ def _list_pictures(folder: Path, labels: tuple[str, ...]) -> list[Path]:
     expected = f"Expected DIR/CLASS/FILE, with classes among {', '.join(labels)}"
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is no folder. {expected}.")
-    entries = _list_visible(folder)
+    entries = list_visible(folder)
     wrong = [path.name for path in entries if path.name not in labels or not path.is_dir()]
     if wrong or not entries:
         raise EvaluationError(
             f"{expected}; {folder} holds {', '.join(wrong) or 'nothing'}. Rename, or name another folder."
         )
-    found = {entry: _list_visible(entry) for entry in entries}
+    found = {entry: list_visible(entry) for entry in entries}
     for entry, paths in found.items():
         if not paths:
             raise EvaluationError(f"{entry} holds no pictures. Put some there, or remove the folder.")
         if below := [path for path in paths if not path.is_file()]:
             raise EvaluationError(f"{expected}; {below[0]} is a folder. Move its pictures up.")
     return [path for paths in found.values() for path in paths]
-
-
-def _list_visible(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
 
 
 def _group_by_patient(paths: list[Path], pattern: str | None) -> np.ndarray:
@@ -81,8 +88,7 @@ def _group_by_patient(paths: list[Path], pattern: str | None) -> np.ndarray:
         ) from error
     names = [match.group() if match else "" for match in matches]
     if "" in names:
-        raise EvaluationError(
-            f"{pattern!r} does not match the file name {paths[names.index('')].name}. Expected it to name the"
-            " patient of every picture."
-        )
+        name = paths[names.index("")].name
+        remedy = "Expected it to name the patient of every picture."
+        raise EvaluationError(f"{pattern!r} does not match the file name {name}. {remedy}")
     return np.unique(names, return_inverse=True)[1]

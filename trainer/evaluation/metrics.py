@@ -208,20 +208,18 @@ def compute_mcc(true: np.ndarray, predicted: np.ndarray) -> float | None:
 
 
 def _compute_intervals(predictions: Predictions, bootstrap: GroupBootstrap) -> dict[str, Any]:
-    confusion = bootstrap.compute_confusion(predictions.true, predictions.predicted, len(predictions.labels))
+    labels, true, probs = predictions.labels, predictions.true, predictions.probs
+    confusion = bootstrap.compute_confusion(true, predictions.predicted, len(labels))
     recalls = compute_recalls(confusion)
-    areas = [
-        bootstrap.compute_auroc(predictions.true == index, predictions.probs[:, index])
-        for index in range(len(predictions.labels))
-    ]
-    correct, confidence = predictions.predicted == predictions.true, predictions.probs.max(axis=1)
+    areas = [bootstrap.compute_auroc(true == index, probs[:, index]) for index in range(len(labels))]
+    correct, confidence = predictions.predicted == true, probs.max(axis=1)
     errors = bootstrap.compute_calibration_errors(correct, confidence, CALIBRATION_BINS)
     return {
         "ece": compute_basic_interval(compute_calibration_error(correct, confidence), errors),
         "macro_f1": compute_interval(compute_macro_f(confusion, 1.0)),
         "macro_f2": compute_interval(compute_macro_f(confusion, 2.0)),
-        "recall": dict(zip(predictions.labels, map(compute_interval, recalls.T), strict=True)),
-        "auroc": dict(zip(predictions.labels, map(compute_interval, areas), strict=True)),
+        "recall": dict(zip(labels, map(compute_interval, recalls.T), strict=True)),
+        "auroc": dict(zip(labels, map(compute_interval, areas), strict=True)),
     }
 
 

@@ -140,7 +140,8 @@ def _compute_figures(
     bootstrap: GroupBootstrap,
     labels: tuple[str, ...],
 ) -> dict[str, Any]:
-    predicted, correct = probs.argmax(axis=1), probs.argmax(axis=1) == true
+    predicted = probs.argmax(axis=1)
+    correct, present = predicted == true, np.unique(true)
     healthy = labels.index(NO_TUMOUR) if NO_TUMOUR in labels else None
     tumours = true != healthy
     called = predicted[tumours] != healthy
@@ -148,9 +149,7 @@ def _compute_figures(
         "count": len(true),
         "accuracy": float(correct.mean()),
         "accuracy_interval": compute_interval(bootstrap.compute_means(correct)),
-        "macro_f1": float(
-            f1_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0)
-        ),
+        "macro_f1": float(f1_score(true, predicted, labels=present, average="macro", zero_division=0)),
         "tumour_sensitivity": None if healthy is None or not tumours.any() else float(called.mean()),
         "refused": float(refused.mean()),
         "ece": compute_calibration_error(correct, probs.max(axis=1)),

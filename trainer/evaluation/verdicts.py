@@ -8,7 +8,7 @@ from pathlib import Path
 from serving import Classifier
 from serving.files.errors import UserError
 from serving.model.guard import Verdict
-from serving.model.runtime import MAX_BATCH
+from trainer.evaluation.labelled_folder import list_visible, predict_files
 
 
 class VerdictsError(UserError):
@@ -34,20 +34,15 @@ def count_verdicts(classifier: Classifier, folder: Path) -> dict[str, dict[str, 
         VerdictsError: no such folder, or it holds no pictures by kind.
         ImageError: a picture cannot be read.
     """
-    kinds = [path for path in _list_visible(folder) if path.is_dir()] if folder.is_dir() else []
-    pictures = {kind.name: [path for path in _list_visible(kind) if path.is_file()] for kind in kinds}
+    kinds = [path for path in list_visible(folder) if path.is_dir()] if folder.is_dir() else []
+    pictures = {kind.name: [path for path in list_visible(kind) if path.is_file()] for kind in kinds}
     if not any(pictures.values()):
         raise VerdictsError(
             f"Expected pictures by kind, DIR/KIND/FILE; found none in {folder}. Name another folder."
         )
     counts = {kind: dict.fromkeys(map(str, Verdict), 0) for kind in (*pictures, "all")}
     for kind, paths in pictures.items():
-        for start in range(0, len(paths), MAX_BATCH):
-            for prediction in classifier.predict_batch(paths[start : start + MAX_BATCH]):
-                counts[kind][prediction.verdict.value] += 1
-                counts["all"][prediction.verdict.value] += 1
+        for prediction in predict_files(classifier, paths):
+            counts[kind][prediction.verdict.value] += 1
+            counts["all"][prediction.verdict.value] += 1
     return counts
-
-
-def _list_visible(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]

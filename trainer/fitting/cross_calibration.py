@@ -70,10 +70,7 @@ def describe_calibration(
     recipe: Config, parts: Sequence[tuple[Predictions, ArtefactConfig]]
 ) -> dict[str, Any]:
     """What `over_folds.json` says beside the figures, by the parts that `calibrate_folds` returns."""
-    return {
-        "recipe": recipe.model_dump(),
-        "calibration": [config.raw["calibration"] for _, config in parts],
-    }
+    return {"recipe": recipe.model_dump(), "calibration": [config.raw["calibration"] for _, config in parts]}
 
 
 def load_unseen(

@@ -39,8 +39,7 @@ from trainer.fitting.outliers import KINDS, draw_outliers
 # Outliers of a kind: a share of the training slices, so that small data stay quick, and at most so many.
 OUTLIERS_SHARE, OUTLIERS_LIMIT = 1 / 30, 150
 DIRECTIONS = 16
-# Inverse strength of the penalty on the content classifier; size of the shape network, its penalty and
-# passes.
+# Inverse strength of the content classifier's penalty; size, penalty and passes of the shape network.
 CONTENT_C, SHAPE_HIDDEN, SHAPE_ALPHA, SHAPE_PASSES = 0.1, 16, 3.0, 40
 # Share of varied validation slices that each measure puts above 1, and that may be refused. These, the
 # directions and the kinds of outliers were chosen on the bundled model by pictures that are no brain MRI and

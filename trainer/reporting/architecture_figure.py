@@ -25,7 +25,7 @@ SILENT_LAYERS = ("Activation", "Add", "BatchNormalization", "InputLayer", "ReLU"
 # With more boxes than this the diagram is no overview; then stages are told by the size of their maps.
 MAX_STAGES = 16
 BOX_INCHES, GAP_INCHES = 0.46, 0.16
-BOX_COLOURS = {4: "#DCEBF5", 2: "#FBE6D5"}
+MAP_COLOUR, VECTOR_COLOUR = "#DCEBF5", "#FBE6D5"
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def describe_stages(model: "keras.Model") -> list[Stage]:
             height and width stay.
     """
     stages = _join(model, [_find_prefix(layer.name) for layer in model.layers])
-    return (
-        stages if len(stages) <= MAX_STAGES else _join(model, [_name_size(layer) for layer in model.layers])
-    )
+    if len(stages) > MAX_STAGES:
+        stages = _join(model, [_name_size(layer) for layer in model.layers])
+    return stages
 
 
 def plot_architecture(model: "keras.Model", title: str, path: Path) -> None:
@@ -93,14 +93,8 @@ def plot_architecture(model: "keras.Model", title: str, path: Path) -> None:
 
 def _draw_stage(axes: Axes, stage: Stage, top: float) -> None:
     """A box with name and layers on the left, shape and parameters on the right; `top` in inches."""
-    box = FancyBboxPatch(
-        (0.15, top),
-        WIDTH - 0.3,
-        BOX_INCHES,
-        boxstyle="round,pad=0,rounding_size=0.06",
-        facecolor=BOX_COLOURS[4 if len(stage.shape) == 3 else 2],
-        edgecolor=GREY,
-    )
+    box = FancyBboxPatch((0.15, top), WIDTH - 0.3, BOX_INCHES, boxstyle="round,pad=0,rounding_size=0.06")
+    box.set(facecolor=MAP_COLOUR if len(stage.shape) == 3 else VECTOR_COLOUR, edgecolor=GREY)
     axes.add_patch(box)
     upper, lower, right = top + 0.3 * BOX_INCHES, top + 0.72 * BOX_INCHES, WIDTH - 0.27
     layers = ", ".join(f"{count} {kind}" for kind, count in stage.layers.items())
@@ -112,15 +106,10 @@ def _draw_stage(axes: Axes, stage: Stage, top: float) -> None:
 
 
 def _join(model: "keras.Model", names: list[str]) -> list[Stage]:
-    """Join layers in a row with one name; one without weights has that of the one before.
-
-    But not where the feature maps end.
-    """
+    """Join layers in a row with one name; one without weights joins the one before, except where maps end."""
     kept: list[str] = []
     for before, layer, name in zip([None, *model.layers], model.layers, names, strict=False):
-        is_silent = (
-            before is not None and not layer.weights and len(layer.output.shape) == len(before.output.shape)
-        )
+        is_silent = before is not None and not layer.weights and layer.output.ndim == before.output.ndim
         kept.append(kept[-1] if is_silent else name)
     stages = []
     for name, pairs in itertools.groupby(zip(kept, model.layers, strict=True), key=lambda pair: pair[0]):
@@ -129,9 +118,8 @@ def _join(model: "keras.Model", names: list[str]) -> list[Stage]:
         # A stage may end with the padding of the next one's first convolution.
         last = [layer for layer in layers if type(layer).__name__ != PADDING][-1]
         told = {kind: count for kind, count in kinds.items() if kind not in SILENT_LAYERS}
-        stages.append(
-            Stage(name, told, tuple(last.output.shape[1:]), sum(layer.count_params() for layer in layers))
-        )
+        parameters = sum(layer.count_params() for layer in layers)
+        stages.append(Stage(name, told, tuple(last.output.shape[1:]), parameters))
     return stages
 
 

@@ -24,41 +24,15 @@ from trainer.reporting.tables import (
     build_recall_table,
     build_table,
     build_uncertainty_table,
+    list_subsets,
 )
-from trainer.reporting.wording import MAIN_SUBSETS, SPLIT_TITLES, format_duration, name_subset
+from trainer.reporting.wording import MAIN_SUBSETS, SPLIT_TITLES, format_duration
 from trainer.training.cost import GRAMS_PER_KWH, POWER_USAGE_EFFECTIVENESS, WATTS_PER_CORE, estimate_grams
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
 MODEL_NAME = "brain-tumor-mri-classifier"
 KAGGLE_ID = "masoudnickparvar/brain-tumor-mri-dataset"
-CALIBRATION_SOURCES = {
-    "validation": (
-        "validation",
-        "They are the validation images, which also chose the epoch and the temperature.",
-    ),
-    FOLDS_SPLIT: (
-        "unseen patients",
-        (
-            "Each was answered by a model of the same\nrecipe that had learnt four of five folds of patients,"
-            " but not its own (`tumor train --folds`). No image of a group that this\nmodel is tested on is"
-            " among them, though models of the folds have learnt some of its test images.\nThey also chose"
-            " the temperature, and models of the folds are not this model."
-        ),
-    ),
-}
-VALIDATION_KINDS = {
-    "by_group": (
-        "whole groups that it was not trained on but by which its best epoch was chosen",
-        "that share no group with training",
-    ),
-    "by_image": (
-        "drawn by image, so that most of its images have a copy in training and the figure is too high",
-        (
-            "drawn by image: most of them have a copy in training, so all that was chosen on them is too sure"
-            " of itself"
-        ),
-    ),
-}
+FITTED_ON = {"validation": "validation", FOLDS_SPLIT: "unseen patients"}
 
 
 def write_card(folder: Path) -> None:
@@ -84,15 +58,12 @@ def describe_cost(cost: dict[str, Any] | None) -> str:
     """Say how long training took, on what, and what CO2 that may stand for."""
     if cost is None:
         return "Not recorded for this model; later ones say it here."
-    told = (
-        f"Training took {format_duration(cost['wall_seconds'])} and {format_duration(cost['cpu_seconds'])} of"
-        f" core time on {cost['hardware']}."
-    )
+    wall, core = format_duration(cost["wall_seconds"]), format_duration(cost["cpu_seconds"])
+    told = f"Training took {wall} and {core} of core time on {cost['hardware']}."
     grams = estimate_grams(cost)
     if grams is None:
-        return (
-            f"{told} The CO2 behind it was not estimated, as the power of the accelerators is not known here."
-        )
+        reason = "as the power of the accelerators is not known here"
+        return f"{told} The CO2 behind it was not estimated, {reason}."
     return (
         f"{told} That may stand for {_format_grams(grams)} of CO2 equivalent: core time x {WATTS_PER_CORE:g}"
         f" W a core x {POWER_USAGE_EFFECTIVENESS:g} for the building x {GRAMS_PER_KWH:g} g a kWh, the formula"
@@ -109,10 +80,8 @@ def describe_start(model: ModelConfig) -> tuple[str, str]:
         name = model.architecture.replace("efficientnet_lite", "EfficientNet-Lite")
         return "ImageNet weights, fine-tuned on", f" Initial weights: {name}, Apache-2.0."
     preset = model.architecture.removeprefix(KERAS_CV_PREFIX)
-    return (
-        "pretrained weights, fine-tuned on",
-        f" Initial weights: the KerasCV preset `{preset}`; its own licence applies.",
-    )
+    source = f" Initial weights: the KerasCV preset `{preset}`; its own licence applies."
+    return "pretrained weights, fine-tuned on", source
 
 
 def _build_metadata(config: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
@@ -123,11 +92,7 @@ def _build_metadata(config: dict[str, Any], metrics: dict[str, Any]) -> ModelCar
         pipeline_tag="image-classification",
         tags=["medical", "mri", "brain-tumor", "litert", "calibrated"],
         datasets=[KAGGLE_ID] if _is_kaggle(config) else None,
-        eval_results=[
-            result
-            for protocol, summary in metrics.items()
-            for result in _build_eval_results(config, protocol, summary)
-        ],
+        eval_results=_build_eval_results(config, metrics),
     )
     cost = config.get("training_cost")
     grams = estimate_grams(cost) if cost else None
@@ -142,17 +107,16 @@ def _build_metadata(config: dict[str, Any], metrics: dict[str, Any]) -> ModelCar
     return data
 
 
-def _build_eval_results(config: dict[str, Any], protocol: str, summary: dict[str, Any]) -> list[EvalResult]:
-    """Each protocol and subset as a result of its own."""
-    collection = (
-        f"Kaggle brain-tumor-mri-dataset {_find_kaggle_version(config)}"
-        if _is_kaggle(config)
-        else "own pictures"
-    )
+def _build_eval_results(config: dict[str, Any], metrics: dict[str, Any]) -> list[EvalResult]:
+    """Each figure of each protocol and subset as a result of its own."""
+    collection, dataset_type = "own pictures", "own-pictures"
+    if _is_kaggle(config):
+        collection = f"Kaggle brain-tumor-mri-dataset {_find_kaggle_version(config)}"
+        dataset_type = KAGGLE_ID
     return [
         EvalResult(
             task_type="image-classification",
-            dataset_type=KAGGLE_ID if _is_kaggle(config) else "own-pictures",
+            dataset_type=dataset_type,
             dataset_name=f"{collection}, {SPLIT_TITLES.get((protocol, subset), untitled)}",
             dataset_config=f"{protocol}-{subset}",
             dataset_split="test",
@@ -160,8 +124,8 @@ def _build_eval_results(config: dict[str, Any], protocol: str, summary: dict[str
             metric_name=name,
             metric_value=round(value, 4),
         )
-        for subset in MAIN_SUBSETS
-        if subset in summary
+        for protocol, summary in metrics.items()
+        for subset in (name for name in MAIN_SUBSETS if name in summary)
         for untitled in [f"{protocol}, {subset} test images"]
         for metric, name, value in (
             ("accuracy", "accuracy", summary[subset]["accuracy"]),
@@ -173,13 +137,11 @@ def _build_eval_results(config: dict[str, Any], protocol: str, summary: dict[str
 def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
     """What the model learnt on, and how."""
     dataset, validation, training = config["dataset"], config["validation"], build_config(config["training"])
-    validation_kind, validation_tie = VALIDATION_KINDS[training.data.validation]
+    learnable = dataset["counts"]["train"] + dataset["counts"]["validation"]
     start, weights_source = describe_start(training.model)
     return {
         "labels": f"{', '.join(config['labels'][:-1])} or {config['labels'][-1]}",
-        "train_count": (
-            f"{dataset['counts']['train'] + dataset['counts']['validation'] - validation['count']:,}"
-        ),
+        "train_count": f"{learnable - validation['count']:,}",
         "dataset": dataset["name"],
         "version": dataset["version"],
         "fold": f", all folds but {dataset['fold']}," if dataset.get("fold") else "",
@@ -191,8 +153,7 @@ def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
         "start": start,
         "weights_source": weights_source,
         "temperature": f"{config['calibration']['temperature']:.3f}",
-        "validation_kind": validation_kind,
-        "validation_tie": validation_tie,
+        "validation": training.data.validation,
         "validation_count": validation["count"],
         "validation_accuracy": f"{validation['accuracy']:.2%} of {validation['count']}",
     }
@@ -200,21 +161,15 @@ def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
 
 def _describe_figures(metrics: dict[str, Any]) -> dict[str, Any]:
     """What the model reached, and on what."""
-    parts = [
-        (protocol, summary, name, figures)
-        for protocol, summary in metrics.items()
-        for name, figures in summary.items()
-    ]
     counts = ", ".join(
-        f"{figures['count']:,} images in {figures['groups']:,} groups"
-        f" ({protocol}, {name_subset(name, summary)})"
-        for protocol, summary, name, figures in parts
-        if name in MAIN_SUBSETS
+        f"{part['count']:,} images in {part['groups']:,} groups ({title})"
+        for title, part in list_subsets(metrics)
     )
     healthy = ", ".join(
-        f"{figures['any_tumour']['no_tumour']:,} ({protocol}, {name})"
-        for protocol, _, name, figures in parts
-        if figures["any_tumour"]
+        f"{part['any_tumour']['no_tumour']:,} ({protocol}, {name})"
+        for protocol, summary in metrics.items()
+        for name, part in summary.items()
+        if part["any_tumour"]
     )
     return {
         "evaluation": f"The test images: {counts}.",
@@ -230,10 +185,9 @@ def _describe_figures(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _describe_thresholds(config: dict[str, Any]) -> dict[str, Any]:
     fitted_on = config["calibration"]["fitted_on"]
-    name, source = CALIBRATION_SOURCES[fitted_on["split"]]
     return {
-        "fitted_on": name,
-        "calibration_source": source,
+        "fitted_on": FITTED_ON[fitted_on["split"]],
+        "is_fitted_on_folds": fitted_on["split"] == FOLDS_SPLIT,
         "threshold_groups": fitted_on["groups"],
         "threshold_count": f"{fitted_on['count']:,}",
     }

@@ -15,10 +15,8 @@ from trainer.reporting.wording import format_probability
 
 def save_contact_sheets(gallery: Gallery, protocol: str, folder: Path) -> None:
     """Write `mistakes_PROTOCOL.png` and `samples_PROTOCOL.png`; one that has nothing to show is removed."""
-    for name, members, plot in (
-        ("mistakes", gallery.mistakes, plot_mistakes),
-        ("samples", gallery.samples, plot_samples),
-    ):
+    sheets = ("mistakes", gallery.mistakes, plot_mistakes), ("samples", gallery.samples, plot_samples)
+    for name, members, plot in sheets:
         path = folder / f"{name}_{protocol}.png"
         if members and members[0].picture is not None:
             folder.mkdir(exist_ok=True)
@@ -28,12 +26,7 @@ def save_contact_sheets(gallery: Gallery, protocol: str, folder: Path) -> None:
 
 
 def plot_mistakes(mistakes: Sequence[GalleryPicture], path: Path) -> None:
-    """Draw a contact sheet, two mistakes a row, each beside its heat map.
-
-    Args:
-        mistakes: with pictures, at least one.
-        path: the PNG to write.
-    """
+    """Draw mistakes (at least one, with pictures) into a PNG, two a row, each beside its heat map."""
     height = (len(mistakes) + 1) // 2
     figure = build_figure(1.6 * height)
     panels = figure.subplots(height, 4, squeeze=False).reshape(-1, 2)
@@ -49,12 +42,7 @@ def plot_mistakes(mistakes: Sequence[GalleryPicture], path: Path) -> None:
 
 
 def plot_samples(samples: Sequence[GalleryPicture], path: Path) -> None:
-    """Draw a contact sheet, a class a row.
-
-    Args:
-        samples: with pictures, at least one, class by class.
-        path: the PNG to write.
-    """
+    """Draw samples (at least one, with pictures, class by class) into a PNG, a class a row."""
     by_class = [list(members) for _, members in itertools.groupby(samples, key=lambda one: one.true)]
     figure = build_figure(1.1 * len(by_class))
     panels = figure.subplots(len(by_class), SAMPLES_PER_CLASS, squeeze=False)

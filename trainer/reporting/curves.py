@@ -1,7 +1,7 @@
 """Curves: how well the probabilities rank, how far they can be believed, and what worse pictures do to them.
 
-Goes in: `Predictions`, or what `trainer.evaluation.corruptions` found. Comes out: PNGs as
-`trainer.reporting.figures` draws them, all test images beside those without a twin in Training.
+Goes in: `Predictions` of one split, or what `trainer.evaluation.robustness` found; and the path of a PNG.
+Comes out: that PNG, all test images beside those without a twin in Training.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from trainer.reporting.figures import (
     BLUE,
     GREEN,
     GREY,
+    LEGEND_ABOVE,
     ORANGE,
     SUBSET_COLOURS,
     SUBSET_LINES,
@@ -42,91 +43,52 @@ SEVERITY_CURVES = {
     "refused": ("refused by the guard", GREY, "^:"),
 }
 
-Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+# As scikit-learn computes them, from what is so and how probable it was said to be: two axes, and thresholds.
+Curve = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def plot_roc(predictions: Predictions, path: Path) -> None:
-    """Draw sensitivity by false alarms: any tumour against none, then each class against the rest.
-
-    Args:
-        predictions: of one split.
-        path: the PNG to write.
-    """
-
-    def compute(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        false_alarms, found, _ = roc_curve(positive, scores)
-        return false_alarms, found
-
-    _plot_by_class(predictions, compute, "false alarms", "sensitivity", path)
+    """Draw sensitivity by false alarms: any tumour against none, then each class against the rest."""
+    _plot_by_class(predictions, roc_curve, "false alarms", "sensitivity", path)
 
 
 def plot_precision_recall(predictions: Predictions, path: Path) -> None:
-    """Draw precision by recall, in the steps that average precision sums up; panels as for `plot_roc`.
-
-    Args:
-        predictions: of one split.
-        path: the PNG to write.
-    """
-
-    def compute(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        precision, recall, _ = precision_recall_curve(positive, scores)
-        return recall, precision
-
-    _plot_by_class(predictions, compute, "recall", "precision", path)
+    """Draw precision by recall, in the steps that average precision sums up; panels as for `plot_roc`."""
+    _plot_by_class(predictions, precision_recall_curve, "recall", "precision", path)
 
 
 def plot_reliability(predictions: Predictions, path: Path) -> None:
-    """Draw the share of right answers by their probability, in the bins of the calibration error.
-
-    Args:
-        predictions: of one split.
-        path: the PNG to write.
-    """
+    """Draw the share of right answers by their probability, in the bins of the calibration error."""
     figure = build_figure(4.4)
     axes, least = figure.subplots(), 1.0
-    for name, (title, part) in _title_subsets(predictions).items():
+    for name, (style, part) in _style_subsets(predictions).items():
         correct, confidence = part.predicted == part.true, part.probs.max(axis=1)
         bins = [rows for rows in split_into_bins(confidence) if len(rows)]
         said, right = [confidence[rows].mean() for rows in bins], [correct[rows].mean() for rows in bins]
-        axes.plot(
-            said,
-            right,
-            SUBSET_MARKERS[name],
-            linestyle=SUBSET_LINES[name],
-            color=SUBSET_COLOURS[name],
-            markersize=4,
-            label=title,
-        )
+        axes.plot(said, right, SUBSET_MARKERS[name], markersize=4, **style)
         least = min(least, *said, *right)
     axes.plot([least, 1], [least, 1], ":", color=GREY, label="as it should be")
     axes.set(xlabel="probability of the label", ylabel="share that is right")
-    _finish(axes)
-    save_figure(figure, path)
+    _save_panel(axes, figure, path)
 
 
 def plot_risk_coverage(predictions: Predictions, path: Path) -> None:
-    """Draw the error among the images that are answered, as the least certain ones are left to a person.
-
-    Args:
-        predictions: of one split.
-        path: the PNG to write.
-    """
+    """Draw the error among the images that are answered, as the least certain ones are left to a person."""
     figure = build_figure(3.8)
     axes = figure.subplots()
-    for name, (title, part) in _title_subsets(predictions).items():
+    for style, part in _style_subsets(predictions).values():
         share, error = compute_risk_coverage(part.predicted == part.true, part.probs.max(axis=1))
-        axes.plot(100 * share, 100 * error, SUBSET_LINES[name], color=SUBSET_COLOURS[name], label=title)
+        axes.plot(100 * share, 100 * error, **style)
     axes.set(xlabel="answered, % of the images", ylabel="wrong among those, %")
     axes.set_ylim(bottom=0)
-    _finish(axes)
-    save_figure(figure, path)
+    _save_panel(axes, figure, path)
 
 
 def plot_corruptions(result: dict[str, Any], path: Path) -> None:
     """Draw figures by severity, a panel a corruption; beside them the accuracy of clean and of unseen ones.
 
     Args:
-        result: of `trainer.evaluation.corruptions.evaluate_corruptions`.
+        result: of `trainer.evaluation.robustness.evaluate_corruptions`.
         path: the PNG to write.
     """
     whole, unseen = result["all"], result.get("unseen")
@@ -143,12 +105,11 @@ def plot_corruptions(result: dict[str, Any], path: Path) -> None:
         axes.set_title(name.replace("_", " "), fontsize=11)
         axes.set_xticks(range(len(rows) + 1), ["none", *(f"{row['value']:g}" for row in rows)])
         axes.set_xlabel(rows[0]["parameter"], fontsize=8)
-        axes.set_ylim(-4, 104)
-        axes.set_yticks(range(0, 101, 25))
+        axes.set(ylim=(-4, 104), yticks=range(0, 101, 25))
         axes.grid(alpha=0.3)
     for axes in grid[:, 0]:
         axes.set_ylabel("%")
-    _add_legend(figure, grid.flat[0], columns=2)
+    figure.legend(handles=grid.flat[0].lines, ncols=2, **LEGEND_ABOVE)
     save_figure(figure, path)
 
 
@@ -168,27 +129,30 @@ def list_questions(predictions: Predictions) -> dict[str, tuple[np.ndarray, np.n
     return {"any tumour": (~healthy, 1.0 - score)} | questions
 
 
-def _title_subsets(predictions: Predictions) -> dict[str, tuple[str, Predictions]]:
-    """The subsets that figures show: by name, the title and the images."""
-    rows = split_subsets(predictions)
-    return {name: (title, predictions.take(rows[name])) for name, title in title_subsets(rows).items()}
+def _style_subsets(predictions: Predictions) -> dict[str, tuple[dict[str, Any], Predictions]]:
+    """The subsets that figures show: by name, how their curves are drawn, and the images."""
+    rows, styled = split_subsets(predictions), {}
+    for name, title in title_subsets(rows).items():
+        style = {"color": SUBSET_COLOURS[name], "linestyle": SUBSET_LINES[name], "label": title}
+        styled[name] = style, predictions.take(rows[name])
+    return styled
 
 
 def _plot_by_class(predictions: Predictions, compute: Curve, across: str, up: str, path: Path) -> None:
     """A panel a question, all with one span from the good corner, so that no curve hides in it."""
-    subsets = _title_subsets(predictions)
+    subsets = _style_subsets(predictions)
     questions = {name: list_questions(part) for name, (_, part) in subsets.items()}
     names, is_recall, span = list(questions["all"]), across == "recall", 0.0
     height = (len(names) + 1) // 2
     figure = build_figure(0.6 + 2.3 * height)
     panels = list(figure.subplots(height, 2, squeeze=False).flat)
     for axes, question in zip(panels, names, strict=False):
-        for subset, (title, _) in subsets.items():
+        for subset, (style, _) in subsets.items():
             positive, scores = questions[subset][question]
             if positive.any() and not positive.all():
-                x, y = compute(positive, scores)
-                style = {"color": SUBSET_COLOURS[subset], "linestyle": SUBSET_LINES[subset]}
-                axes.plot(x, y, drawstyle="steps-post" if is_recall else "default", label=title, **style)
+                first, second, _ = compute(positive, scores)
+                x, y = (second, first) if is_recall else (first, second)
+                axes.plot(x, y, drawstyle="steps-post" if is_recall else "default", **style)
                 span = max(span, _find_distance(1 - x if is_recall else x, y))
         if not axes.lines:
             said = {"ha": "center", "va": "center", "transform": axes.transAxes, "color": GREY}
@@ -205,7 +169,7 @@ def _plot_by_class(predictions: Predictions, compute: Curve, across: str, up: st
         axes.axis("off")
     drawn = max(panels, key=lambda axes: len(axes.lines))
     if drawn.lines:
-        _add_legend(figure, drawn, columns=len(subsets))
+        figure.legend(handles=drawn.lines, ncols=len(subsets), **LEGEND_ABOVE)
     save_figure(figure, path)
 
 
@@ -229,12 +193,8 @@ def _draw_severities(
         axes.plot(shares, style, color=colour, markersize=4, linewidth=1.5, label=label)
 
 
-def _finish(axes: Axes) -> None:
+def _save_panel(axes: Axes, figure: Figure, path: Path) -> None:
+    """Write a figure of one panel, with grid and legend."""
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=9)
-
-
-def _add_legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """Say above the panels which curves are which."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
+    save_figure(figure, path)

@@ -21,14 +21,15 @@ from serving.files.writing import write_whole
 from trainer.reporting.wording import MAIN_SUBSETS, title_subset, title_subsets
 from trainer.training.run_folder import CURVES_FILE, find_best_epoch, load_history
 
-# Inches; at 150 dots an inch a line of 10 points is 10 pixels high where the picture is shown 360 pixels
-# wide.
+# Inches; at 150 dots an inch 10 points are 10 pixels high where the picture is shown 360 pixels wide.
 WIDTH, DPI = 5.0, 150
 # Okabe and Ito's palette, told apart by colour-blind readers; https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#555555"
 SUBSET_COLOURS = {"all": BLUE, "unseen": ORANGE}
 # Told apart without colour as well; bars by their order, which is that of the legend.
 SUBSET_LINES, SUBSET_MARKERS = {"all": "-", "unseen": "--"}, {"all": "o", "unseen": "s"}
+# What is which, above all panels.
+LEGEND_ABOVE: dict[str, Any] = {"loc": "outside upper center", "frameon": False, "fontsize": 9}
 BAR_FIGURES = {"precision": "precision", "recall": "recall", "f1": "F1", "f2": "F2"}
 
 
@@ -78,10 +79,8 @@ def draw_learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int
     figure = build_figure(2.4 * len(names))
     epochs = [row["epoch"] + 1 for row in history]
     for axes, name in zip(figure.subplots(len(names), 1, squeeze=False).flat, names, strict=True):
-        for key, style, colour, label in (
-            (name, "o-", BLUE, "training"),
-            (f"val_{name}", "s--", ORANGE, "validation"),
-        ):
+        lines = (name, "o-", BLUE, "training"), (f"val_{name}", "s--", ORANGE, "validation")
+        for key, style, colour, label in lines:
             if key in history[0]:
                 values = [row[key] for row in history]
                 axes.plot(epochs, values, style, color=colour, markersize=3, label=label)
@@ -117,70 +116,40 @@ def plot_confusion(summary: dict[str, Any], path: Path) -> None:
         axes.set_xticks(range(len(labels)), labels, rotation=20 if len(labels) < 6 else 90)
         axes.set_yticks(range(len(labels)), labels)
         axes.set(xlabel="predicted", ylabel="true")
-        axes.set_title(
-            f"{title}\n{summary[name]['accuracy']:.2%} of {summary[name]['count']:,} are right", fontsize=11
-        )
-        for row, column in np.ndindex(*counts.shape):
-            axes.text(
-                column,
-                row,
-                f"{counts[row, column]:,}",
-                ha="center",
-                va="center",
-                color="white" if shares[row, column] > 0.5 else "black",
-            )
+        right = f"{summary[name]['accuracy']:.2%} of {summary[name]['count']:,} are right"
+        axes.set_title(f"{title}\n{right}", fontsize=11)
+        for (row, column), count in np.ndenumerate(counts):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
     save_figure(figure, path)
 
 
 def plot_per_class(summary: dict[str, Any], path: Path) -> None:
-    """Draw precision, recall, F1 and F2 of each class as bars, the subsets side by side.
-
-    Args:
-        summary: one protocol's section of `metrics.json`.
-        path: the PNG to write.
-    """
-    titles, labels = title_subsets(summary), list(summary["all"]["per_class"])
-    figure = build_figure(1 + 2 * _bar_height(labels, titles))
-    for axes, (figure_name, title) in zip(
-        figure.subplots(2, 2, sharey=True).flat, BAR_FIGURES.items(), strict=True
-    ):
-        values = {
-            name: [summary[name]["per_class"][label][figure_name] for label in labels] for name in titles
-        }
-        _draw_bars(axes, labels, values, lambda value: f"{100 * value:.1f}", 1.0)
+    """Draw precision, recall, F1 and F2 of each class as bars, subset by subset; as `plot_confusion`."""
+    titles = title_subsets(summary)
+    classes = {name: summary[name]["per_class"] for name in titles}
+    figure = build_figure(1 + 2 * _bar_height(classes))
+    panels = figure.subplots(2, 2, sharey=True).flat
+    for axes, (key, title) in zip(panels, BAR_FIGURES.items(), strict=True):
+        _draw_bars(axes, classes, key, _write_percent, 1.0)
         axes.set_title(f"{title}, %", fontsize=11)
-    _add_legend(figure, titles)
-    save_figure(figure, path)
+    _save_bars(figure, titles, path)
 
 
 def plot_sets(summary: dict[str, Any], path: Path) -> None:
-    """Draw how often the sets of a class hold its label, and their mean size, for each coverage aimed at.
-
-    Args:
-        summary: one protocol's section of `metrics.json`.
-        path: the PNG to write.
-    """
-    titles, labels = title_subsets(summary), list(summary["all"]["per_class"])
-    targets = list(summary["all"]["prediction_sets"])
-    figure = build_figure(1 + len(targets) * _bar_height(labels, titles))
-    for (held, size), target in zip(
-        figure.subplots(len(targets), 2, sharey=True, squeeze=False), targets, strict=True
-    ):
-        of_class = {
-            name: [summary[name]["prediction_sets"][target]["by_class"][label] for label in labels]
-            for name in titles
-        }
-        coverages, sizes = (
-            {name: [row[key] for row in rows] for name, rows in of_class.items()}
-            for key in ("coverage", "size")
-        )
-        _draw_bars(held, labels, coverages, lambda value: f"{100 * value:.1f}", 1.0)
-        _draw_bars(size, labels, sizes, lambda value: f"{value:.2f}", len(labels))
+    """Draw how often sets of a class hold its label, and their size, by coverage; as `plot_confusion`."""
+    titles, targets = title_subsets(summary), list(summary["all"]["prediction_sets"])
+    height = _bar_height({name: summary[name]["per_class"] for name in titles})
+    figure = build_figure(1 + len(targets) * height)
+    panels = figure.subplots(len(targets), 2, sharey=True, squeeze=False)
+    for (held, size), target in zip(panels, targets, strict=True):
+        classes = {name: summary[name]["prediction_sets"][target]["by_class"] for name in titles}
+        _draw_bars(held, classes, "coverage", _write_percent, 1.0)
+        _draw_bars(size, classes, "size", lambda value: f"{value:.2f}", len(classes["all"]))
         held.axvline(float(target), color=GREY, linestyle=":")
         held.set_title(f"sets for {float(target):.0%}: label in it, %", fontsize=11)
         size.set_title("labels in a set", fontsize=11)
-    _add_legend(figure, titles)
-    save_figure(figure, path)
+    _save_bars(figure, titles, path)
 
 
 def plot_differences(result: dict[str, Any], path: Path) -> None:
@@ -216,43 +185,44 @@ def plot_differences(result: dict[str, Any], path: Path) -> None:
     save_figure(figure, path)
 
 
-def _bar_height(labels: Sequence[str], titles: Mapping[str, str]) -> float:
-    """Inches of one panel of bars with its title."""
-    return 0.5 + len(labels) * (0.08 + 0.2 * len(titles))
+def _bar_height(classes: Mapping[str, Mapping[str, Any]]) -> float:
+    """Inches of one panel of bars with its title, from figures by subset and class."""
+    return 0.5 + len(classes["all"]) * (0.08 + 0.2 * len(classes))
+
+
+def _write_percent(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 def _draw_bars(
     axes: Axes,
-    labels: Sequence[str],
-    values: Mapping[str, Sequence[float | None]],
+    classes: Mapping[str, Mapping[str, Any]],
+    key: str,
     write: Callable[[float], str],
     longest: float,
 ) -> None:
-    """Bars to the right from 0, a class a row, with their numbers inside; None has no bar."""
-    thickness = 0.8 / len(values)
-    for place, (name, column) in enumerate(values.items()):
-        for row, value in enumerate(column):
-            middle = row + (place - (len(values) - 1) / 2) * thickness
+    """One figure by subset and class: bars from 0, a class a row, with numbers inside; None has no bar."""
+    labels, thickness = list(classes["all"]), 0.8 / len(classes)
+    for place, (name, figures) in enumerate(classes.items()):
+        for row, label in enumerate(labels):
+            value, middle = figures[label][key], row + (place - (len(classes) - 1) / 2) * thickness
             if value is None:
                 axes.text(0.01 * longest, middle, "no images", va="center", fontsize=8, color=GREY)
                 continue
             axes.barh(middle, value, 0.94 * thickness, color=SUBSET_COLOURS[name])
-            is_short = value < 0.3 * longest
+            side, gap, colour = (
+                ("left", 0.02, "black") if value < 0.3 * longest else ("right", -0.02, "white")
+            )
             axes.text(
-                value + (0.02 if is_short else -0.02) * longest,
-                middle,
-                write(value),
-                ha="left" if is_short else "right",
-                va="center",
-                fontsize=8,
-                color="black" if is_short else "white",
+                value + gap * longest, middle, write(value), ha=side, va="center", fontsize=8, color=colour
             )
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlim=(0, 1.01 * longest), ylim=(len(labels) - 0.5, -0.5), xticks=[])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
-def _add_legend(figure: Figure, titles: Mapping[str, str]) -> None:
-    """Say above the panels which bars are which."""
+def _save_bars(figure: Figure, titles: Mapping[str, str], path: Path) -> None:
+    """Say above the panels which bars are which, and write the figure."""
     handles = [Patch(color=SUBSET_COLOURS[name], label=title) for name, title in titles.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(titles), frameon=False, fontsize=9)
+    figure.legend(handles=handles, ncols=len(titles), **LEGEND_ABOVE)
+    save_figure(figure, path)

@@ -6,8 +6,10 @@ JSON files beside it and marked with the place it comes from.
 """
 
 import base64
+import functools
 import io
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +34,7 @@ from trainer.evaluation.bootstrap import SAMPLES
 from trainer.evaluation.gallery import Gallery
 from trainer.evaluation.labelled_folder import FOLDER_PREFIX
 from trainer.evaluation.metrics import CALIBRATION_BINS
-from trainer.evaluation.predictions import (
-    OVER_FOLDS_FILE,
-    PREDICTIONS_FILE,
-    Predictions,
-    load_predictions,
-)
+from trainer.evaluation.predictions import OVER_FOLDS_FILE, PREDICTIONS_FILE, Predictions, load_predictions
 from trainer.evaluation.robustness import is_about
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
 from trainer.reporting.contact_sheet import save_contact_sheets
@@ -105,24 +102,19 @@ class Numbers:
         Returns:
             A `span` whose `data-key` is the file's name and a pointer as in RFC 6901.
         """
-        value, pointer = self._content, ""
-        for step in (*self._root, *path):
-            value = value[step]
-            pointer += "/" + str(step).replace("~", "~0").replace("/", "~1")
-        return Markup('<span data-key="{}#{}">{}</span>').format(
-            self._file, pointer, format_figure(value, FORMATS[form])
-        )
+        steps = (str(step).replace("~", "~0").replace("/", "~1") for step in (*self._root, *path))
+        pointer = "".join(f"/{step}" for step in steps)
+        text = format_figure(self._find(path), FORMATS[form])
+        return Markup('<span data-key="{}#{}">{}</span>').format(self._file, pointer, text)
 
     def mark_interval(self, form: str, *path: str | int) -> Markup:
         """Write the two ends of an interval, or a dash; arguments as for `mark`."""
-        value = self._content
-        for step in (*self._root, *path):
-            value = value[step]
-        return (
-            self.mark(form, *path)
-            if value is None
-            else self.mark(form, *path, 0) + " to " + self.mark(form, *path, 1)
-        )
+        if self._find(path) is None:
+            return self.mark(form, *path)
+        return self.mark(form, *path, 0) + " to " + self.mark(form, *path, 1)
+
+    def _find(self, path: Sequence[str | int]) -> Any:
+        return functools.reduce(operator.getitem, (*self._root, *path), self._content)
 
 
 def write_report(folder: Path, models: Sequence[Model], gallery: Gallery) -> None:
@@ -153,9 +145,8 @@ def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], 
     config, protocol = models[0].config, predictions.protocol
     metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
     corruptions = load_corruptions(folder, predictions)
-    over_folds = (
-        json.loads((folder / OVER_FOLDS_FILE).read_text(encoding="utf-8")) if len(models) > 1 else None
-    )
+    is_folds = len(models) > 1
+    over_folds = json.loads((folder / OVER_FOLDS_FILE).read_text(encoding="utf-8")) if is_folds else None
     numbers = Numbers(METRICS_FILE, metrics, protocol)
     return render_page(
         TEMPLATE,
@@ -176,7 +167,7 @@ def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], 
             for fold, model in enumerate(models, start=1)
         ],
         fold_number=Numbers(OVER_FOLDS_FILE, over_folds).mark,
-        is_folds=over_folds is not None,
+        is_folds=is_folds,
         plots=load_plots(folder, protocol, models, corruptions is not None),
         gallery=gallery,
         command=name_command(protocol, [model.folder for model in models], corruptions is not None),
@@ -226,22 +217,18 @@ def find_learning_curves(artefact: Path, config: ArtefactConfig) -> bytes | None
     """
     if artefact.name != RUN_SUBFOLDER:
         return None
-    return load_learning_curves(
-        epath.Path(artefact.parent), build_config(config.raw["training"]).optimization.monitor
-    )
+    monitor = build_config(config.raw["training"]).optimization.monitor
+    return load_learning_curves(epath.Path(artefact.parent), monitor)
 
 
 def name_command(protocol: str, artefacts: Sequence[Path], corruptions: bool) -> str:
     """Give the command that makes such a report, without names of places on this machine."""
     if len(artefacts) > 1:
         return f"tumor train CONFIG --set data.dataset={FOLDED_DATASET} --folds"
-    words = ["tumor evaluate", *([] if artefacts[0] == BUNDLED else ["MODEL"])]
-    words.append(
-        f"--images {protocol.removeprefix(FOLDER_PREFIX)}"
-        if protocol.startswith(FOLDER_PREFIX)
-        else f"--protocol {protocol}"
-    )
-    return " ".join([*words, *(["--corruptions"] if corruptions else [])])
+    model = "" if artefacts[0] == BUNDLED else " MODEL"
+    is_folder, folder = protocol.startswith(FOLDER_PREFIX), protocol.removeprefix(FOLDER_PREFIX)
+    asked = f" --images {folder}" if is_folder else f" --protocol {protocol}"
+    return f"tumor evaluate{model}{asked}" + (" --corruptions" if corruptions else "")
 
 
 def encode_png(content: bytes) -> str:

@@ -12,17 +12,11 @@ from typing import Any
 
 from serving.files.errors import UserError
 from serving.model.artefact import METRICS_FILE
-from trainer.reporting.wording import (
-    MAIN_SUBSETS,
-    UNKNOWN,
-    format_figure,
-    format_interval,
-    name_subset,
-)
+from trainer.reporting.wording import MAIN_SUBSETS, UNKNOWN, format_figure, format_interval, name_subset
 
-OFFICIAL = "official"
 # Of the prediction sets that a comparison of runs shows.
 COVERAGE = "0.95"
+INTERVAL = "95 % interval"
 
 
 class ResultsError(UserError):
@@ -74,7 +68,7 @@ REFERENCES = (
 def has_comparison(protocol: str, summary: dict[str, Any]) -> bool:
     """Whether others publish such figures: of the whole official test split of the four classes."""
     labels = set(summary["all"]["per_class"])
-    return protocol == OFFICIAL and "unseen" in summary and labels == set(REFERENCES[0].recall)
+    return protocol == "official" and "unseen" in summary and labels == set(REFERENCES[0].recall)
 
 
 def build_comparison(summary: dict[str, Any]) -> list[list[str]]:
@@ -91,30 +85,24 @@ def build_comparison(summary: dict[str, Any]) -> list[list[str]]:
 
     accuracy = [format_figure(part["accuracy"]) for part in (whole, unseen)]
     counts = [f"{part['count']:,}" for part in (whole, unseen)]
-    return [
+    rows = [
         ["accuracy and recall", "all", "unseen", *labels],
         ["images", *counts, *list_classes(whole, "support", ",")],
         ["unseen images", UNKNOWN, counts[1], *list_classes(unseen, "support", ",")],
         ["this model", *accuracy, *list_classes(whole, "recall", ".2%")],
         ["this model, unseen", UNKNOWN, accuracy[1], *list_classes(unseen, "recall", ".2%")],
-        *(
-            [
-                other.name,
-                format_figure(other.accuracy),
-                format_figure(other.unseen_accuracy),
-                *(format_figure(other.recall.get(label)) for label in labels),
-            ]
-            for other in REFERENCES
-        ),
     ]
+    for other in REFERENCES:
+        shares = [other.accuracy, other.unseen_accuracy, *map(other.recall.get, labels)]
+        rows.append([other.name, *map(format_figure, shares)])
+    return rows
 
 
 def build_table(metrics: dict[str, Any]) -> str:
     """A row a protocol and subset: accuracy and macro F scores with their intervals."""
-    interval = "95 % interval"
-    header = ["protocol", "images", "accuracy", interval, "macro F1", interval, "macro F2", interval, "ECE"]
+    header = ["protocol", "images", "accuracy", INTERVAL, "macro F1", INTERVAL, "macro F2", INTERVAL, "ECE"]
     rows = []
-    for title, figures in _list_subsets(metrics):
+    for title, figures in list_subsets(metrics):
         cells = [title, str(figures["count"]), format_figure(figures["accuracy"])]
         cells.append(format_interval(figures["accuracy_interval"]))
         for name in ("f1", "f2"):
@@ -126,38 +114,17 @@ def build_table(metrics: dict[str, Any]) -> str:
 
 def build_recall_table(metrics: dict[str, Any]) -> str:
     """A row a subset and class: recall and AUROC with their intervals, the others without."""
-    interval = "95 % interval"
-    header = [
-        "images",
-        "class",
-        "count",
-        "recall",
-        interval,
-        "specificity",
-        "precision",
-        "F1",
-        "AUROC",
-        interval,
-    ]
-    return to_markdown(
-        header,
-        [
-            [
-                title,
-                label,
-                str(values["support"]),
-                format_figure(values["recall"]),
-                format_interval(figures["intervals"]["recall"].get(label)),
-                format_figure(values["specificity"]),
-                format_figure(values["precision"]),
-                format_figure(values["f1"], ".4f"),
-                format_figure(values["auroc"], ".4f"),
-                format_interval(figures["intervals"]["auroc"].get(label), ".4f"),
-            ]
-            for title, figures in _list_subsets(metrics)
-            for label, values in figures["per_class"].items()
-        ],
-    )
+    columns = ("recall", INTERVAL, "specificity", "precision", "F1", "AUROC", INTERVAL)
+    rows = []
+    for title, figures in list_subsets(metrics):
+        intervals = figures["intervals"]
+        for label, values in figures["per_class"].items():
+            cells = [title, label, str(values["support"]), format_figure(values["recall"])]
+            cells.append(format_interval(intervals["recall"].get(label)))
+            cells += [format_figure(values[name]) for name in ("specificity", "precision")]
+            cells += [format_figure(values[name], ".4f") for name in ("f1", "auroc")]
+            rows.append([*cells, format_interval(intervals["auroc"].get(label), ".4f")])
+    return to_markdown(["images", "class", "count", *columns], rows)
 
 
 def build_comparison_table(metrics: dict[str, Any]) -> str:
@@ -176,21 +143,15 @@ def build_uncertainty_table(metrics: dict[str, Any]) -> str:
             points = (figures["any_tumour"] or {}).get("operating_points", [])
             numbers = [figures[key] for key in ("nll", "brier", "ece")]
             numbers += [figures["uncalibrated"]["ece"], figures["abstention"]["aurc"]]
+            cells = [f"{protocol}, {name}", *(f"{number:.4f}" for number in numbers)]
+            cells += [f"{held['coverage']:.2%}, {held['size']:.2f}" for held in sets.values()]
+            for one in points:
+                cells.append(f"{format_figure(one['sensitivity'])}, {format_figure(one['specificity'])}")
+            rows.append(cells)
             wanted = wanted or [
                 *(f"sets for {float(coverage):.0%}: coverage, mean size" for coverage in sets),
                 *(f"alarm for {one['target_sensitivity']:.1%}: sensitivity, specificity" for one in points),
             ]
-            rows.append(
-                [
-                    f"{protocol}, {name}",
-                    *(f"{number:.4f}" for number in numbers),
-                    *(f"{held['coverage']:.2%}, {held['size']:.2f}" for held in sets.values()),
-                    *(
-                        f"{format_figure(one['sensitivity'])}, {format_figure(one['specificity'])}"
-                        for one in points
-                    ),
-                ]
-            )
     return to_markdown(["images", "NLL", "Brier", "ECE", "ECE before temperature", "AURC", *wanted], rows)
 
 
@@ -208,9 +169,7 @@ def build_results(folders: Sequence[Path]) -> str:
         path = folder / METRICS_FILE
         try:
             metrics = json.loads(path.read_text(encoding="utf-8"))
-            rows += [
-                [folder.name, title, *_describe_run(figures)] for title, figures in _list_subsets(metrics)
-            ]
+            rows += [[folder.name, title, *_describe_run(part)] for title, part in list_subsets(metrics)]
         except OSError as error:
             remedy = "Name folders that hold one; tumor evaluate writes it."
             raise ResultsError(f"Cannot read {path}: {error.strerror}. {remedy}") from error
@@ -228,8 +187,8 @@ def to_markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def _list_subsets(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Title and figures of each protocol and main subset."""
+def list_subsets(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give title and figures of each protocol and main subset."""
     for protocol, summary in metrics.items():
         for subset in (name for name in MAIN_SUBSETS if name in summary):
             yield f"{protocol}, {name_subset(subset, summary)}", summary[subset]
@@ -245,10 +204,8 @@ def _describe_run(figures: dict[str, Any]) -> list[str]:
         (figures["ece"], figures["intervals"]["ece"], ".3f"),
         (sets.get("size"), sets.get("size_interval"), ".2f"),
     )
-    return [
-        f"{figures['count']:,}",
-        *(
-            UNKNOWN if value is None else f"{value:{form}} ({format_interval(bounds, form)})"
-            for value, bounds, form in shown
-        ),
+    cells = [
+        UNKNOWN if value is None else f"{value:{form}} ({format_interval(bounds, form)})"
+        for value, bounds, form in shown
     ]
+    return [f"{figures['count']:,}", *cells]

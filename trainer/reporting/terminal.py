@@ -19,15 +19,7 @@ from trainer.reporting.wording import (
     title_subset,
 )
 
-CLASS_COLUMNS = {
-    "precision": "prec.",
-    "recall": "recall",
-    "specificity": "spec.",
-    "f1": "F1",
-    "f2": "F2",
-    "auroc": "AUROC",
-}
-
+CLASS_COLUMNS = dict(precision="prec.", recall="recall", specificity="spec.", f1="F1", f2="F2", auroc="AUROC")
 # How each is written; the others stand in the file.
 COMPARED_FIGURES = {"accuracy": ".2%", "macro_f1": ".4f", "nll": ".4f", "ece": ".4f"}
 
@@ -82,13 +74,12 @@ def print_corruptions(result: dict[str, Any], console: Console) -> None:
     """Print a row a severity, and the summary below; a table for all pictures and one for the unseen.
 
     Args:
-        result: of `trainer.evaluation.corruptions.evaluate_corruptions`.
+        result: of `trainer.evaluation.robustness.evaluate_corruptions`.
         console: where to.
     """
     for name, figures in result.items():
-        console.print(
-            _build_severities(f": {title_subset(name, result)}" if len(result) > 1 else "", figures)
-        )
+        title = f": {title_subset(name, result)}" if len(result) > 1 else ""
+        console.print(_build_severities(title, figures))
 
 
 def print_verdicts(counts: dict[str, dict[str, int]], console: Console) -> None:
@@ -115,42 +106,38 @@ def _print_classes(title: str, figures: dict[str, Any], console: Console) -> Non
 
 def _describe(figures: dict[str, Any]) -> list[str]:
     """The figures that are not by class, a line each."""
-    errors = f"{figures['errors']} errors of {figures['count']}"
-    interval = (
-        f"95 % interval over {figures['groups']} groups {format_interval(figures['accuracy_interval'])}"
+    errors, bounds = f"{figures['errors']} errors of {figures['count']}", figures["accuracy_interval"]
+    interval = f"95 % interval over {figures['groups']} groups {format_interval(bounds)}"
+    calibrated, raw = (
+        "; ".join(f"{FIGURE_TITLES[name]} {part[name]:.4f}" for name in ("ece", "nll", "brier"))
+        for part in (figures, figures["uncalibrated"])
     )
+    sets = [
+        f"sets for {float(target):.0%} hold the label for {one['coverage']:.2%}, mean size {one['size']:.3f}"
+        for target, one in figures["prediction_sets"].items()
+    ]
     return [
         f"accuracy {figures['accuracy']:.2%} ({errors}), {interval}",
         f"kappa {format_figure(figures['kappa'], '.4f')}; MCC {format_figure(figures['mcc'], '.4f')}",
         f"area under the risk-coverage curve {figures['abstention']['aurc']:.4f}",
-        f"{_join_probability_figures(figures)}; before temperature:"
-        f" {_join_probability_figures(figures['uncalibrated'])}",
-        *(
-            f"sets for {float(coverage):.0%} hold the label for {sets['coverage']:.2%}, mean size"
-            f" {sets['size']:.3f}"
-            for coverage, sets in figures["prediction_sets"].items()
-        ),
+        f"{calibrated}; before temperature: {raw}",
+        *sets,
         *_describe_alarms(figures["any_tumour"]),
         f"refused by the guard: {figures['refused']}",
     ]
 
 
-def _join_probability_figures(figures: dict[str, Any]) -> str:
-    return "; ".join(f"{FIGURE_TITLES[name]} {figures[name]:.4f}" for name in ("ece", "nll", "brier"))
-
-
 def _describe_alarms(any_tumour: dict[str, Any] | None) -> list[str]:
     if any_tumour is None:
         return []
-    rules = {"by the most probable label": any_tumour["most_probable_label"]} | {
-        f"at the threshold for {point['target_sensitivity']:.1%}": point
-        for point in any_tumour["operating_points"]
-    }
-    return [
-        f"any tumour {name}: sensitivity {format_figure(rule['sensitivity'])}, specificity"
-        f" {format_figure(rule['specificity'])}"
-        for name, rule in rules.items()
-    ]
+    rules = {"by the most probable label": any_tumour["most_probable_label"]}
+    for point in any_tumour["operating_points"]:
+        rules[f"at the threshold for {point['target_sensitivity']:.1%}"] = point
+    lines = []
+    for name, rule in rules.items():
+        sensitivity, specificity = format_figure(rule["sensitivity"]), format_figure(rule["specificity"])
+        lines.append(f"any tumour {name}: sensitivity {sensitivity}, specificity {specificity}")
+    return lines
 
 
 def _print_differences(rows: list[dict[str, Any]], console: Console) -> None:

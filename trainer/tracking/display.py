@@ -43,9 +43,8 @@ def print_run_summary(
     width = max(map(len, RUN_FILES.values()))
     for name, meaning in RUN_FILES.items():
         if (run_dir / name).exists():
-            console.print(
-                f"{meaning:<{width}}  {run_dir / name}", markup=False, highlight=False, soft_wrap=True
-            )
+            line = f"{meaning:<{width}}  {run_dir / name}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class Display:
@@ -92,13 +91,8 @@ class Display:
     def start_epoch(self, epoch: int, epochs: int, steps: int, step: int) -> None:
         """An epoch begins, or goes on at a step."""
         self._started, self._first_step = time.monotonic(), step
-        self.progress.update(
-            self.task,
-            description=f"epoch {epoch + 1}/{epochs}",
-            completed=step,
-            total=steps,
-            figures=self.best,
-        )
+        name = f"epoch {epoch + 1}/{epochs}"
+        self.progress.update(self.task, description=name, completed=step, total=steps, figures=self.best)
 
     def take_step(self, step: int, loss: float, learning_rate: float) -> None:
         """A step of the current epoch is done."""
@@ -109,9 +103,8 @@ class Display:
 
     def end_epoch(self, row: Mapping[str, float], best: bool) -> None:
         """An epoch is validated."""
-        figures = (
-            f"loss {row['loss']:.4f}  val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.2%}"
-        )
+        epoch, accuracy = int(row["epoch"]) + 1, f"{row['val_accuracy']:.2%}"
         if best:
-            self.best = f"best: epoch {int(row['epoch']) + 1}, {row['val_accuracy']:.2%}"
-        self.say(f"epoch {int(row['epoch']) + 1}: {figures}{'  (best so far)' if best else ''}")
+            self.best = f"best: epoch {epoch}, {accuracy}"
+        figures = f"loss {row['loss']:.4f}  val_loss {row['val_loss']:.4f}  val_accuracy {accuracy}"
+        self.say(f"epoch {epoch}: {figures}{'  (best so far)' if best else ''}")

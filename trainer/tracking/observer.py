@@ -78,12 +78,11 @@ class Observer(Listener):
         if (step + 1) % self.config.tracking.log_every and step + 1 != self._steps:
             return
         done = epoch * self._steps + step + 1
+        seconds = max(1e-9, time.monotonic() - self._since)
         values = {
             "train/loss": loss,
             "train/learning_rate": learning_rate,
-            "train/images_per_second": (
-                self._counted * self.config.data.batch_size / max(1e-9, time.monotonic() - self._since)
-            ),
+            "train/images_per_second": self._counted * self.config.data.batch_size / seconds,
             "train/epoch": epoch,
             "train/step": done,
         }

@@ -41,9 +41,8 @@ def download_model(source: str, folder: Path) -> Path:
     try:
         found = wandb.Api(timeout=TIMEOUT_SECONDS).artifact(name)
         if found.type != "model":
-            raise ArtefactError(
-                f"{name} is of type {found.type}. Expected a model, as `tumor train` logs one."
-            )
+            remedy = "Expected a model, as `tumor train` logs one."
+            raise ArtefactError(f"{name} is of type {found.type}. {remedy}")
         for path, entry in found.manifest.entries.items():
             # A reference may name any file of this machine, which would then be published.
             if not is_inside(path) or entry.ref is not None:

@@ -140,18 +140,12 @@ def log_validation(
     right, true, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     precision, recall = right / np.maximum(predicted, 1), right / np.maximum(true, 1)
     f1 = 2 * right / np.maximum(true + predicted, 1)
-    tables = {
-        "confusion": (
-            ["true", *names],
-            [[name, *counts.tolist()] for name, counts in zip(names, confusion, strict=True)],
-        ),
-        "classes": (
-            ["class", "precision", "recall", "f1", "images"],
-            zip(names, precision, recall, f1, true.tolist(), strict=True),
-        ),
-    }
-    for name, (columns, rows) in tables.items():
-        table = wandb.Table(list(columns), [list(cells) for cells in rows])
+    counts = [[name, *row.tolist()] for name, row in zip(names, confusion, strict=True)]
+    figures = list(map(list, zip(names, precision, recall, f1, true.tolist(), strict=True)))
+    columns = ["class", "precision", "recall", "f1", "images"]
+    tables = {"confusion": (["true", *names], counts), "classes": (columns, figures)}
+    for name, (header, rows) in tables.items():
+        table = wandb.Table(list(header), list(rows))
         tracker.upload(partial(tracker.run.log, {f"validation/{name}": table}, step=step))
 
 
