@@ -31,9 +31,9 @@ class VolumeSummary:
         longest_runs: by label, the most slices in a row that say it.
 
     Example:
-        >>> volume = read_volume("series.zip")
-        >>> summary = summarise_volume(from_pretrained().predict_batch(volume.slices))
-        >>> summary.counts, summary.longest_runs["glioma"]
+        >>> volume = read_volume("series.zip")  # doctest: +SKIP
+        >>> summary = summarise_volume(from_pretrained().predict_batch(volume.slices))  # doctest: +SKIP
+        >>> summary.counts, summary.longest_runs["glioma"]  # doctest: +SKIP
     """
 
     counts: dict[str, int]

@@ -5,6 +5,7 @@ import enum
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ import serving
 import trainer
 import tumor_ds
 
+ROOT = Path(__file__).resolve().parents[1]
 # A script that is run by hand and needs PyTorch.
 LEFT_OUT = ("trainer.models.weights.convert",)
 
@@ -39,6 +41,7 @@ def list_public_classes(module) -> list[type]:
 
 @pytest.mark.parametrize("name", list_modules())
 def test_examples_run(name, tmp_path, monkeypatch):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

@@ -47,7 +47,7 @@ class EventHandlers:
     """Functions of Gradio's events: each gives the HTML that answers what was sent.
 
     Example:
-        >>> files.submit(EventHandlers(service).show_slice, None, answer)
+        >>> files.submit(EventHandlers(service).show_slice, None, answer)  # doctest: +SKIP
     """
 
     def __init__(self, service: AnswerService):

@@ -57,7 +57,7 @@ class UploadGate:
     It also closes the routes of Gradio that hand out files.
 
     Example:
-        >>> app.launch(app_kwargs={"middleware": [Middleware(UploadGate)]})
+        >>> app.launch(app_kwargs={"middleware": [Middleware(UploadGate)]})  # doctest: +SKIP
     """
 
     def __init__(self, app: ASGIApp):

@@ -29,6 +29,10 @@ class Outputs:
         cams: float32 (n, h, w, classes), what each position adds to the logit; `build_serving_model` in
             `serving.model.keras_runtime` says how.
         embeddings: float32 (n, d), globally average-pooled features, or the hidden layer of reference_vgg.
+
+    Example:
+        >>> Outputs(np.zeros((2, 4)), np.zeros((2, 5, 5, 4)), np.zeros((2, 1280))).logits.shape
+        (2, 4)
     """
 
     logits: np.ndarray

@@ -39,8 +39,8 @@ class Volume:
         skipped: what was left out, and why.
 
     Example:
-        >>> volume = read_volume("series.zip")
-        >>> volume.plane, len(volume.slices), volume.facts["pixel spacing"]
+        >>> volume = read_volume("series.zip")  # doctest: +SKIP
+        >>> volume.plane, len(volume.slices), volume.facts["pixel spacing"]  # doctest: +SKIP
     """
 
     slices: tuple[np.ndarray, ...]

@@ -62,8 +62,8 @@ class TrainingBatches:
         batch_size: images a step over all replicas.
 
     Example:
-        >>> batches = TrainingBatches(split, 4, AugmentationConfig(), seed=0, batch_size=32)
-        >>> images, labels, weights = next(iter(batches.start(epoch=3, step=17)))
+        >>> batches = TrainingBatches(split, 4, AugmentationConfig(), seed=0, batch_size=32)  # doctest: +SKIP
+        >>> images, labels, weights = next(iter(batches.start(epoch=3, step=17)))  # doctest: +SKIP
     """
 
     def __init__(

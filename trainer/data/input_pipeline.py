@@ -66,7 +66,7 @@ class Example(RecordFacts):
         image: uint8 (h, w, 1), grey, native size.
 
     Example:
-        >>> next(iterate_examples(load_builder("tumor_ds/official"), "train")).image.dtype
+        >>> next(iterate_examples(load_builder("tumor_ds/official"), "train")).image.dtype  # doctest: +SKIP
         dtype('uint8')
     """
 
@@ -85,7 +85,7 @@ class Split:
         filenames: n paths in Kaggle's zip.
 
     Example:
-        >>> load_split(load_builder("tumor_ds/official"), "validation", 192).images.shape
+        >>> load_split(load_builder("tumor_ds/official"), "validation", 192).images.shape  # doctest: +SKIP
         (571, 192, 192, 1)
     """
 

@@ -67,7 +67,8 @@ class Model:
         learning_curves: PNG; None where the run that made it is not at hand.
 
     Example:
-        >>> Model(serving.model.artefact.load_config(BUNDLED), BUNDLED).learning_curves is None
+        >>> from serving.model.artefact import load_config
+        >>> Model(load_config(BUNDLED), BUNDLED).learning_curves is None
         True
     """
 

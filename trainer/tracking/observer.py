@@ -32,7 +32,8 @@ class Observer(Listener):
         draw: draws the learning curves of the run folder, from its history and its best epoch.
 
     Example:
-        >>> with Observer(config, run_dir, labels, Console(), tracker, write_curves) as observer:
+        >>> drawn = (run_dir, labels, Console(), tracker, write_curves)  # doctest: +SKIP
+        >>> with Observer(config, *drawn) as observer:  # doctest: +SKIP
         ...     train(config, builder, run_dir, strategy, observer)
     """
 

@@ -46,7 +46,7 @@ class Tracker:
         has_failed: something went wrong; nothing is sent any more that needs the server.
 
     Example:
-        >>> with start_wandb(Config(), run_dir, print) as tracker:
+        >>> with start_wandb(Config(), run_dir, print) as tracker:  # doctest: +SKIP
         ...     tracker.log({"train/loss": 0.5}, step=1)
     """
 

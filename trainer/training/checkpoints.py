@@ -24,14 +24,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be written; the message says why and what is still there.
-
-    Example:
-        >>> try:
-        ...     save_checkpoint(folder, step=128, arrays=learner.to_arrays(), state={"epoch": 3})
-        ... except CheckpointError as error:
-        ...     print(error)
-    """
+    """A checkpoint that cannot be written; the message says why and what is still there."""
 
 
 def save_checkpoint(

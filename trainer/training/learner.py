@@ -48,8 +48,8 @@ class Learner:
         classes: number of labels.
 
     Example:
-        >>> learner = Learner(Config(), build_strategy("one"), classes=4)
-        >>> loss, accuracy = learner.train_step(next(iter(batches.start(0))), 1e-3, momentum=0.9)
+        >>> learner = Learner(Config(), build_strategy("one"), classes=4)  # doctest: +SKIP
+        >>> loss, accuracy = learner.train_step(batch, 1e-3, momentum=0.9)  # doctest: +SKIP
     """
 
     def __init__(self, config: Config, strategy: tf.distribute.Strategy, classes: int) -> None:

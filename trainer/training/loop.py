@@ -128,9 +128,10 @@ class TrainingRun:
         batches: of the epoch under way.
 
     Example:
-        >>> run = TrainingRun(config, run_dir, strategy, Learner(config, strategy, classes=4), Listener())
-        >>> run.resume()
-        >>> run.train(builder)
+        >>> learner = Learner(config, strategy, classes=4)  # doctest: +SKIP
+        >>> run = TrainingRun(config, run_dir, strategy, learner, Listener())  # doctest: +SKIP
+        >>> run.resume()  # doctest: +SKIP
+        >>> run.train(builder)  # doctest: +SKIP
     """
 
     config: Config
