@@ -71,11 +71,9 @@ def test_calibration_on_validation_says_so(tmp_path):
     write_card(folder)
     card = " ".join((folder / CARD_FILE).read_text().split())
     assert f"the temperature ({config['calibration']['temperature']:.3f}) on validation." in card
-    assert (
-        "105 groups among 571 images. They are the validation images, which also chose the epoch and the"
-        " temperature." in card
-    )
-    assert "unseen patients, answered" not in card
+    assert "fitted on 571 images in 105 groups" in card
+    assert "They are the validation images, which also chose the epoch and the temperature." in card
+    assert "unseen patients" not in card.partition("## Limits")[0]
 
 
 def test_a_model_of_whole_groups_is_not_called_leaked(tmp_path):
@@ -231,10 +229,8 @@ def test_the_card_tells_sets_and_alarm():
     assert "reference CNN | 98.17%" in text
     fitted_on = json.loads((BUNDLED / CONFIG_FILE).read_text())["calibration"]["fitted_on"]
     assert fitted_on["split"] == "folds"
-    assert (
-        f"{fitted_on['groups']}\ngroups among {fitted_on['count']:,} images. Each was answered by a model of"
-        " the same\nrecipe" in text
-    )
+    assert f"fitted on {fitted_on['count']:,} images in\n{fitted_on['groups']} groups" in text
+    assert "Each was answered by a model of the same\nrecipe" in text
 
 
 @pytest.mark.parametrize(
