@@ -51,7 +51,8 @@ class Predictions:
     Example:
         >>> predictions = load_predictions(Path("configs/results/official/predictions.csv"))
         >>> unseen = predictions.take(~predictions.has_train_twin)
-        >>> (unseen.predicted == unseen.true).mean()
+        >>> round(float((unseen.predicted == unseen.true).mean()), 4)
+        0.9875
     """
 
     protocol: str
