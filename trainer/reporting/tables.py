@@ -60,7 +60,7 @@ REFERENCES = (
     Reference("reference CNN", 0.9817, None, _recalls(0.9733, 0.9641, 0.9951, 0.9900)),
     Reference("reference CNN, later", 0.9832),
     Reference("nearest neighbour", 0.976, 0.956, _recalls(0.97, 0.94, 0.99, 1.00)),
-    Reference("the same, evened", 0.960, 0.915, _recalls(0.91, 0.92, 1.00, 1.00)),
+    Reference("the same, standardised", 0.960, 0.915, _recalls(0.91, 0.92, 1.00, 1.00)),
     Reference("the largest class", 0.309, None, _recalls(0.0, 0.0, 1.0, 0.0)),
 )
 
