@@ -24,6 +24,10 @@ _FLOOR_PROTOCOL = "Config of tumor_ds; patient: every fold is asked of the other
 _FLOOR_OUT = "Folder for metrics.json and predictions.csv; floor/PROTOCOL by default."
 _TABULATED = "Folders with a metrics.json, in the order of the rows."
 _TABLE = "Write the Markdown there instead of to standard output."
+_EACH_A_PATIENT = (
+    "Every picture counts as a patient of its own: where patients have several, intervals are too narrow."
+    " Name them by --patient-pattern."
+)
 
 
 def evaluate(
@@ -57,10 +61,7 @@ def evaluate(
     save_evaluation(result, summary, out)
     print_summary(result.protocol, summary, console)
     if images is not None and patient_pattern is None:
-        say(
-            "Every picture counts as a patient of its own: where patients have several, intervals are too"
-            " narrow. Name them by --patient-pattern."
-        )
+        say(_EACH_A_PATIENT)
     say(f"Written: {out}/metrics.json, {out}/predictions.csv, {out}/figures")
     if corruptions:
         evaluate_robustness(classifier, result, data_dir, out)

@@ -69,7 +69,6 @@ def train(
         say(f"Artefact: {built}")
         if "://" not in str(built):
             say(f"Try it:   tumor serve --model {built}")
-    return None
 
 
 def export(
