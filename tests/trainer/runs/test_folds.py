@@ -141,10 +141,14 @@ def test_each_fold_is_calibrated_by_the_others(folds):
     for fold, told in zip(FOLDS, over_folds["calibration"], strict=True):
         others = pool_predictions([part for other, part in own.items() if other != fold])
         assert told["temperature"] == pytest.approx(fit_temperature(others.logits, others.true))
+        groups = len(set(others.groups.tolist()))
         assert told["fitted_on"] == {
             "split": "folds",
             "count": len(others.true),
-            "groups": len(set(others.groups.tolist())),
+            "groups": groups,
+            "too_few_groups_for": [
+                coverage for coverage, least in {0.95: 19, 0.99: 99}.items() if groups < least
+            ],
         }
         part = pooled.take(np.isin(pooled.filenames, own[fold].filenames))
         np.testing.assert_allclose(part.probs, compute_probabilities(part.logits, told["temperature"]))
