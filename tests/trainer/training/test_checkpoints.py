@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there; the one before where the newest is damaged; a full disk said clearly."""
 
+import contextlib
 import errno
 import json
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from trainer.training import checkpoints
+from serving.files import writing
 from trainer.training.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
 
@@ -84,17 +85,20 @@ def test_a_torn_manifest_is_noticed(folder, text):
 def test_a_checkpoint_that_was_interrupted_does_not_count(folder, monkeypatch, written):
     """Killed before the first, or between the two files."""
     save(folder, 1)
-    write = checkpoints._write
+    replace_whole = writing.replace_whole
     done = []
 
-    def stop_after(path, content):
+    @contextlib.contextmanager
+    def stop_after(path):
+        """As if killed there: half a temporary file stays, as no clean-up runs."""
         if len(done) == written:
-            (path.with_name(f"{path.name}.partial")).write_bytes(content[: len(content) // 2])
+            path.with_name(f"{path.name}.partial").write_bytes(b"half")
             raise KeyboardInterrupt
         done.append(path)
-        write(path, content)
+        with replace_whole(path) as partial:
+            yield partial
 
-    monkeypatch.setattr(checkpoints, "_write", stop_after)
+    monkeypatch.setattr(writing, "replace_whole", stop_after)
     with pytest.raises(KeyboardInterrupt):
         save(folder, 2)
     monkeypatch.undo()
