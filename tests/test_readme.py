@@ -1,5 +1,6 @@
 """What the README promises: figures as the bundled artefact holds them, commands and files that exist."""
 
+import csv
 import json
 import re
 from collections import Counter
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from serving.model.artefact import BUNDLED, load_config
 from tests.trainer.split_coverage import measure_split_coverage
 from trainer.cli.main import app
-from trainer.config import build_config
+from trainer.config import REFERENCE_VGG, build_config
 from trainer.evaluation.compare import compute_run_figures, summarise_runs
 from trainer.evaluation.predictions import Predictions, load_predictions
 from trainer.fitting.calibration import fit_calibration
@@ -26,6 +27,19 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 RELEASE_PATIENT = ROOT / "configs" / "results" / "release_patient"
 METRICS = json.loads((BUNDLED / "metrics.json").read_text())["official"]
+
+
+@pytest.mark.parametrize("name", REFERENCE_VGG)
+def test_short_trainings_of_the_published_cnn_and_its_variants(name):
+    """Best validation of six epochs, in the table and at the head of the config."""
+    path = ROOT / "configs" / "results" / "reference_vgg_variants" / f"{name}_history.csv"
+    with path.open(newline="") as file:
+        best = max(csv.DictReader(file), key=lambda row: float(row["val_accuracy"]))
+    accuracy, loss = float(best["val_accuracy"]), float(best["val_loss"])
+    table = (ROOT / "configs" / "README.md").read_text()
+    assert re.search(rf"\| `{name}.toml` \| [^|]+ \| {accuracy:.2%} \| {loss:.3f} \|", table)
+    if name != "reference_vgg":
+        assert f"{accuracy:.2%}".replace("%", " %") in (ROOT / "configs" / f"{name}.toml").read_text()
 
 
 def describe_hospital(glioma: list[int], healthy: list[int]) -> str:
