@@ -3,7 +3,7 @@
 Goes in: which variant, the size of the input. Comes out: grey images and the last feature map, as Keras
 tensors of a flat graph. It was published for colour pictures of 224 pixels; one grey channel is repeated
 three times inside, so its parameters are exactly those that were published. Its author gives the
-variants a name and no figure: what they change here is the plainest reading of the name, and what each reaches
+variants a name and no figure: what they change here is the plainest reading of the name. What each reaches
 in a short training stands in `configs/README.md`.
 
 Four blocks of one convolution (valid padding, ReLU; 32, 64, 128, 128 filters) and 2x2 max-pooling;
