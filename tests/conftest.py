@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 DUMMY_DATA = ROOT / "tumor_ds" / "dummy_data"
@@ -115,10 +116,18 @@ def real_data_dir() -> Path:
 def real_dataset_dir(
     real_data_dir: Path, build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """TFDS data directory with tumor_ds/official built from the real collection, once a session."""
+    """Data directory with tumor_ds/official of the real collection, built once for all workers; read only."""
     from tumor_ds import Builder
 
-    return build_dataset(real_data_dir, tmp_path_factory.mktemp("real_dataset"), Builder.EXPECTED_COUNTS)
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    common = tmp_path_factory.getbasetemp().parent if is_worker else tmp_path_factory.getbasetemp()
+    folder, built = common / "real_dataset", common / "real_dataset_is_built"
+    with FileLock(common / "real_dataset.lock"):
+        if not built.exists():
+            folder.mkdir()
+            build_dataset(real_data_dir, folder, Builder.EXPECTED_COUNTS)
+            built.touch()
+    return folder
 
 
 @pytest.fixture(scope="module")
