@@ -7,8 +7,8 @@ folder appears under its name only when it is whole.
 """
 
 import importlib.metadata
-import os
 import platform
+import secrets
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -137,7 +137,8 @@ def publish_folder(folder: Path, target: epath.Path) -> epath.Path:
     """
     if target.exists() and any(target.iterdir()) and not (target / layout.CONFIG_FILE).exists():
         raise RunError(f"{target} holds something that is no artefact. Move it away, and run this again.")
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    # A name that nobody else has: what lies under it was made here, and may be removed.
+    partial = target.with_name(f"{target.name}.{secrets.token_hex(8)}.partial")
     try:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             copy = partial / path.relative_to(folder).as_posix()
