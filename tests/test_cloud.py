@@ -24,8 +24,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from trainer.cli.config_file import load_config
 from trainer.cli.main import app
-from trainer.config import Config, load_config
+from trainer.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 CLOUD = ROOT / "configs" / "cloud"

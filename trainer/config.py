@@ -1,11 +1,10 @@
-"""Every setting of a run with its range and its reason; a TOML file says only what differs.
+"""Every setting of a run with its range and its reason.
 
-Goes in: a TOML file and `--set section.key=value` pairs. Comes out: a `Config`, or an error that names the
-key, what was expected and what came. Light: no TensorFlow, so a misspelt key is told at once.
+Goes in: nested dictionaries, as `trainer.cli.config_file` reads them from TOML. Comes out: a `Config`, or an
+error that names the key, what was expected and what came. Light: no TensorFlow, so a misspelt key is told at
+once.
 """
 
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -332,30 +331,11 @@ class Config(Settings):
         return self
 
 
-def load_config(path: Path, overrides: list[str] | None = None) -> Config:
-    """Read a TOML file over the defaults, then the overrides over both.
-
-    Args:
-        path: TOML with the fields that differ from the defaults, or from another file beside it: `extends =
-            "NAME.toml"`.
-        overrides: `section.key=value` or `key=value`, the value in TOML syntax; a bare word counts as a
-            string.
-
-    Raises:
-        ConfigError: no such file, bad TOML, an unknown key (the valid ones are listed) or a value of the
-            wrong kind.
-    """
-    values = _read_toml(path, ())
-    for override in overrides or []:
-        _apply_override(values, override)
-    return Config.model_validate(values)
-
-
 def build_config(values: Any) -> Config:
     """Build a `Config` from nested dictionaries, as in an artefact's or a run's `config.json`.
 
     Raises:
-        ConfigError: as for `load_config`.
+        ConfigError: an unknown key (the valid ones are listed), or a value that does not fit.
     """
     return Config.model_validate(drop_removed_settings(values))
 
@@ -372,75 +352,6 @@ def drop_removed_settings(values: Any) -> Any:
                 key: value for key, value in pairs if key not in removed or value != removed[key]
             }
     return kept
-
-
-def check_folds(config: Config, all_folds: bool, artefact: bool) -> None:
-    """Check that a config fits the options `--folds` and `--no-artefact` of `tumor train`.
-
-    Raises:
-        ConfigError: folds are asked for of a dataset that has none, or of one fold; or the dataset has folds
-            and none is named.
-    """
-    dataset, fold = config.data.dataset, config.data.fold
-    if all_folds and dataset != FOLDED_DATASET:
-        raise ConfigError(f"--folds needs data.dataset={FOLDED_DATASET}, which has folds; got {dataset}.")
-    if all_folds and fold:
-        raise ConfigError(
-            f"--folds trains all {FOLDS} folds, got data.fold={fold}. Leave one of the two out."
-        )
-    if all_folds and not artefact:
-        raise ConfigError(
-            "--folds pools what the artefacts say of their test folds: leave --no-artefact out."
-        )
-    if dataset == FOLDED_DATASET and not all_folds and not fold:
-        raise ConfigError(
-            f"{FOLDED_DATASET} has {FOLDS} folds instead of splits. Train all with --folds, or one with --set"
-            " data.fold=1."
-        )
-
-
-def _read_toml(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
-    """Read a file over those that it extends."""
-    if path.resolve() in extending:
-        raise ConfigError(f"{path} extends itself; name another file.")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"Cannot read the config {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    if "extends" not in values:
-        return values
-    base = values.pop("extends")
-    _require(isinstance(base, str), "extends", "str", base)
-    return _merge(_read_toml(path.parent / base, (*extending, path.resolve())), values)
-
-
-def _merge(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Lay values over a base, section by section."""
-    merged = dict(base)
-    for key, value in values.items():
-        below = base.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    name, separator, text = override.partition("=")
-    if not separator:
-        raise ConfigError(f"Expected --set key=value, got --set {override}")
-    *sections, key = name.strip().split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {override}: {section} is a value, not a section")
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        parsed = {"value": text.strip()}
-    if len(parsed) > 1:
-        raise ConfigError(f"--set {key}: expected one value, got several lines: {text!r}")
-    values[key] = parsed["value"]
 
 
 def _explain(section: type[Settings], error: dict[str, Any]) -> str:

@@ -63,7 +63,7 @@ def measure_latency(rounds: int) -> None:
     """LiteRT and Keras by turns, on the same pictures."""
     import keras
 
-    from trainer.config import load_config
+    from trainer.cli.config_file import load_config
     from trainer.models.build import build_model
 
     classifier, config = from_pretrained(), load_config(ROOT / "configs" / "reference_vgg.toml")

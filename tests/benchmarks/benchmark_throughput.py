@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from trainer.config import Config, load_config
+from trainer.cli.config_file import load_config
+from trainer.config import Config
 from trainer.data.batches import Batch, TrainingBatches
 from trainer.data.input_pipeline import Split
 from trainer.training.learner import Learner

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from trainer.config import Config, ConfigError, Settings, build_config, load_config
+from trainer.cli.config_file import load_config
+from trainer.config import Config, ConfigError, Settings, build_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))

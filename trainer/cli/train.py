@@ -45,7 +45,7 @@ def train(
     require_training_extra()
     from etils import epath
 
-    from trainer.config import check_folds, load_config
+    from trainer.cli.config_file import check_folds, load_config
 
     # A mistake in the config is told before TensorFlow is loaded, which takes many seconds.
     resolved = load_config(config, overrides)

@@ -13,8 +13,9 @@ from serving import Classifier
 from serving.model.calibration import compute_prediction_sets, compute_probabilities
 from tests.trainer.make_predictions import make_predictions
 from tests.trainer.marked_numbers import check_number, follow, parse
+from trainer.cli.config_file import check_folds
 from trainer.cli.main import app
-from trainer.config import Config, ConfigError, DataConfig, check_folds
+from trainer.config import Config, ConfigError, DataConfig
 from trainer.data.input_pipeline import FOLD_SHARES, count_images, load_builder, load_split
 from trainer.evaluation.predictions import PredictionsError, load_predictions, pool_predictions
 from trainer.evaluation.scoring import evaluate, pool, summarise
