@@ -4,6 +4,7 @@ Goes in: a dataset that `tumor build` has made. Comes out: splits as numpy array
 and for evaluation.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -180,6 +181,8 @@ def name_test_split(fold: int) -> str:
     return f"fold{fold}" if fold else "test"
 
 
+# Every picture is decoded, 9 CPU seconds for this collection; an export asks twice of the same builder.
+@functools.lru_cache(maxsize=1)
 def compute_fingerprint(builder: tfds.core.DatasetBuilder) -> str:
     """Hash what a dataset holds, independent of file format and record order.
 
