@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from serving import from_pretrained
 from serving.model.artefact import BUNDLED
+from tests.open_page import open_page
 from tests.trainer.make_predictions import simulate_predictions
 from tests.trainer.marked_numbers import check_number, follow, parse
 from trainer.cli.main import app
@@ -257,27 +258,8 @@ def test_worse_pictures_of_another_model_are_not_shown(folder, predictions, tmp_
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_opens_in_a_browser_and_asks_for_nothing(browser, folder, width, scheme):
-    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    messages, requests = [], []
-    page.on("console", lambda message: messages.append(message.text))
-    page.on("pageerror", lambda error: messages.append(str(error)))
-    page.on(
-        "request",
-        lambda request: requests.append(request.url) if not request.url.startswith("data:") else None,
-    )
-    page.goto((folder / "report.html").as_uri())
-    assert page.title() == "Evaluation of efficientnet_lite0 on official"
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.evaluate(
-        "[...document.images].every(image => image.complete && image.naturalWidth > 0 && image.alt)"
-    )
-    assert (
-        page.evaluate("getComputedStyle(document.body).backgroundColor")
-        == {"light": "rgb(238, 241, 243)", "dark": "rgb(12, 17, 20)"}[scheme]
-    )
-    page.close()
-    assert messages == []
-    assert requests == [(folder / "report.html").as_uri()]
+    with open_page(browser, folder / "report.html", width, scheme) as page:
+        assert page.title() == "Evaluation of efficientnet_lite0 on official"
 
 
 # From the command line

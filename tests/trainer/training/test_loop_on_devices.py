@@ -62,12 +62,16 @@ training.write_history = write_history
 """
 
 
+def list_arguments(config: Path, strategy: str, data_dir: Path, run_dir: Path) -> list[str]:
+    places = ["--data-dir", str(data_dir), "--run-dir", str(run_dir)]
+    return ["train", str(config), *ALIKE, "--strategy", strategy, *places]
+
+
 @pytest.fixture(scope="module")
 def on_one_device(dummy_dataset_dir, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     (folder / "small.toml").write_text(SMALL)
-    places = ["--data-dir", str(dummy_dataset_dir), "--run-dir", str(folder / "run")]
-    arguments = ["train", str(folder / "small.toml"), *ALIKE, "--strategy", "one", *places]
+    arguments = list_arguments(folder / "small.toml", "one", dummy_dataset_dir, folder / "run")
     code, output = finish(run_tumor(arguments, NOTE_MEMORY, WANDB_MODE="offline"))
     assert code == 0, output
     return folder / "run"
@@ -91,17 +95,7 @@ def test_memory_stays_flat(on_one_device):
 
 
 def test_mirrored_learns_as_one_device(config, on_one_device, dummy_dataset_dir, tmp_path):
-    arguments = [
-        "train",
-        str(config),
-        *ALIKE,
-        "--strategy",
-        "mirrored",
-        "--data-dir",
-        str(dummy_dataset_dir),
-        "--run-dir",
-        str(tmp_path / "run"),
-    ]
+    arguments = list_arguments(config, "mirrored", dummy_dataset_dir, tmp_path / "run")
     code, output = finish(run_tumor(arguments, TWO_CPUS))
     assert code == 0, output
     assert read_epoch_losses(tmp_path / "run") == pytest.approx(read_epoch_losses(on_one_device), abs=1e-3)
@@ -130,17 +124,7 @@ def test_two_workers_have_the_losses_of_one_process_for_50_steps(
     config, on_one_device, dummy_dataset_dir, tmp_path
 ):
     run_dir = tmp_path / "run"
-    arguments = [
-        "train",
-        str(config),
-        *ALIKE,
-        "--strategy",
-        "multiworker",
-        "--data-dir",
-        str(dummy_dataset_dir),
-        "--run-dir",
-        str(run_dir),
-    ]
+    arguments = list_arguments(config, "multiworker", dummy_dataset_dir, run_dir)
     results = [finish(process) for process in start_workers(arguments, WANDB_MODE="offline")]
     assert [code for code, _ in results] == [0, 0], results
     losses = read_losses(run_dir)
@@ -151,17 +135,7 @@ def test_two_workers_have_the_losses_of_one_process_for_50_steps(
 
 def test_two_workers_resume_after_one_is_killed(config, on_one_device, dummy_dataset_dir, tmp_path):
     run_dir = tmp_path / "run"
-    arguments = [
-        "train",
-        str(config),
-        *ALIKE,
-        "--strategy",
-        "multiworker",
-        "--data-dir",
-        str(dummy_dataset_dir),
-        "--run-dir",
-        str(run_dir),
-    ]
+    arguments = list_arguments(config, "multiworker", dummy_dataset_dir, run_dir)
     first = start_workers(arguments)
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not list((run_dir / "checkpoints").glob("*.json")) if run_dir.exists() else True:

@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from tests.open_page import open_page
 from tumor_ds.audit import report as audit_report
 from tumor_ds.audit import twins as audit_twins
 from tumor_ds.audit.audit import Audit, run_audit
@@ -435,28 +436,9 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_opens_in_a_browser_and_asks_for_nothing(browser, hostile_page, width, scheme):
-    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    messages, requests = [], []
-    page.on("console", lambda message: messages.append(message.text))
-    page.on("pageerror", lambda error: messages.append(str(error)))
-    page.on(
-        "request",
-        lambda request: requests.append(request.url) if not request.url.startswith("data:") else None,
-    )
-    page.goto(hostile_page.as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach(element => element.open = true)")
-    assert page.title() == "Audit of <i>in"
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.evaluate(
-        "[...document.images].every(image => image.complete && image.naturalWidth > 0 && image.alt)"
-    )
-    assert (
-        page.evaluate("getComputedStyle(document.body).backgroundColor")
-        == {"light": "rgb(238, 241, 243)", "dark": "rgb(12, 17, 20)"}[scheme]
-    )
-    page.close()
-    assert messages == []
-    assert requests == [hostile_page.as_uri()]
+    with open_page(browser, hostile_page, width, scheme) as page:
+        page.evaluate("document.querySelectorAll('details').forEach(element => element.open = true)")
+        assert page.title() == "Audit of <i>in"
 
 
 @pytest.fixture(scope="module")
