@@ -25,6 +25,7 @@ FLOORS = (
     ("serving.app",),
     ("tumor_ds.collection",),
     ("tumor_ds.grouping",),
+    ("tumor_ds.outlines",),
     ("tumor_ds.audit", "tumor_ds.tumor_ds_dataset_builder"),
     ("tumor_ds.metadata",),
     ("tumor_ds.croissant",),
