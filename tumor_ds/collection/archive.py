@@ -1,17 +1,17 @@
 """Pictures in class folders, from a zip or a folder: which files there are, and each of them decoded.
 
 Goes in: a zip or a folder laid out as CLASS/FILE or SPLIT/CLASS/FILE, perhaps below folders that all pictures
-share. Comes out: the sorted paths of its pictures, and functions that read and decode one of them, with the
-one decoder and the limits of `serving`. Nothing is written to disk. What cannot be read as it is meant is
-refused by name, because a dataset that loses files in silence is worse than none.
+share. Comes out: the sorted paths of its pictures, and functions that read and decode one of them or its
+mask, with the one decoder and the limits of `serving`. Nothing is written to disk. What cannot be read as it
+is meant is refused by name, because a dataset that loses files in silence is worse than none.
 """
 
 import contextlib
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -23,7 +23,15 @@ from serving.pictures.image_files import MAX_BYTES, Picture
 from serving.pictures.volumes import is_volume
 from serving.preprocess import decode
 from tumor_ds.collection.errors import DatasetError, PictureError
-from tumor_ds.collection.layout import SUFFIXES, is_clutter, is_picture, select_pictures, show_name
+from tumor_ds.collection.layout import (
+    SUFFIXES,
+    Selection,
+    is_clutter,
+    is_picture,
+    select_pictures,
+    show_name,
+)
+from tumor_ds.collection.masks import decode_mask
 
 KAGGLE_NAME = "masoudnickparvar/brain-tumor-mri-dataset"
 HOMEPAGE = f"https://www.kaggle.com/datasets/{KAGGLE_NAME}"
@@ -40,9 +48,10 @@ class Collection:
 
     Attributes:
         paths: sorted as plain strings; `glioma/a.jpg`, or `Training/glioma/a.jpg`. Folders that all pictures
-            share are left out.
-        read: gives the bytes of one of them; raises `PictureError`, also for more than `MAX_BYTES`.
+            share are left out; masks are not among them.
+        read: gives the bytes of a picture or a mask; raises `PictureError`, also for more than `MAX_BYTES`.
         prefix: the folders that are left out, `mine/`, or nothing.
+        masks: path of the mask, `glioma/a_mask.png`, by path of its picture; only for those that have one.
 
     Example:
         >>> import tumor_ds
@@ -54,6 +63,7 @@ class Collection:
     paths: tuple[str, ...]
     read: Callable[[str], bytes]
     prefix: str = ""
+    masks: Mapping[str, str] = field(default_factory=dict)
 
     def decode(self, path: str) -> Picture:
         """Decode one picture at its native size; its content counts, not its suffix.
@@ -67,13 +77,37 @@ class Collection:
         try:
             return decode(content)
         except ImageError as error:
-            # Bytes have no name there, and its remedy is for someone who sends a file to the app.
-            reason = str(error).replace("The upload", "it", 1).partition(". ")[0]
-            raise PictureError(path, reason) from error
+            raise PictureError(path, _shorten(error)) from error
 
     def read_grey(self, path: str) -> np.ndarray:
         """Pixels of `decode`: uint8 (h, w, 1), [0, 255]."""
         return self.decode(path).grey[..., None]
+
+    def read_mask(self, path: str) -> np.ndarray | None:
+        """Read the mask of a picture, by the path of the picture.
+
+        Returns:
+            uint8 (h, w), the size of the picture: 255 where the mask is not black, 0 elsewhere. All 0 says
+            that the picture shows no tumour. None where no mask lies beside the picture.
+
+        Raises:
+            PictureError: the mask is damaged, no PNG by its content, of another size than its picture, or
+                says tumour everywhere; or the picture cannot be decoded.
+        """
+        if path not in self.masks:
+            return None
+        mask_path = self.masks[path]
+        try:
+            mask = decode_mask(self.read(mask_path))
+        except ImageError as error:
+            raise PictureError(mask_path, _shorten(error)) from error
+        height, width = self.decode(path).grey.shape
+        if mask.shape != (height, width):
+            size = f"{mask.shape[1]} x {mask.shape[0]} pixels"
+            raise PictureError(mask_path, f"it has {size}, expected {width} x {height} as in {path}")
+        if mask.all():
+            raise PictureError(mask_path, "no pixel is black, expected black outside the tumour")
+        return mask
 
 
 def find_source(manual_dir: Path) -> Path:
@@ -132,7 +166,9 @@ def open_collection(source: Path) -> Iterator[Collection]:
     4. Any other file may lie above them (a README beside the class folders, a table in a split folder), and
        is then ignored; as deep as the pictures or deeper it is refused, so that a class folder full of DICOM
        files is not lost in silence.
-    5. The folders that all pictures share are stripped, and CLASS/FILE or SPLIT/CLASS/FILE must be left. A
+    5. `a_mask.png`, in either case, is the mask of the picture `a` beside it, and no picture of its own. A
+       file named so without a picture, or in another format, is refused.
+    6. The folders that all pictures share are stripped, and CLASS/FILE or SPLIT/CLASS/FILE must be left. A
        lone split folder is stripped, too.
 
     Args:
@@ -146,22 +182,24 @@ def open_collection(source: Path) -> Iterator[Collection]:
             names it.
     """
     if source.is_dir():
-        names = select_pictures(_walk(source), source)
-        yield _list(names, lambda name: (source / name).open("rb"))
+        selection = select_pictures(_walk(source), source)
+        yield _list(selection, lambda name: (source / name).open("rb"))
         return
     with _open_zip(source) as archive:
         # zipfile cuts `filename` at a NUL; `orig_filename` is what the zip holds.
         members = {info.orig_filename: info for info in archive.infolist()}
-        names = select_pictures((info.orig_filename for info in archive.infolist()), source)
-        _check_members(members, names.values(), source)
-        yield _list(names, lambda name: archive.open(members[name]))
+        selection = select_pictures((info.orig_filename for info in archive.infolist()), source)
+        _check_members(members, selection.names.values(), source)
+        yield _list(selection, lambda name: archive.open(members[name]))
 
 
-def _list(names: dict[str, str], open_file: Callable[[str], IO[bytes]]) -> Collection:
-    """The collection of some pictures: name in the source by path."""
-    path, name = next(iter(names.items()))
-    prefix = PurePosixPath(name).as_posix().removesuffix(path)
-    return Collection(tuple(names), lambda path: _read(path, lambda: open_file(names[path])), prefix)
+def _list(selection: Selection, open_file: Callable[[str], IO[bytes]]) -> Collection:
+    """The collection of what was selected; `open_file` takes names in the source."""
+    names, paths = selection.names, selection.paths
+    prefix = PurePosixPath(names[paths[0]]).as_posix().removesuffix(paths[0])
+    return Collection(
+        paths, lambda path: _read(path, lambda: open_file(names[path])), prefix, selection.masks
+    )
 
 
 def _open_zip(source: Path) -> zipfile.ZipFile:
@@ -230,6 +268,11 @@ def _read(path: str, open_file: Callable[[], IO[bytes]]) -> bytes:
     if len(content) > MAX_BYTES:
         raise PictureError(path, f"it has more than {MAX_BYTES:,} bytes")
     return content
+
+
+def _shorten(error: ImageError) -> str:
+    """The reason: bytes have no name there, and its remedy is for someone who sends a file to the app."""
+    return str(error).replace("The upload", "it", 1).partition(". ")[0]
 
 
 def _explain(error: Exception) -> str:

@@ -1,11 +1,12 @@
 """Which names of a zip or a folder are pictures, and where each lies: CLASS/FILE or SPLIT/CLASS/FILE.
 
-Goes in: names, as a zip or a folder gives them. Comes out: the pictures among them, without the folders that
-all of them share; or an error that says what cannot be read as it is meant.
+Goes in: names, as a zip or a folder gives them. Comes out: the pictures among them and the masks beside them,
+without the folders that all of them share; or an error that says what cannot be read as it is meant.
 """
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tumor_ds.collection.errors import DatasetError
@@ -22,6 +23,9 @@ FORMATS = {
     ".webp": "webp",
 }
 SUFFIXES = tuple(FORMATS)
+# `a_mask.png` is the mask of `a.jpg`; lossy formats blur the edge of a mask.
+MASK_ENDING = "_mask"
+MASK_SUFFIX = ".png"
 _CLUTTER = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
@@ -31,8 +35,27 @@ def split_and_label(path: str) -> tuple[str, str]:
     return "/".join(split), label
 
 
-def select_pictures(names: Iterable[str], source: Path) -> dict[str, str]:
-    """Apply the rules of `open_collection`: name in the source by path in the collection, sorted."""
+@dataclass(frozen=True)
+class Selection:
+    """The pictures of a source and their masks, by path in the collection.
+
+    Attributes:
+        names: name in the source of every picture and mask, by path.
+        paths: of the pictures, sorted.
+        masks: path of the mask by path of its picture, for the pictures that have one.
+
+    Example:
+        >>> select_pictures(["mine/glioma/a.jpg", "mine/glioma/a_mask.png"], Path("mine.zip")).masks
+        {'glioma/a.jpg': 'glioma/a_mask.png'}
+    """
+
+    names: dict[str, str]
+    paths: tuple[str, ...]
+    masks: dict[str, str]
+
+
+def select_pictures(names: Iterable[str], source: Path) -> Selection:
+    """Apply the rules of `open_collection`."""
     originals: dict[str, str] = {}
     for name in names:
         _check_name(name, source)
@@ -42,13 +65,15 @@ def select_pictures(names: Iterable[str], source: Path) -> dict[str, str]:
         if plain in originals and is_picture(plain):
             raise DatasetError(f"{source} holds {plain} twice. Remove one of them.")
         originals[plain] = name
-    pictures = sorted(name for name in originals if is_picture(name))
-    if not pictures:
+    files = sorted(name for name in originals if is_picture(name))
+    pictures = [name for name in files if not is_mask(name)]
+    if not files:
         raise DatasetError(
             f"No picture in {source}; expected CLASS/FILE or SPLIT/CLASS/FILE with {' '.join(SUFFIXES)}."
             " Check that it is the right one."
         )
-    _check_twins(pictures, source)
+    _check_twins(files, source)
+    masks = _match_masks(files, source)
     _check_depth(pictures, originals, source)
     cut = 0
     while pictures[0].count("/") - cut > 1 and len({name.split("/")[cut] for name in pictures}) == 1:
@@ -58,7 +83,43 @@ def select_pictures(names: Iterable[str], source: Path) -> dict[str, str]:
             f"{pictures[0]} lies too deep in {source}; expected CLASS/FILE or SPLIT/CLASS/FILE. Move the"
             " class folders up."
         )
-    return {"/".join(name.split("/")[cut:]): originals[name] for name in pictures}
+    paths = {name: "/".join(name.split("/")[cut:]) for name in files}
+    return Selection(
+        names={path: originals[name] for name, path in paths.items()},
+        paths=tuple(paths[name] for name in pictures),
+        masks={paths[picture]: paths[mask] for picture, mask in masks.items()},
+    )
+
+
+def _match_masks(files: list[str], source: Path) -> dict[str, str]:
+    """The mask by its picture; refuse a mask that has none, or two."""
+    by_stem: dict[str, list[str]] = {}
+    for name in files:
+        if not is_mask(name):
+            by_stem.setdefault(_fold(name.rpartition(".")[0]), []).append(name)
+    found = {}
+    for mask in filter(is_mask, files):
+        stem = mask.rpartition(".")[0][: -len(MASK_ENDING)]
+        pictures = by_stem.get(_fold(stem), [])
+        if not pictures:
+            raise DatasetError(
+                f"{mask} in {source} is taken for a mask, because its name ends in {MASK_ENDING}. Expected"
+                f" its picture beside it: {stem} with one of {' '.join(SUFFIXES)}. Put the picture there; or,"
+                " if this is a picture itself, rename it."
+            )
+        if len(pictures) > 1:
+            raise DatasetError(
+                f"{mask} in {source} is the mask of both {' and '.join(pictures)} by its name. Rename all but"
+                " one of these pictures."
+            )
+        if not mask.lower().endswith(MASK_SUFFIX):
+            raise DatasetError(
+                f"{mask} in {source} is taken for the mask of {pictures[0]} by its name; expected"
+                f" {stem}{MASK_ENDING}{MASK_SUFFIX}. Save the mask as PNG; or, if this is a picture itself,"
+                " rename it."
+            )
+        found[pictures[0]] = mask
+    return found
 
 
 def _check_name(name: str, source: Path) -> None:
@@ -78,11 +139,11 @@ def _check_name(name: str, source: Path) -> None:
         )
 
 
-def _check_twins(pictures: list[str], source: Path) -> None:
+def _check_twins(files: list[str], source: Path) -> None:
     """Refuse names that are one file or folder on Windows or macOS: there the collection would be another."""
     seen: dict[str, str] = {}
-    for name in sorted({*pictures, *(name.rpartition("/")[0] for name in pictures)}):
-        twin = seen.setdefault(unicodedata.normalize("NFC", name).lower(), name)
+    for name in sorted({*files, *(name.rpartition("/")[0] for name in files)}):
+        twin = seen.setdefault(_fold(name), name)
         if twin != name:
             raise DatasetError(
                 f"{source} holds {twin} and {name}, which differ only in case or in how accents are stored."
@@ -112,9 +173,20 @@ def _check_depth(pictures: list[str], names: Iterable[str], source: Path) -> Non
         )
 
 
+def _fold(name: str) -> str:
+    """The same for names that are one file on Windows or macOS."""
+    return unicodedata.normalize("NFC", name).lower()
+
+
 def is_picture(name: str) -> bool:
-    """A picture by its suffix."""
+    """A picture, or the mask of one, by its suffix."""
     return name.lower().endswith(SUFFIXES)
+
+
+def is_mask(name: str) -> bool:
+    """The mask of a picture by its name, whatever its format."""
+    stem = PurePosixPath(name.lower()).stem
+    return is_picture(name) and stem.endswith(MASK_ENDING) and stem != MASK_ENDING
 
 
 def is_clutter(part: str) -> bool:
