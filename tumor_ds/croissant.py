@@ -185,6 +185,7 @@ def _describe_zip(
     filenames = {record.filename for record in records}
     with open_collection(source) as collection:
         strangers, prefix = filenames.symmetric_difference(collection.paths), collection.prefix
+        masks = list(collection.masks.values())
     if strangers:
         raise DatasetError(
             f"Expected the zip that {builder.data_dir} was built from; {min(strangers)} is in only one of it"
@@ -197,16 +198,25 @@ def _describe_zip(
         text += f" Kaggle's: {build_url(int(builder.version.major))}"
     with source.open("rb") as file:
         zipped = _describe_file(PICTURES_ZIP, text, source.name, mlc.EncodingFormat.ZIP, file)
-    where = {(str(PurePosixPath(name).parent), PurePosixPath(name).suffix) for name in filenames}
+    where = {_locate(name) for name in filenames}
+    # A pattern for all PNG files of a folder would take masks for pictures, and mlcroissant excludes nothing.
+    mixed = where.intersection(map(_locate, masks))
+    patterns = [f"{glob.escape(prefix + folder)}/[!.]*{suffix}" for folder, suffix in where - mixed]
+    single = [glob.escape(prefix + name) for name in filenames if _locate(name) in mixed]
     pictures = mlc.FileSet(
         id=PICTURE_FILES,
         name=PICTURE_FILES,
         description="The pictures, without what desktops leave behind.",
         contained_in=[PICTURES_ZIP],
-        includes=sorted(f"{glob.escape(prefix + folder)}/[!.]*{suffix}" for folder, suffix in where),
+        includes=sorted(patterns + single),
         encoding_formats=sorted({f"image/{FORMATS[suffix.lower()]}" for _, suffix in where}),
     )
     return [zipped, pictures]
+
+
+def _locate(name: str) -> tuple[str, str]:
+    """Folder and suffix."""
+    return str(PurePosixPath(name).parent), PurePosixPath(name).suffix
 
 
 def _describe_file(

@@ -89,6 +89,9 @@ def write_own_zip(dummy_data_dir: Path, folder: Path) -> Path:
             shutil.copy(path, folder / label)
     first, second = sorted((folder / "None").iterdir())[:2]
     Image.open(first).convert("RGB").save(first.with_suffix(".PNG"), "PNG")
+    mask = Image.new("L", Image.open(first).size)
+    mask.putpixel((2, 2), 255)
+    mask.save(first.with_name(f"{first.stem}_mask.PNG"))
     Image.open(second).save(second.with_name("a, b [1].tif"))
     first.unlink()
     second.unlink()
