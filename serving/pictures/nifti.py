@@ -164,8 +164,8 @@ def _cut(
     across = _find_cut(plane, axes, spacing)
     plane = PLANES[axes[across]]
     order = [across, *(axis for axis in range(3) if axis != across)]
-    data, (_, *between) = grid.data.transpose(order), spacing[order]
-    height, width = compute_square_shape(data.shape[1:], *between)
+    data, (_, rows, columns) = grid.data.transpose(order), spacing[order]
+    height, width = compute_square_shape(data.shape[1:], rows, columns)
     if len(data) * height * width > MAX_VOXELS:
         what = f"too many pixels to be cut so: at most {MAX_VOXELS:,} are accepted"
         raise ImageError(f"{grid.name} has {what}. Choose another plane.")
@@ -175,7 +175,7 @@ def _cut(
     positions = (centre + np.outer(np.arange(len(data)), step)) @ normal
     slices = []
     for number in np.argsort(positions):
-        drawn = square_pixels(draw(data[number]), *between, resample)
+        drawn = square_pixels(draw(data[number]), rows, columns, resample)
         slices.append(np.ascontiguousarray(orient_slice(drawn, right, down, plane)))
     return Volume(tuple(slices), "NIfTI", plane, tuple(sorted(positions.tolist())), grid.facts)
 
