@@ -181,7 +181,7 @@ def test_slices_are_thinned_evenly_and_those_with_tumour_apart():
 def test_air_is_no_slice_even_where_it_is_not_dark(tmp_path):
     head = draw_head()
     noise = np.random.default_rng(0).integers(0, 20, head.shape)
-    normalised = np.where(head > 0, head - 350.0, 0)
+    normalised = np.where(head > 0, head - 440.0, 0)
     for number, data in enumerate((head + noise, normalised)):
         folder = make_folder(tmp_path / str(number), mask="", label="notumor", planes="axial")
         save(data.astype(np.float32), folder / SCAN)
