@@ -189,6 +189,20 @@ def test_air_is_no_slice_even_where_it_is_not_dark(tmp_path):
         assert 5 < min(numbers) < max(numbers) < 31
 
 
+@pytest.mark.parametrize("code", ["RAS", "ASL", "LPI"])
+def test_jaw_and_neck_are_no_slice(tmp_path, code):
+    x, y, z = np.mgrid[:40, :40, :36]
+    body = ((x - 20) ** 2 + (y - 20) ** 2 < 225) & (z < 34)
+    image = nibabel.Nifti1Image((body * 500).astype(np.int16), np.diag([5, 5, 5, 1.0]))
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt(code)
+    )
+    image.as_reoriented(turn).to_filename(tmp_path / "a.nii")
+    write_table(tmp_path, ROW | {"file": "a.nii", "mask": "", "label": "notumor"})
+    numbers = [int(p.filename[-3:]) for p in read_all(tmp_path) if "#axial" in p.filename]
+    assert (min(numbers), max(numbers)) == (7, 33)  # 130 mm
+
+
 def test_without_planes_it_is_cut_as_it_was_taken(tmp_path):
     pieces = read_all(make_folder(tmp_path, affine=np.diag([1, 4, 1, 1.0]), planes=""))
     assert {piece.filename.split("#")[1][:7] for piece in pieces} == {"coronal"}
