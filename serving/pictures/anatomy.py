@@ -108,9 +108,14 @@ def compute_square_shape(
     return height, width
 
 
-def square_pixels(grey: np.ndarray, row_spacing: float, column_spacing: float) -> np.ndarray:
-    """Resize uint8 (h, w) to `compute_square_shape` of it (bicubic)."""
-    height, width = compute_square_shape(grey.shape, row_spacing, column_spacing)
-    if (height, width) == grey.shape:
-        return grey
-    return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC))
+def square_pixels(
+    pixels: np.ndarray,
+    row_spacing: float,
+    column_spacing: float,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> np.ndarray:
+    """Resize uint8 (h, w) to `compute_square_shape` of it; masks are resized by the nearest pixel."""
+    height, width = compute_square_shape(pixels.shape, row_spacing, column_spacing)
+    if (height, width) == pixels.shape:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), resample))

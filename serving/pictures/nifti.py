@@ -1,15 +1,18 @@
 """NIfTI: from a `.nii` or `.nii.gz` file to oriented grey slices of one plane.
 
 Goes in: a `serving.files.entries.Entry` that holds NIfTI, and the plane wanted. Comes out: slices in
-anatomical order, each windowed by its own percentiles as a 16-bit picture is. No text of the header is shown:
-people write names into it.
+anatomical order, each windowed by its own percentiles as a 16-bit picture is. A mask is cut in the same way,
+so that it lies on its scan. No text of the header is shown: people write names into it.
 """
 
 import gzip
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
 from serving.files.errors import ImageError
@@ -24,6 +27,34 @@ GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_BYTES = {1: 348, 2: 540}
 # NIfTI's world has x to the right and y to the front; that of DICOM, to the left and to the back.
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+# Two files of one grid may round its numbers differently; up to a tenth of a voxel is rounding.
+_GRID_TOLERANCE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The voxels of a NIfTI file and where they lie.
+
+    Attributes:
+        name: of the file, fit to show.
+        data: (x, y, z), as stored; the first volume where the file holds several.
+        affine: float (3, 4), from voxel numbers to the patient coordinates of DICOM, mm.
+        slope: by which stored values are multiplied.
+        intercept: which is then added to them.
+        facts: harmless technical facts, by name.
+
+    Example:
+        >>> grid = Grid("scan.nii", np.ones((2, 3, 4)), np.eye(3, 4), 1.0, 0.0, {})
+        >>> len(cut_grey(grid, "axial").slices)
+        4
+    """
+
+    name: str
+    data: np.ndarray
+    affine: np.ndarray
+    slope: float
+    intercept: float
+    facts: dict[str, str]
 
 
 def is_nifti(head: bytes) -> bool:
@@ -48,10 +79,16 @@ def _find_version(head: bytes) -> int | None:
 
 
 def read_nifti(entry: Entry, plane: str | None) -> Volume:
-    """Cut a volume into slices of one of the `PLANES`.
+    """Cut a volume into slices of one of the `PLANES`, see `cut_grey`.
 
-    None stands for the plane that it was taken in, across which pixels lie farthest apart; axial where they
-    lie equally far.
+    Raises:
+        ImageError: the file is damaged, too large, or holds no picture.
+    """
+    return cut_grey(read_grid(entry), plane)
+
+
+def read_grid(entry: Entry) -> Grid:
+    """Read the voxels of a file, to be cut once or several times.
 
     Raises:
         ImageError: the file is damaged, too large, or holds no picture.
@@ -59,29 +96,88 @@ def read_nifti(entry: Entry, plane: str | None) -> Volume:
     header, end = _read_header(entry)
     data, facts = _shape_data(header, _read_content(entry, end), entry.name)
     affine = _RAS_TO_LPS @ header.get_best_affine()[:3]
-    axes = _find_axes(affine)
-    if axes is None:
+    if _find_axes(affine) is None:
         raise ImageError(f"{entry.name} has a damaged header: its axes point nowhere. Export it again.")
-    spacing = np.linalg.norm(affine[:, :3], axis=0)
+    facts["pixel spacing"] = " x ".join(f"{side:.3g}" for side in _measure_spacing(affine)) + " mm"
+    slope, intercept = header.get_slope_inter()
+    return Grid(entry.name, data, affine, slope or 1.0, intercept or 0.0, facts)
+
+
+def cut_grey(grid: Grid, plane: str | None) -> Volume:
+    """Cut a scan into grey slices, each windowed by its own percentiles.
+
+    Args:
+        grid: the scan.
+        plane: one of the `PLANES`. None stands for the plane that it was taken in, across which pixels lie
+            farthest apart; axial where they lie equally far.
+
+    Raises:
+        ImageError: there are too many pixels, or slices are too long and thin.
+    """
+    return _cut(
+        grid, plane, lambda values: _to_grey(values, grid.slope, grid.intercept), Image.Resampling.BICUBIC
+    )
+
+
+def cut_mask(grid: Grid, plane: str | None) -> Volume:
+    """Cut a mask as `cut_grey` cuts its scan: the same order, orientation and size of slices, not smoothed.
+
+    Args:
+        grid: the mask, one number a voxel; above one half is inside, whichever the number.
+        plane: as for `cut_grey`.
+
+    Returns:
+        Slices are uint8 (h, w), 0 or 255.
+
+    Raises:
+        ImageError: there are too many pixels, or slices are too long and thin.
+    """
+
+    def draw(values: np.ndarray) -> np.ndarray:
+        return np.where(values * grid.slope + grid.intercept > 0.5, 255, 0).astype(np.uint8)
+
+    return _cut(grid, plane, draw, Image.Resampling.NEAREST)
+
+
+def is_same_grid(one: Grid, other: Grid) -> bool:
+    """Tell whether the voxels of two files are as many and lie in the same places."""
+    if one.data.shape != other.data.shape:
+        return False
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(one.data.shape) - 1)
+    shift = one.affine - other.affine
+    apart = np.linalg.norm(corners @ shift[:, :3].T + shift[:, 3], axis=1)
+    return bool(apart.max() <= _GRID_TOLERANCE * _measure_spacing(one.affine).min())
+
+
+def _measure_spacing(affine: np.ndarray) -> np.ndarray:
+    """Millimetres from one voxel to the next, by axis of the data."""
+    return np.linalg.norm(affine[:, :3], axis=0)
+
+
+def _cut(
+    grid: Grid, plane: str | None, draw: Callable[[np.ndarray], np.ndarray], resample: Image.Resampling
+) -> Volume:
+    """Cut across one axis, draw each slice as uint8, and turn it into the radiological view."""
+    affine, spacing, axes = grid.affine, _measure_spacing(grid.affine), _find_axes(grid.affine)
+    if axes is None:
+        raise ImageError(f"{grid.name} has axes that point nowhere. Export it again.")
     across = _find_cut(plane, axes, spacing)
     plane = PLANES[axes[across]]
     order = [across, *(axis for axis in range(3) if axis != across)]
-    data, (_, *between) = data.transpose(order), spacing[order]
-    height, width = compute_square_shape(data.shape[1:], *between)
+    data, (_, rows, columns) = grid.data.transpose(order), spacing[order]
+    height, width = compute_square_shape(data.shape[1:], rows, columns)
     if len(data) * height * width > MAX_VOXELS:
         what = f"too many pixels to be cut so: at most {MAX_VOXELS:,} are accepted"
-        raise ImageError(f"{entry.name} has {what}. Choose another plane.")
+        raise ImageError(f"{grid.name} has {what}. Choose another plane.")
     step, down, right = affine[:, order].T
     normal = step / spacing[across] * np.sign(step[axes[across]])
     centre = affine[:, 3] + down * (data.shape[1] - 1) / 2 + right * (data.shape[2] - 1) / 2
     positions = (centre + np.outer(np.arange(len(data)), step)) @ normal
-    slope, intercept = header.get_slope_inter()
     slices = []
     for number in np.argsort(positions):
-        grey = square_pixels(_to_grey(data[number], slope or 1.0, intercept or 0.0), *between)
-        slices.append(np.ascontiguousarray(orient_slice(grey, right, down, plane)))
-    facts["pixel spacing"] = " x ".join(f"{side:.3g}" for side in spacing) + " mm"
-    return Volume(tuple(slices), "NIfTI", plane, tuple(sorted(positions.tolist())), facts)
+        drawn = square_pixels(draw(data[number]), rows, columns, resample)
+        slices.append(np.ascontiguousarray(orient_slice(drawn, right, down, plane)))
+    return Volume(tuple(slices), "NIfTI", plane, tuple(sorted(positions.tolist())), grid.facts)
 
 
 def _read_header(entry: Entry) -> tuple["Nifti1Header", int]:
