@@ -26,6 +26,7 @@ FLOORS = (
     ("tumor_ds.collection",),
     ("tumor_ds.grouping",),
     ("tumor_ds.outlines",),
+    ("tumor_ds.sources",),
     ("tumor_ds.audit", "tumor_ds.tumor_ds_dataset_builder"),
     ("tumor_ds.metadata",),
     ("tumor_ds.croissant",),

@@ -35,6 +35,8 @@ from tumor_ds.collection.versions import build_url
 from tumor_ds.metadata import origin
 from tumor_ds.metadata.record_sets import PICTURE_FILES, join_pictures, list_labels, list_splits, read_doc
 from tumor_ds.metadata.table import RECORDS_FILE, TableRow, format_table, read_records
+from tumor_ds.sources.building import GATHERED
+from tumor_ds.sources.catalogue import SOURCES, Source
 from tumor_ds.tumor_ds_dataset_builder import FOLDER
 
 CROISSANT_FILE = "croissant.json"
@@ -98,23 +100,27 @@ def _describe_dataset(
             f"`group`: {read_doc(builder, 'group')}.",
             f"TFDS holds a picture as: {read_doc(builder, 'image')}.",
         ],
-        **(_describe_own() if _is_own(builder) else _describe_kaggle(builder, records)),
+        **_describe_origin(builder, records),
     )
     document = metadata.to_json() | {"isLiveDataset": False}  # mlcroissant drops a False
-    if not _is_own(builder):
+    if _is_kaggle(builder):
         # mlcroissant would add a day to a month.
         document["datePublished"] = origin.DATES_PUBLISHED[int(builder.version.major)]
     return document
 
 
-def _is_own(builder: tfds.core.DatasetBuilder) -> bool:
-    return builder.builder_config.name == FOLDER
+def _is_kaggle(builder: tfds.core.DatasetBuilder) -> bool:
+    return builder.builder_config.name not in (FOLDER, GATHERED, *SOURCES)
 
 
 def _describe(builder: tfds.core.DatasetBuilder, records: Sequence[TableRow], has_pictures: bool) -> str:
     labels = builder.info.features["label"].names
     splits = ", ".join(f"{name} {split.num_examples:,}" for name, split in builder.info.splits.items())
-    if _is_own(builder):
+    config = builder.builder_config.name
+    if config in SOURCES:
+        what, where, source = "slices of brain MRI", f"in {SOURCES[config].homepage}", SOURCES[config].faults
+        source = source.rstrip(".") or "no tumour"
+    elif not _is_kaggle(builder):
         what, where = "pictures", "with their owner"
         source = "as given by their owner, in groups of near-duplicates"
     else:
@@ -124,10 +130,32 @@ def _describe(builder: tfds.core.DatasetBuilder, records: Sequence[TableRow], ha
         source = f"version {version} of {builder.info.homepage}, with {hidden}"
     text = (
         f"{len(records):,} {what} in {len(labels)} classes ({', '.join(labels)}): {source}. "
-        f"Config `{builder.builder_config.name}`: {builder.builder_config.description}. Splits: {splits}."
+        f"Config `{config}`: {builder.builder_config.description}. Splits: {splits}."
     )
     absent = f" The pictures are not among the files listed here; they lie {where}, by `filename`."
     return text if has_pictures else text + absent
+
+
+def _describe_origin(builder: tfds.core.DatasetBuilder, records: Sequence[TableRow]) -> dict[str, Any]:
+    """Arguments of `mlc.Metadata` that say where the pictures come from."""
+    if _is_kaggle(builder):
+        return _describe_kaggle(builder, records)
+    name = builder.builder_config.name
+    return _describe_source(SOURCES[name]) if name in SOURCES else _describe_own()
+
+
+def _describe_source(source: Source) -> dict[str, Any]:
+    """The same for a public source."""
+    return {
+        "url": source.homepage.partition(" ")[0],
+        "cite_as": source.citation,
+        "creators": [mlc.Person(name=source.citation.partition(" (")[0])],
+        "keywords": ["brain MRI", "brain tumour", *KEYWORDS],
+        "license": [source.licence],
+        "data_collection": f"{source.title}, by {source.homepage}",
+        "data_limitations": [origin.NO_PROMISE, *filter(None, [source.faults])],
+        "personal_sensitive_information": ["Slices of patients, without name, age or sex."],
+    }
 
 
 def _describe_kaggle(builder: tfds.core.DatasetBuilder, records: Sequence[TableRow]) -> dict[str, Any]:
@@ -144,13 +172,13 @@ def _describe_kaggle(builder: tfds.core.DatasetBuilder, records: Sequence[TableR
         "data_biases": origin.BIASES,
         "data_limitations": _list_limits(records, int(builder.version.major)),
         "personal_sensitive_information": [
-            "Slices of patients, without name, age or sex; `group` and `patient_fold` are no patient numbers."
+            "Slices of patients, without name, age or sex; `group` and `fold` are no patient numbers."
         ],
     }
 
 
 def _list_limits(records: Sequence[TableRow], version: int) -> list[str]:
-    known = sum(record.patient_fold > 0 for record in records)
+    known = sum(record.fold > 0 for record in records)
     folds = f"The patient fold is known for {known:,} of {len(records):,} pictures. {origin.NO_PATIENT}"
     limits = [origin.NO_PROMISE, folds, origin.VERSION_LIMITS[version]]
     twins = [record.has_train_twin for record in records if record.split == "test"]
@@ -193,7 +221,7 @@ def _describe_zip(
             " again."
         )
     text = "The zip that the dataset was built from."
-    if not _is_own(builder):
+    if _is_kaggle(builder):
         # Not as the address: a zip may have been packed anew, and the checksum is this one's.
         text += f" Kaggle's: {build_url(int(builder.version.major))}"
     with source.open("rb") as file:

@@ -13,6 +13,7 @@ Source: https://doi.org/10.6084/m9.figshare.1512427.v5
 """
 
 import csv
+import functools
 import math
 from pathlib import Path
 
@@ -26,6 +27,7 @@ DRAWN_SIDE = 1024
 HALF = 128
 
 
+@functools.cache
 def load_outlines() -> dict[int, np.ndarray]:
     """Read the outlines as shipped with the package.
 

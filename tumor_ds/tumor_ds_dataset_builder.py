@@ -1,16 +1,16 @@
-"""TFDS builder of Kaggle's brain tumour MRI collection, and of a user's own pictures.
+"""TFDS builder of Kaggle's brain tumour MRI collection, of other public sources, and of own pictures.
 
-Goes in: Kaggle's zip, its unzipped folder, or nothing (then it is downloaded); or any folder of pictures in
-class folders. Comes out: records of grey pictures at native size with label, group, patient fold, and whether
-a test image is a copy of a training image.
+Goes in: Kaggle's zip, its unzipped folder, or nothing (then it is downloaded); the download of another
+source; or any folder of pictures in class folders. Comes out: records of grey pictures at native size with
+label, group, fold, outline where there is one, and whether a test image is a copy of a training image.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from tumor_ds.collection import archive, versions
@@ -19,6 +19,11 @@ from tumor_ds.collection.layout import SPLIT_FOLDERS
 from tumor_ds.collection.versions import LABELS
 from tumor_ds.grouping import splits
 from tumor_ds.grouping.facts import ImageFacts, compute_facts, load_facts
+from tumor_ds.sources import building
+from tumor_ds.sources.building import GATHERED
+from tumor_ds.sources.catalogue import SOURCES
+from tumor_ds.sources.classified import read_records
+from tumor_ds.sources.records import build_features
 
 FOLDER = "folder"
 SPLITTERS = {
@@ -48,10 +53,16 @@ FOLDER_DESCRIPTION = (
     " pixels; split 70/10/20 in whole groups. Where they come from and what may be done with them is as their"
     " owner says."
 )
+GATHERED_DESCRIPTION = (
+    "Pictures of any origin that a table `sources.csv` describes, in five folds of whole patients. Licences"
+    " are those of the pictures, as the table names them."
+)
+# Records that one worker of a Beam pipeline reads at a time; a zip is opened once for them.
+_BATCH = 64
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Brain tumour MRI under three protocols, and other class-named pictures; the major version is Kaggle's.
+    """Brain tumour MRI under three protocols, other sources, own pictures; the major version is Kaggle's.
 
     Example:
         >>> builder = Builder(config="official", data_dir="tensorflow_datasets")
@@ -59,57 +70,62 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         ['glioma', 'meningioma', 'notumor', 'pituitary']
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES = {
         "1.0.0": "Version 1 of the Kaggle collection (7,023 images), with groups, patient folds and twins.",
         "1.1.0": (
             "Groups also join copies with another contrast (993 groups, before 1,089), which exchanges 39"
             " images between train and validation of `official`; configs `grouped`, `patient` and `folder`."
         ),
+        "1.2.0": (
+            "A config for each of 20 other sources, and `gathered`. Every record also has the outline of the"
+            " tumour, whether there is one, source, sequence, skull and patient; `patient_fold` is now called"
+            " `fold`. Pictures, labels, groups and splits of the old configs are those of 1.1.0."
+        ),
         "2.0.0": (
             "Version 2 of the Kaggle collection (7,200 images), with groups and twins computed from the"
             " pictures."
         ),
+        "2.1.0": "Version 2 of the Kaggle collection with the features of 1.2.0.",
     }
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         f"Download version 1 of the collection (no account needed) from {archive.DOWNLOAD_URL} and put it"
         f" into the manual directory as {archive.ZIP_NAMES[0]}; or put its unzipped folders"
         f" {' and '.join(SPLIT_FOLDERS)} there. For the config `folder`: a zip or folder of your own,"
-        " CLASS/FILE or SPLIT/CLASS/FILE."
+        " CLASS/FILE or SPLIT/CLASS/FILE. For another source: its download, or a folder with sources.csv."
     )
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name=name, description=description, supported_versions=supported)
         for name, description, supported in (
-            ("official", "Kaggle's Training and Testing folders", ["2.0.0"]),
-            ("grouped", "all images, whole groups, 70/10/20 of each class", ["2.0.0"]),
+            ("official", "Kaggle's Training and Testing folders", ["2.1.0"]),
+            ("grouped", "all images, whole groups, 70/10/20 of each class", ["2.1.0"]),
             ("patient", "all images in five folds, whole groups, published patient folds where known", []),
             (FOLDER, "your own class folders, grouped by what they show, 70/10/20 of each class", []),
+            *((name, source.title, []) for name, source in SOURCES.items()),
+            (GATHERED, "pictures that a table describes, in five folds of whole patients", []),
         )
     ]
     EXPECTED_COUNTS = versions.VERSION_1_COUNTS
     EXPECTED_TOTALS = versions.VERSION_2_COUNTS
+    EXPECTED_SOURCE_COUNTS = {name: source.counts for name, source in SOURCES.items()}
     is_manual_dir_named = False
+    is_beam_wanted = False
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # The classes of a user's folder are known once it is read; TFDS stores them with the dataset.
-        names = None if self.builder_config.name == FOLDER else LABELS
-        number, image_doc = tfds.features.Scalar, "grey slice, native size, lossless"
-        fold_doc = "1..5: patient-disjoint folds of figshare 1512427; 0: unknown"
-        twin_doc = "test image that is a flipped or turned training image"
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 1), encoding_format="png", doc=image_doc),
-            "label": tfds.features.ClassLabel(names=names),
-            "filename": tfds.features.Text(doc="path in the collection"),
-            "group": number(dtype=np.int64, doc="near-duplicates and neighbouring slices share it"),
-            "patient_fold": number(dtype=np.int64, doc=fold_doc),
-            "has_train_twin": number(dtype=np.bool_, doc=twin_doc),
-        }
+        name = self.builder_config.name
         about: dict[str, Any] = {
-            "features": tfds.features.FeaturesDict(features),
+            # The classes of a user's folder are known once it is read; TFDS stores them with the dataset.
+            "features": build_features(None if name == FOLDER else LABELS),
             "supervised_keys": ("image", "label"),
         }
-        if self.builder_config.name == FOLDER:
-            return tfds.core.DatasetInfo(builder=self, description=FOLDER_DESCRIPTION, **about)
+        if name in (FOLDER, GATHERED):
+            description = FOLDER_DESCRIPTION if name == FOLDER else GATHERED_DESCRIPTION
+            return tfds.core.DatasetInfo(builder=self, description=description, **about)
+        if name in SOURCES:
+            source = SOURCES[name]
+            text = f"{source.title[0].upper()}{source.title[1:]}. {source.faults}".strip()
+            about |= {"citation": source.citation, "homepage": source.homepage, "license": source.licence}
+            return tfds.core.DatasetInfo(builder=self, description=text, **about)
         if int(self.version.major) == 1:
             return self.dataset_info_from_configs(homepage=archive.HOMEPAGE, **about)
         _, figshare = self.get_metadata().citation.split("\n\n")
@@ -117,13 +133,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, description=VERSION_2_DESCRIPTION, **about)
 
     def download_and_prepare(self, **arguments: Any) -> None:
-        """Build as TFDS does; remembers whether a manual directory was named, which TFDS does not tell."""
+        """Build as TFDS does; remembers what TFDS does not tell: a named manual directory, wanted Beam."""
         download_config = arguments.get("download_config")
         self.is_manual_dir_named = bool(download_config and download_config.manual_dir)
+        self.is_beam_wanted = bool(
+            download_config and (download_config.beam_runner or download_config.beam_options)
+        )
         super().download_and_prepare(**arguments)
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config = self.builder_config.name
+        if config in SOURCES or config == GATHERED:
+            return self._split_source(config, dl_manager)
         source, remedy = self._find_manual_source(dl_manager), ""
         if source is None and config == FOLDER:
             raise DatasetError(
@@ -141,28 +162,53 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             self.info.features["label"].names = sorted({row.label for row in facts})
         else:
             remedy = remedy or versions.explain_download(self.version.major)
-        return {
-            name: self._generate_examples(source, rows, remedy)
-            for name, rows in SPLITTERS[config](facts).items()
-        }
+        read = partial(_read_collection, source=source, remedy=remedy)
+        return {name: self._generate_examples(read, rows) for name, rows in SPLITTERS[config](facts).items()}
 
-    def _find_manual_source(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
-        """The zip or folder in the manual directory; None where that is TFDS's own and has no collection."""
+    def _split_source(self, name: str, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        folder = self._find_source_folder(name, dl_manager)
+        adapter = building.choose_adapter(name, folder)
+        is_selection = adapter is not building.ADAPTERS.get(name)
+        counts = self.EXPECTED_SOURCE_COUNTS.get(name) if is_selection else None
+        read = partial(building.read_records, adapter=adapter, folder=folder)
+        splits = building.plan_splits(name, adapter, folder, counts)
+        return {fold: self._generate_examples(read, units) for fold, units in splits.items()}
+
+    def _find_source_folder(self, name: str, dl_manager: tfds.download.DownloadManager) -> Path:
+        """The folder that holds a source."""
+        folder, _ = self._find_manual_dir(dl_manager)
+        if folder is None:
+            page = SOURCES[name].homepage if name in SOURCES else "where you keep them, with a sources.csv,"
+            raise DatasetError(
+                f"tumor_ds/{name} needs its pictures: get them from {page} and put them into a folder DIR;"
+                f" then: tumor build {name} --manual-dir DIR (with TFDS's own command --manual_dir DIR)."
+            )
+        return folder
+
+    def _find_manual_dir(self, dl_manager: tfds.download.DownloadManager) -> tuple[Path | None, Path | None]:
+        """The folder that a person named, and the one that all datasets share; of each, None if it is not."""
         try:
             manual_dir = Path(dl_manager.manual_dir)
         # TFDS: the folder is missing or empty; the message names it and the instructions.
         except AssertionError as error:
             if self.is_manual_dir_named:
                 raise DatasetError(str(error)) from error
-            return None
+            return None, None
         if self.is_manual_dir_named or manual_dir != Path(dl_manager.download_dir) / "manual":
-            return archive.find_source(manual_dir)
+            return manual_dir, None
+        return None, manual_dir
+
+    def _find_manual_source(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
+        """The zip or folder in the manual directory; None where that is TFDS's own and has no collection."""
+        named, shared = self._find_manual_dir(dl_manager)
+        if named is not None:
+            return archive.find_source(named)
         # All datasets share this directory; only what is Kaggle's by its name is taken from it.
-        if self.builder_config.name == FOLDER:
+        if shared is None or self.builder_config.name == FOLDER:
             return None
-        zips = [manual_dir / name for name in archive.ZIP_NAMES if (manual_dir / name).is_file()]
-        has_folders = all((manual_dir / name).is_dir() for name in SPLIT_FOLDERS)
-        return zips[0] if zips else manual_dir if has_folders else None
+        zips = [shared / name for name in archive.ZIP_NAMES if (shared / name).is_file()]
+        has_folders = all((shared / name).is_dir() for name in SPLIT_FOLDERS)
+        return zips[0] if zips else shared if has_folders else None
 
     def _load_facts(self, collection: archive.Collection) -> list[ImageFacts]:
         version = int(self.version.major)
@@ -178,14 +224,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
         return [facts[path] for path in collection.paths]
 
-    def _generate_examples(
-        self, source: Path, rows: list[ImageFacts], remedy: str
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        with _add_remedy(remedy), archive.open_collection(source) as collection:
-            for row in rows:
-                facts = {name: getattr(row, name) for name in ("group", "patient_fold", "has_train_twin")}
-                picture = {"image": collection.read_grey(row.path), "label": row.label, "filename": row.path}
-                yield row.path, picture | facts
+    def _generate_examples(self, read: Callable[[Any], Iterator], items: Sequence[Any]) -> Any:
+        """Records of the items that `read` reads: one after the other, or by Beam where that is wanted."""
+        if not self.is_beam_wanted:
+            return read(items)
+        import apache_beam as beam
+
+        batches = [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
+        return beam.Create(batches) | beam.FlatMap(read)
+
+
+def _read_collection(
+    rows: Sequence[ImageFacts], source: Path, remedy: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    with _add_remedy(remedy), archive.open_collection(source) as collection:
+        yield from read_records(collection, rows)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from rich.table import Table
 from trainer.cli.config_file import load_config
 from trainer.config import Config
 from trainer.data.batches import Batch, TrainingBatches
-from trainer.data.input_pipeline import Split
+from trainer.data.input_pipeline import RecordFacts, Split
 from trainer.training.learner import Learner
 
 CONFIGS = {
@@ -140,8 +140,7 @@ def draw_pictures(size: int) -> Split:
     """Noise, uint8 (IMAGES, size, size, 1)."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (IMAGES, size, size, 1), np.uint8)
-    true = np.arange(IMAGES) % CLASSES
-    return Split(images, true, np.arange(IMAGES), np.zeros(IMAGES, bool), tuple(map(str, range(IMAGES))))
+    return Split(images, tuple(RecordFacts(str(n), n % CLASSES, n, False) for n in range(IMAGES)))
 
 
 def print_rounds(title: str, rounds: list[dict[str, Cost]]) -> None:

@@ -25,7 +25,10 @@ from tumor_ds.grouping import facts
 BuildDataset = Callable[..., Path]
 SameDataset = Callable[[Path, Path], None]
 ROOT = Path(__file__).resolve().parents[2]
-FEATURES = {"image", "label", "filename", "group", "patient_fold", "has_train_twin"}
+FEATURES = {
+    *("image", "label", "tumor", "filename", "source", "sequence", "skull", "patient", "fold", "group"),
+    *("has_train_twin", "mask", "mask_known"),
+}
 SPLIT_SIZES = {"train": 36, "validation": 4, "test": 8}
 A_FILE = "Training/glioma/Tr-glTr_0000.jpg"
 LAST_SPLIT_FILE = "Testing/pituitary/Te-piTr_0007.jpg"
@@ -98,8 +101,9 @@ def assert_same_dataset(digest_examples: Callable[[Path], dict[str, list[str]]])
             assert len(ours) == len(theirs) == size
             for mine, yours in zip(ours, theirs, strict=True):
                 assert mine.keys() == yours.keys() == FEATURES
-                np.testing.assert_array_equal(mine["image"], yours["image"])
-                assert all(mine[name] == yours[name] for name in FEATURES - {"image"})
+                for name in ("image", "mask"):
+                    np.testing.assert_array_equal(mine[name], yours[name])
+                assert all(mine[name] == yours[name] for name in FEATURES - {"image", "mask"})
         assert len(digest_examples(one)) == len(SPLIT_SIZES)
         assert digest_examples(one) == digest_examples(other)
 
@@ -138,7 +142,7 @@ def test_expected_counts_are_those_of_groups_csv():
 def test_loads_by_name(dummy_dataset_dir: Path):
     datasets, info = tfds.load("tumor_ds/official", data_dir=dummy_dataset_dir, with_info=True)
     assert {split: len(dataset) for split, dataset in datasets.items()} == SPLIT_SIZES
-    assert info.full_name == "tumor_ds/official/1.1.0"
+    assert info.full_name == "tumor_ds/official/1.2.0"
     assert info.features["label"].names == list(LABELS)
     assert set(info.features) == FEATURES
     assert "near-duplicate" in info.description
@@ -165,7 +169,7 @@ def test_labels_groups_folds_and_twins_are_those_of_groups_csv(dummy_dataset_dir
     for path, record in records.items():
         assert LABELS[record["label"]] == path.split("/")[1]
         assert record["group"] == int(rows[path]["group"])
-        assert record["patient_fold"] == int(rows[path]["patient_fold"] or 0)
+        assert record["fold"] == int(rows[path]["patient_fold"] or 0)
         assert record["has_train_twin"] == bool(rows[path]["train_twin"])
     assert Counter(
         record["has_train_twin"] for path, record in records.items() if path.startswith("Testing/")
@@ -173,7 +177,7 @@ def test_labels_groups_folds_and_twins_are_those_of_groups_csv(dummy_dataset_dir
     assert not any(
         record["has_train_twin"] for path, record in records.items() if path.startswith("Training/")
     )
-    assert len({record["patient_fold"] for record in records.values()}) > 2  # known folds and 0
+    assert len({record["fold"] for record in records.values()}) > 2  # known folds and 0
 
 
 def test_no_group_in_both_train_and_validation(dummy_dataset_dir: Path):

@@ -86,9 +86,7 @@ def test_protocols_use_every_picture_and_keep_groups_whole(
     assert all(row["group"] == facts[row["filename"]].group for rows in records.values() for row in rows)
     assert not any(row["has_train_twin"] for rows in records.values() for row in rows)
     if config == "patient":
-        assert all(
-            row["patient_fold"] in (0, int(name[-1])) for name, rows in records.items() for row in rows
-        )
+        assert all(row["fold"] in (0, int(name[-1])) for name, rows in records.items() for row in rows)
 
 
 def test_version_2_is_built_as_itself_with_computed_groups(build_dataset: BuildDataset, tmp_path: Path):
@@ -107,19 +105,19 @@ def test_version_2_is_built_as_itself_with_computed_groups(build_dataset: BuildD
         save(draw(100 * number + 50), collection / "Testing" / label / f"Te-{label[:2]}_0001.jpg")
     with mock.patch.object(Builder, "EXPECTED_TOTALS", {"Training": 40, "Testing": 8}):
         data_dir = build_dataset(collection, tmp_path / "built", version="2.*.*")
-    assert (data_dir / "tumor_ds" / "official" / "2.0.0").is_dir()
-    records = read_records(data_dir, "tumor_ds/official:2.0.0")
+    assert (data_dir / "tumor_ds" / "official" / "2.1.0").is_dir()
+    records = read_records(data_dir, "tumor_ds/official:2.1.0")
     assert {split: len(rows) for split, rows in records.items()} == {"train": 36, "validation": 4, "test": 8}
     assert {row["filename"]: bool(row["has_train_twin"]) for row in records["test"]} == {
         f"Testing/{label}/Te-{label[:2]}_{index:04}.jpg": index == 0 for label in LABELS for index in range(2)
     }
-    assert all(row["patient_fold"] == 0 for rows in records.values() for row in rows)
+    assert all(row["fold"] == 0 for rows in records.values() for row in rows)
     assert len({row["group"] for rows in records.values() for row in rows}) == 44
 
 
 def test_patients_of_version_2_are_unknown():
-    with pytest.raises(AssertionError, match=r"cannot be loaded at version 2\.0\.0"):
-        Builder(config="patient", version="2.0.0")
+    with pytest.raises(AssertionError, match=r"cannot be loaded at version 2\.1\.0"):
+        Builder(config="patient", version="2.1.0")
 
 
 # A user's own pictures
@@ -306,7 +304,7 @@ def test_wrong_files_in_the_cache_are_told_with_the_folder_to_delete(
 
 def test_each_version_and_config_describes_itself(own_dataset_dir: Path, tmp_path: Path):
     first, second = (
-        Builder(config="official", version=version, data_dir=tmp_path).info for version in ("1.1.0", "2.0.0")
+        Builder(config="official", version=version, data_dir=tmp_path).info for version in ("1.2.0", "2.1.0")
     )
     assert (first.description.startswith("7,023 slices"), "2645886" in first.citation) == (True, True)
     assert "version 2 of Kaggle's" in second.description
@@ -338,9 +336,7 @@ def test_array_record_holds_the_same(array_record_dir: Path, dummy_dataset_dir: 
         for one, other in zip(source, records, strict=True):
             np.testing.assert_array_equal(one["image"], other["image"])
             assert one["filename"].decode() == other["filename"]
-            assert all(
-                one[name] == other[name] for name in ("label", "group", "patient_fold", "has_train_twin")
-            )
+            assert all(one[name] == other[name] for name in ("label", "group", "fold", "has_train_twin"))
 
 
 def test_as_supervised(dummy_dataset_dir: Path):
@@ -374,7 +370,7 @@ def test_as_dataframe(dummy_dataset_dir: Path):
     dataset, info = tfds.load("tumor_ds/official", data_dir=dummy_dataset_dir, split="test", with_info=True)
     frame = tfds.as_dataframe(dataset, info)
     assert len(frame) == 8
-    assert set(frame.columns) == {"image", "label", "filename", "group", "patient_fold", "has_train_twin"}
+    assert {"image", "mask", "label", "sequence", "fold", "has_train_twin"} < set(frame.columns)
     assert Counter(frame["label"]) == dict.fromkeys(range(4), 2)
     assert "<img" in frame._repr_html_()
 
@@ -382,15 +378,10 @@ def test_as_dataframe(dummy_dataset_dir: Path):
 def test_batching_with_a_fixed_size(dummy_dataset_dir: Path):
     """Pictures differ in size, so users resize; everything else batches as it is."""
     dataset = tfds.load("tumor_ds/official", data_dir=dummy_dataset_dir, split="train")
-    batch = next(
-        iter(
-            tfds.as_numpy(
-                dataset.map(lambda record: {name: record[name] for name in record if name != "image"}).batch(
-                    36
-                )
-            )
-        )
+    sized = dataset.map(
+        lambda record: {name: record[name] for name in record if name not in ("image", "mask")}
     )
+    batch = next(iter(tfds.as_numpy(sized.batch(36))))
     assert {name: values.shape for name, values in batch.items()} == dict.fromkeys(batch, (36,))
 
 

@@ -25,7 +25,11 @@ from tumor_ds.collection.archive import ZIP_NAMES
 from tumor_ds.collection.errors import DatasetError
 from tumor_ds.collection.versions import build_url
 
-FACTS = ("split", "label", "group", "patient_fold", "has_train_twin")
+FACTS = (
+    *("split", "label", "group", "fold", "has_train_twin"),
+    *("patient", "source", "sequence", "skull", "tumor", "mask_known"),
+)
+CLASSES, TEXTS = ("label", "sequence", "skull", "mask_known"), ("patient", "source")
 SPLITS = ("train", "validation", "test")
 # A person's own pictures have no paper and no date.
 OWN_WARNINGS = {
@@ -43,14 +47,13 @@ class Built:
 
     @functools.cached_property
     def records(self) -> dict[str, dict]:
-        """By file name, with the split and the name of the label."""
-        found, label = {}, self.builder.info.features["label"]
+        """By file name, with the split, the names of classes, and text for bytes."""
+        found, features = {}, self.builder.info.features
         for split in self.builder.info.splits:
             for record in tfds.as_numpy(self.builder.as_dataset(split=split)):
-                found[record["filename"].decode()] = record | {
-                    "split": split,
-                    "label": label.int2str(record["label"]),
-                }
+                names = {name: features[name].int2str(record[name]) for name in CLASSES}
+                texts = {name: record[name].decode() for name in TEXTS}
+                found[record["filename"].decode()] = record | {"split": split} | names | texts
         return found
 
     @functools.cached_property
@@ -66,7 +69,7 @@ class Built:
         return self.builder.builder_config.name == "folder"
 
 
-def build(config: str, source: Path, data_dir: Path, version: str = "1.1.0") -> Built:
+def build(config: str, source: Path, data_dir: Path, version: str = "1.2.0") -> Built:
     builder = Builder(config=config, version=version, data_dir=data_dir)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=source.parent))
     return Built(builder, source)
@@ -127,7 +130,7 @@ def built(
         for split in ("Training", "Testing")
     }
     with mock.patch.object(Builder, "EXPECTED_TOTALS", totals):
-        return build("official", source, folder / "data", "2.0.0")
+        return build("official", source, folder / "data", "2.1.0")
 
 
 @pytest.fixture
@@ -300,7 +303,7 @@ def test_tfds_reads_the_features(official: Builder):
     builder = tfds.dataset_builders.CroissantBuilder(
         jsonld=path, file_format="array_record", data_dir=path.parent
     )
-    assert str(builder.version) == "1.1.0"
+    assert str(builder.version) == "1.2.0"
     assert set(builder.info.features) == {"filename", *FACTS}
 
 

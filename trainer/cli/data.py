@@ -9,7 +9,10 @@ import typer
 from serving.files.errors import UserError
 from trainer.cli.options import DataDirOption, Protocol, console, require_training_extra, say
 
-_CONFIG = "Which splits; `folder`: your own CLASS/FILE or SPLIT/CLASS/FILE."
+_CONFIG = (
+    "Kaggle's collection: official, grouped or patient; another source: figshare, lgg_tcga, ... (an unknown"
+    " name lists them); folder: your own CLASS/FILE or SPLIT/CLASS/FILE; gathered: a table sources.csv."
+)
 _MANUAL_DIR = "Folder with the zip or class folders; without it, it is downloaded."
 _KAGGLE_VERSION = "Version of Kaggle's collection; published figures are about 1."
 _FILE_FORMAT = "tfrecord, which training reads; array_record: `tfds.data_source`."
@@ -25,7 +28,7 @@ class FileFormat(enum.StrEnum):
 
 
 def build(
-    config: Annotated[Protocol, typer.Argument(help=_CONFIG)] = Protocol.official,
+    config: Annotated[str, typer.Argument(help=_CONFIG)] = Protocol.official,
     manual_dir: Annotated[Path | None, typer.Option(help=_MANUAL_DIR)] = None,
     data_dir: DataDirOption = None,
     kaggle_version: Annotated[int, typer.Option(min=1, max=2, help=_KAGGLE_VERSION)] = 1,
@@ -34,8 +37,13 @@ def build(
 ) -> None:
     """Build the dataset tumor_ds/CONFIG, with Croissant metadata beside it."""
     require_training_extra()
+    from tumor_ds import Builder
     from tumor_ds.collection.archive import find_source
 
+    if config not in Builder.builder_configs:
+        raise UserError(
+            f"There is no dataset {config}. Expected one of {', '.join(Builder.builder_configs)}."
+        )
     if kaggle_version != 1 and config not in (Protocol.official, Protocol.grouped):
         raise UserError(
             f"Version {kaggle_version} of Kaggle's collection comes as official or grouped, not as {config}:"
@@ -46,7 +54,7 @@ def build(
             f"--data-dir {data_dir} holds one of [ ] * ?, and TFDS reads them as a pattern of names. Choose"
             " another --data-dir."
         )
-    source = find_source(manual_dir) if manual_dir else None
+    source = find_source(manual_dir) if manual_dir and config in list(Protocol) else None
     builder = make_builder(config, f"{kaggle_version}.*.*", data_dir, file_format, overwrite)
     try:
         is_new = prepare_dataset(builder, manual_dir, source)
@@ -81,27 +89,27 @@ def audit(
 
 
 def make_builder(
-    config: Protocol, version: str, data_dir: str | None, file_format: FileFormat, overwrite: bool
+    config: str, version: str, data_dir: str | None, file_format: FileFormat, overwrite: bool
 ) -> Any:
     """Make the TFDS builder; one data directory holds a dataset in one file format."""
     from etils import epath
 
     from tumor_ds import Builder
 
-    built = Builder(config=config.value, version=version, data_dir=data_dir)
+    built = Builder(config=config, version=version, data_dir=data_dir)
     # As TFDS asks before it builds; `is_prepared` warns where there is nothing.
     exists = epath.Path(built.data_dir).is_dir()
     if overwrite and exists:
         # Before the builder is made, which would keep the old format and the old classes.
         epath.Path(built.data_dir).rmtree()
-    elif config is Protocol.folder and exists:
+    elif config == Protocol.folder and exists:
         pictures = sum(split.num_examples for split in built.info.splits.values())
         raise UserError(
             f"tumor_ds/folder is already built in {built.data_dir} ({pictures:,} pictures). "
             "Add --overwrite to build it anew, or choose another --data-dir."
         )
     try:
-        return Builder(config=config.value, version=version, data_dir=data_dir, file_format=file_format.value)
+        return Builder(config=config, version=version, data_dir=data_dir, file_format=file_format.value)
     except ValueError as error:
         raise UserError(
             f"{error}. A built dataset keeps its format: choose another --data-dir, or add --overwrite to"

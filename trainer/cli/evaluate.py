@@ -179,7 +179,7 @@ def evaluate_robustness(classifier: Any, predictions: Any, data_dir: str | None,
 
     chosen = robustness.choose_filenames(predictions.filenames, predictions.true)
     examples = iterate_examples(*open_dataset(classifier.config, predictions.protocol, data_dir))
-    wanted = (one for one in examples if one.filename in chosen)
+    wanted = (one for one in examples if one.facts.filename in chosen)
     shown = track(wanted, "Corrupting and scoring", len(chosen), console=console, transient=True)
     result = robustness.evaluate_corruptions(classifier, shown)
     save_corruptions(result, out)

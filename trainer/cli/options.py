@@ -20,7 +20,7 @@ DataDirOption = Annotated[
 
 
 class Protocol(enum.StrEnum):
-    """Configs of the dataset builder."""
+    """Configs of the dataset builder for pictures in class folders; `tumor build` knows the sources, too."""
 
     official = enum.auto()
     grouped = enum.auto()

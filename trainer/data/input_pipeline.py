@@ -21,6 +21,8 @@ from serving.preprocess import PREPROCESSING_VERSION, fit_to_square
 from trainer.config import FOLDS, DataConfig
 from trainer.data.cache import map_images
 from tumor_ds.grouping.splits import deal_groups
+from tumor_ds.sources.records import UNKNOWN
+from tumor_ds.sources.slices import MASK_STATES, SEQUENCES, SKULLS
 
 # Of the published CNN: 856 of the 5,712 training images. Which ones cannot be told from its description.
 BY_IMAGE_SHARE, BY_IMAGE_SEED = 0.15, 42
@@ -43,10 +45,16 @@ class RecordFacts:
     """What is known of an image of the dataset, without its pixels.
 
     Attributes:
-        filename: path in Kaggle's zip.
-        label: index into the builder's label names.
-        group: near-duplicates and neighbouring slices share it.
+        filename: path in the collection.
+        label: index into the builder's label names; -1 where it is unknown.
+        group: near-duplicates, neighbouring slices and slices of one patient share it.
         has_train_twin: a test image that is a flipped or turned training image.
+        tumor: 1: a tumour of any kind, 0: none, -1: unknown.
+        source: name of the source.
+        sequence: index into `SEQUENCES` of `tumor_ds.sources.slices`.
+        skull: index into its `SKULLS`.
+        patient: patient, or what comes closest.
+        mask_known: index into its `MASK_STATES`.
 
     Example:
         >>> RecordFacts("Training/glioma/Tr-gl_0010.jpg", label=0, group=17, has_train_twin=False).group
@@ -57,21 +65,31 @@ class RecordFacts:
     label: int
     group: int
     has_train_twin: bool
+    tumor: int = UNKNOWN
+    source: str = ""
+    sequence: int = SEQUENCES.index("unknown")
+    skull: int = SKULLS.index("unknown")
+    patient: str = ""
+    mask_known: int = MASK_STATES.index("unknown")
 
 
 @dataclass(frozen=True)
-class Example(RecordFacts):
+class Example:
     """One record: what is known of an image, and its pixels.
 
     Attributes:
+        facts: all but the pixels.
         image: uint8 (h, w, 1), grey, native size.
+        mask: uint8 (h, w, 1), 0 or 255; no information where `facts.mask_known` says so.
 
     Example:
         >>> next(iterate_examples(load_builder("tumor_ds/official"), "train")).image.dtype  # doctest: +SKIP
         dtype('uint8')
     """
 
+    facts: RecordFacts
     image: np.ndarray
+    mask: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -80,10 +98,8 @@ class Split:
 
     Attributes:
         images: in memory or in a mapped file, uint8 (n, size, size, 1), [0, 255].
-        true: int (n,), indices into the builder's label names.
-        groups: int (n,).
-        has_train_twin: bool (n,).
-        filenames: n paths in Kaggle's zip.
+        records: what is known of each image, n of them.
+        masks: like `images`, 0 or 255; None where nobody asked for them.
 
     Example:
         >>> load_split(load_builder("tumor_ds/official"), "validation", 192).images.shape  # doctest: +SKIP
@@ -91,15 +107,36 @@ class Split:
     """
 
     images: np.ndarray
-    true: np.ndarray
-    groups: np.ndarray
-    has_train_twin: np.ndarray
-    filenames: tuple[str, ...]
+    records: tuple[RecordFacts, ...]
+    masks: np.ndarray | None = None
+
+    @functools.cached_property
+    def true(self) -> np.ndarray:
+        """Labels: int (n,)."""
+        return self._gather("label", np.int64)
+
+    @functools.cached_property
+    def groups(self) -> np.ndarray:
+        """Groups: int (n,)."""
+        return self._gather("group", np.int64)
+
+    @functools.cached_property
+    def has_train_twin(self) -> np.ndarray:
+        """Test images that are a flipped or turned training image: bool (n,)."""
+        return self._gather("has_train_twin", bool)
+
+    @functools.cached_property
+    def filenames(self) -> tuple[str, ...]:
+        """Paths of the images, n of them."""
+        return tuple(record.filename for record in self.records)
 
     def take(self, rows: np.ndarray) -> "Split":
         """Some of the images, int (m,), in the order given."""
-        names = tuple(self.filenames[row] for row in rows)
-        return Split(self.images[rows], self.true[rows], self.groups[rows], self.has_train_twin[rows], names)
+        masks = None if self.masks is None else self.masks[rows]
+        return Split(self.images[rows], tuple(self.records[row] for row in rows), masks)
+
+    def _gather(self, name: str, dtype: Any) -> np.ndarray:
+        return np.array([getattr(record, name) for record in self.records], dtype)
 
 
 def load_builder(dataset: str, data_dir: str | Path | None = None) -> tfds.core.DatasetBuilder:
@@ -136,7 +173,7 @@ def load_builder(dataset: str, data_dir: str | Path | None = None) -> tfds.core.
 def iterate_examples(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Example]:
     """Read every record of a split exactly once, in the order on disk."""
     for record in tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False)):
-        yield Example(*_read_facts(record), image=record["image"])
+        yield Example(_read_facts(record), record["image"], record["mask"])
 
 
 def load_split(
@@ -149,7 +186,9 @@ def load_split(
     return load_learning_split(builder, split, DataConfig().replace(fit=fit, fold=fold), size)
 
 
-def load_learning_split(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig, size: int) -> Split:
+def load_learning_split(
+    builder: tfds.core.DatasetBuilder, split: str, data: DataConfig, size: int, with_masks: bool = False
+) -> Split:
     """Read and preprocess what a run learns from, is validated on, or is tested on.
 
     Args:
@@ -158,9 +197,14 @@ def load_learning_split(builder: tfds.core.DatasetBuilder, split: str, data: Dat
         data: which fold is the test split, how a picture is made square, how validation is drawn, where
             images are kept.
         size: side of the images, pixels.
+        with_masks: whether the outlines of the tumours are read, too.
     """
     source, records = _choose_records(builder, split, data)
-    return _load_images(builder, source, records, data, size)
+    images, *masks = (
+        _load_pixels(builder, source, records, data, size, name)
+        for name in ("image", "mask")[: 1 + with_masks]
+    )
+    return Split(images, tuple(records), *masks)
 
 
 def list_filenames(builder: tfds.core.DatasetBuilder, split: str, data: DataConfig) -> tuple[str, ...]:
@@ -193,21 +237,23 @@ def compute_fingerprint(builder: tfds.core.DatasetBuilder) -> str:
     for split in sorted(builder.info.splits):
         for example in iterate_examples(builder, split):
             pixels = hashlib.sha256(repr(example.image.shape).encode() + example.image.tobytes()).hexdigest()
-            lines.append(f"{split} {example.filename} {example.label} {pixels}\n")
+            lines.append(f"{split} {example.facts.filename} {example.facts.label} {pixels}\n")
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
-def _read_facts(record: Mapping[str, Any]) -> tuple[str, int, int, bool]:
-    """The fields of `RecordFacts`."""
-    twin = bool(record["has_train_twin"])
-    return record["filename"].decode(), int(record["label"]), int(record["group"]), twin
+def _read_facts(record: Mapping[str, Any]) -> RecordFacts:
+    values = {name: record[name] for name in RecordFacts.__dataclass_fields__}
+    texts = ("filename", "source", "patient")
+    return RecordFacts(
+        **{name: value.decode() if name in texts else value.item() for name, value in values.items()}
+    )
 
 
 def _list_records(builder: tfds.core.DatasetBuilder, split: str) -> list[RecordFacts]:
     """What is known of the images of a split, sorted by filename; no picture is decoded."""
-    skip = {"image": tfds.decode.SkipDecoding()}
+    skip = dict.fromkeys(("image", "mask"), tfds.decode.SkipDecoding())
     records = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False, decoders=skip))
-    return sorted((RecordFacts(*_read_facts(record)) for record in records), key=lambda facts: facts.filename)
+    return sorted(map(_read_facts, records), key=lambda facts: facts.filename)
 
 
 def _choose_records(
@@ -231,40 +277,46 @@ def _choose_records(
     return "train+validation", [records[row] for row in chosen]
 
 
-def _load_images(
-    builder: tfds.core.DatasetBuilder, source: str, records: list[RecordFacts], data: DataConfig, size: int
-) -> Split:
+def _load_pixels(
+    builder: tfds.core.DatasetBuilder,
+    source: str,
+    records: list[RecordFacts],
+    data: DataConfig,
+    size: int,
+    name: str,
+) -> np.ndarray:
+    """The feature `image` or `mask` of all records: uint8 (n, size, size, 1)."""
     rank = {record.filename: number for number, record in enumerate(records)}
 
     def preprocess_all() -> Iterator[tuple[int, np.ndarray]]:
         for example in iterate_examples(builder, source):
-            if example.filename in rank:
-                yield rank[example.filename], fit_to_square(example.image[..., 0], size, data.fit)
+            if example.facts.filename in rank:
+                pixels = fit_to_square(getattr(example, name)[..., 0], size, data.fit)
+                # A mask stays a mask: the resize blurs its edge.
+                sharp = np.where(pixels > 127, 255, 0).astype(np.uint8) if name == "mask" else pixels
+                yield rank[example.facts.filename], sharp
 
     shape = (len(records), size, size, 1)
     if data.cache == "file":
-        images = map_images(_name_content(builder, records, data, size), shape, preprocess_all())
-    else:
-        images = np.empty(shape, np.uint8)
-        for number, image in preprocess_all():
-            images[number] = image
-    facts = ("label", "group", "has_train_twin")
-    true, groups, twins = (np.array([getattr(record, name) for record in records]) for name in facts)
-    return Split(images, true, groups, twins, tuple(rank))
+        return map_images(_name_content(builder, records, data, size, name), shape, preprocess_all())
+    result = np.empty(shape, np.uint8)
+    for number, pixels in preprocess_all():
+        result[number] = pixels
+    return result
 
 
 def _name_content(
-    builder: tfds.core.DatasetBuilder, records: list[RecordFacts], data: DataConfig, size: int
+    builder: tfds.core.DatasetBuilder, records: list[RecordFacts], data: DataConfig, size: int, name: str
 ) -> str:
     """Everything that preprocessed images depend on; a dataset that is built anew has another time."""
     built = (epath.Path(builder.data_dir) / "dataset_info.json").stat().mtime
     names = "\n".join(record.filename for record in records)
-    return f"{PREPROCESSING_VERSION} {builder.data_dir} {built} {size} {data.fit}\n{names}"
+    return f"{PREPROCESSING_VERSION} {name} {builder.data_dir} {built} {size} {data.fit}\n{names}"
 
 
 def _name_command(builder: tfds.core.DatasetBuilder, data_dir: str | Path | None) -> str:
     """The command that builds a dataset."""
     config, version = builder.builder_config.name, int(builder.version.major)
-    manual = " --manual-dir DIR" if config == "folder" else ""
+    manual = "" if config in ("official", "grouped", "patient") else " --manual-dir DIR"
     kaggle = f" --kaggle-version {version}" if version != 1 else ""
     return f"tumor build {config}{manual}{kaggle}" + (f" --data-dir {data_dir}" if data_dir else "")

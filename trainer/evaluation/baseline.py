@@ -49,7 +49,7 @@ def _read_split(builder: tfds.core.DatasetBuilder, split: str) -> tuple[np.ndarr
     thumbnails, records = [], []
     for example in iterate_examples(builder, split):
         thumbnails.append(shrink(example.image))
-        records.append(RecordFacts(example.filename, example.label, example.group, example.has_train_twin))
+        records.append(example.facts)
     return np.stack(thumbnails), records
 
 

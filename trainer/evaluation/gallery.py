@@ -144,9 +144,9 @@ def read_split(
     from trainer.data.input_pipeline import iterate_examples  # it imports TensorFlow
 
     return {
-        example.filename: example.image[..., 0]
+        example.facts.filename: example.image[..., 0]
         for example in iterate_examples(builder, split)
-        if example.filename in names
+        if example.facts.filename in names
     }
 
 

@@ -65,7 +65,7 @@ def evaluate_corruptions(classifier: Classifier, examples: Iterable["Example"]) 
     rows = []
     for example in examples:
         answers = stack_answers(classifier.score(_make_versions(classifier, example)))
-        facts = example.label, example.group, example.has_train_twin
+        facts = example.facts.label, example.facts.group, example.facts.has_train_twin
         rows.append((answers["probs"], answers["refused"], *facts))
     if not rows:
         raise ValueError("Expected at least one picture to corrupt, got none.")
@@ -95,7 +95,9 @@ def _make_versions(classifier: Classifier, example: "Example") -> np.ndarray:
     """The clean picture, then every corruption at severities 1 to 3: uint8 (31, size, size, 1)."""
     grey, config = example.image[..., 0], classifier.config
     versions = [grey]
-    versions += [corrupt(grey, name, level, example.filename) for name in CORRUPTIONS for level in SEVERITIES]
+    versions += [
+        corrupt(grey, name, level, example.facts.filename) for name in CORRUPTIONS for level in SEVERITIES
+    ]
     return np.stack([fit_to_square(one, config.image_size, config.image_fit) for one in versions])
 
 

@@ -192,10 +192,13 @@ def find_fold(config: ArtefactConfig) -> int:
 
 
 def name_dataset(config: ArtefactConfig, protocol: str | None = None) -> str:
-    """TFDS name of a protocol; of the one that a model learnt (None), with its version, as `...:1.1.0`."""
+    """TFDS name of a protocol; of the one that a model learnt (None), with its major version, `...:1.*.*`.
+
+    Minor versions have the same pictures and splits; `_check_version` compares them.
+    """
     learnt = find_protocol(config)
-    own = protocol in (None, learnt)
-    return f"{DATASET}/{learnt}:{config.raw['dataset']['version']}" if own else f"{DATASET}/{protocol}"
+    major = str(config.raw["dataset"]["version"]).partition(".")[0]
+    return f"{DATASET}/{learnt}:{major}.*.*" if protocol in (None, learnt) else f"{DATASET}/{protocol}"
 
 
 def _check_dataset(config: ArtefactConfig, builder: "tfds.core.DatasetBuilder", split: str) -> None:
@@ -225,10 +228,10 @@ def _check_version(config: ArtefactConfig, builder: "tfds.core.DatasetBuilder") 
     from trainer.data.input_pipeline import compute_fingerprint
 
     expected, version = config.raw["dataset"], str(builder.version)
-    if version != expected["version"]:
+    if version.partition(".")[0] != str(expected["version"]).partition(".")[0]:
         raise EvaluationError(
             f"Expected {expected['name']} {expected['version']}, which the model was trained on, got version"
-            f" {version}: its splits are others. Build version {expected['version']} and evaluate on that"
+            f" {version}: its pictures are others. Build version {expected['version']} and evaluate on that"
             f" (tumor build --help), or train a model on {version}."
         )
     fingerprint = compute_fingerprint(builder)

@@ -27,16 +27,20 @@ class ImageFacts:
         group: near-duplicates and, where known, neighbouring slices share it.
         patient_fold: 1..5 as published with figshare 1512427, 0 where unknown.
         has_train_twin: a picture in Testing that is one in Training up to one of the eight flips and turns.
+        figshare_slice: 1..3064, the slice of figshare 1512427 that it shows; 0 where it is none.
+        is_mirrored: whether the file is the mirror image, left to right, of that slice.
 
     Example:
-        >>> load_facts()["Testing/glioma/Te-glTr_0000.jpg"]
-        ImageFacts(path='Testing/glioma/Te-glTr_0000.jpg', group=292, patient_fold=5, has_train_twin=True)
+        >>> load_facts()["Testing/glioma/Te-glTr_0000.jpg"].figshare_slice
+        1979
     """
 
     path: str
     group: int
     patient_fold: int
     has_train_twin: bool
+    figshare_slice: int = 0
+    is_mirrored: bool = False
 
     @property
     def label(self) -> str:
@@ -49,7 +53,12 @@ def load_facts() -> dict[str, ImageFacts]:
     with GROUPS_CSV.open(newline="", encoding="utf-8") as file:
         return {
             row["path"]: ImageFacts(
-                row["path"], int(row["group"]), int(row["patient_fold"] or 0), bool(row["train_twin"])
+                path=row["path"],
+                group=int(row["group"]),
+                patient_fold=int(row["patient_fold"] or 0),
+                has_train_twin=bool(row["train_twin"]),
+                figshare_slice=int(row["figshare_slice"] or 0),
+                is_mirrored=row["mirrored"] == "1",
             )
             for row in csv.DictReader(file)
         }

@@ -10,6 +10,8 @@ import mlcroissant as mlc
 import tensorflow_datasets as tfds
 
 from tumor_ds.metadata.table import RECORDS_FILE
+from tumor_ds.sources.building import GATHERED
+from tumor_ds.sources.catalogue import SOURCES
 
 PICTURE_FILES = "picture-files"
 ENUMERATION = "https://schema.org/Enumeration"
@@ -73,15 +75,21 @@ def join_pictures(builder: tfds.core.DatasetBuilder, depth: int | None) -> mlc.R
         depth: number of folders above a picture; None where the pictures are not listed.
     """
     types, config = mlc.DataType, builder.builder_config.name
-    # Not the column: pandas, which reads it for mlcroissant, takes a class `None` for missing and `01` for 1.
-    label = _read_column("filename", mlc.Transform(regex=r"^(?:.*/)?([^/]+)/[^/]+$"))
+    if config in SOURCES or config == GATHERED:
+        label, label_doc = _read_column("label"), "class; unknown where it is, or is of another kind"
+    else:
+        # Not the column: pandas, which reads it for mlcroissant, takes a class `None` for missing.
+        label = _read_column("filename", mlc.Transform(regex=r"^(?:.*/)?([^/]+)/[^/]+$"))
+        label_doc = "class folder of the picture"
     in_splits, in_labels = mlc.Source(field="splits/name"), mlc.Source(field="labels/name")
     split = _read_column("split")
     fields = [
         _describe_field("split", types.TEXT, f"split of config `{config}`", split, in_splits),
-        _describe_field("label", types.TEXT, "class folder of the picture", label, in_labels),
+        _describe_field("label", types.TEXT, label_doc, label, in_labels),
     ]
-    for name, kind in (("group", types.INT64), ("patient_fold", types.INT64), ("has_train_twin", types.BOOL)):
+    numbers, words = ("group", "fold", "tumor"), ("patient", "source", "sequence", "skull", "mask_known")
+    kinds = {"has_train_twin": types.BOOL} | dict.fromkeys(numbers, types.INT64)
+    for name, kind in (kinds | dict.fromkeys(words, types.TEXT)).items():
         fields.append(_describe_field(name, kind, read_doc(builder, name), _read_column(name)))
     names = [_read_column("filename")]
     if depth is not None:

@@ -23,7 +23,7 @@ def test_build_writes_the_dataset_and_says_what_it_holds(dummy_data_dir, dummy_c
     assert result.exit_code == 0, result.output
     assert "train 36, validation 4, test 8" in " ".join(result.output.split())
     assert "4 classes: glioma, meningioma, notumor, pituitary" in result.output
-    assert (tmp_path / "tumor_ds" / "official" / "1.1.0" / "dataset_info.json").is_file()
+    assert (tmp_path / "tumor_ds" / "official" / "1.2.0" / "dataset_info.json").is_file()
 
 
 def test_build_without_the_collection_says_where_to_get_it(tmp_path):
@@ -74,7 +74,7 @@ def test_build_makes_any_protocol_with_croissant_metadata(dummy_data_dir, dummy_
             "array_record",
         )
     assert result.exit_code == 0, result.output
-    folder = tmp_path / "tumor_ds" / "patient" / "1.1.0"
+    folder = tmp_path / "tumor_ds" / "patient" / "1.2.0"
     assert list(folder.glob("*.array_record*"))
     assert (folder / "croissant.json").is_file()
     again = build("patient", "--manual-dir", str(dummy_data_dir), "--data-dir", str(tmp_path))
@@ -90,12 +90,12 @@ def test_a_dataset_built_already_is_said_to_be_and_keeps_its_metadata(dummy_data
     shutil.make_archive(str(tmp_path / "manual" / "archive"), "zip", dummy_data_dir)
     with mock.patch.object(Builder, "EXPECTED_COUNTS", dummy_counts):
         assert build("--manual-dir", str(tmp_path / "manual"), "--data-dir", str(tmp_path)).exit_code == 0
-    path = tmp_path / "tumor_ds" / "official" / "1.1.0" / "croissant.json"
+    path = tmp_path / "tumor_ds" / "official" / "1.2.0" / "croissant.json"
     before = path.read_bytes()
     assert b"archive.zip" in before
     again = build("--data-dir", str(tmp_path))
     assert "\nBuilt " not in again.output
-    assert "Already built tumor_ds/official/1.1.0 in " in again.output
+    assert "Already built tumor_ds/official/1.2.0 in " in again.output
     assert path.read_bytes() == before
     path.unlink()
     build("--data-dir", str(tmp_path))
@@ -116,14 +116,14 @@ def test_own_pictures_are_built_anew_only_when_asked_for(own_folder, tmp_path):
     (own_folder / "notumor").rename(own_folder / "well")
     again = build(*command)
     assert again.exit_code == 1
-    folder = tmp_path / "data" / "tumor_ds" / "folder" / "1.1.0"
+    folder = tmp_path / "data" / "tumor_ds" / "folder" / "1.2.0"
     assert (
         f"tumor_ds/folder is already built in {folder} (20 pictures). Add --overwrite to build it anew"
         in again.stderr
     )
     anew = build(*command, "--overwrite", "--file-format", "array_record")
     assert anew.exit_code == 0, anew.output
-    assert f"Built tumor_ds/folder/1.1.0 in {folder}: train 14," in anew.output
+    assert f"Built tumor_ds/folder/1.2.0 in {folder}: train 14," in anew.output
     assert "2 classes: glioma, well" in anew.output
     assert "well/" in (folder / "records.csv").read_text()
 
@@ -140,13 +140,13 @@ def test_the_loser_of_two_builds_gets_one_clear_line(dummy_data_dir, tmp_path, m
     from tumor_ds import Builder
 
     def fail(self, **arguments):
-        raise FileExistsError(17, "File exists", "1.1.0")
+        raise FileExistsError(17, "File exists", "1.2.0")
 
     monkeypatch.setattr(Builder, "download_and_prepare", fail)
     result = build("--manual-dir", str(dummy_data_dir), "--data-dir", str(tmp_path))
     assert result.exit_code == 1
     assert result.stderr.startswith(
-        "Building tumor_ds/official failed: [Errno 17] File exists: '1.1.0'. If another build"
+        "Building tumor_ds/official failed: [Errno 17] File exists: '1.2.0'. If another build"
     )
     assert isinstance(result.exception, SystemExit)
 

@@ -14,7 +14,7 @@ from trainer.data.batches import (
     choose_for_statistics,
     plan_epoch,
 )
-from trainer.data.input_pipeline import Split
+from trainer.data.input_pipeline import RecordFacts, Split
 
 InputContext = tf.distribute.InputContext
 
@@ -32,10 +32,7 @@ def split() -> Split:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (21, 32, 32, 1), dtype=np.uint8)
     images[:, 0, 0, 0] = np.arange(21)
-    true = np.arange(21) % 3
-    return Split(
-        images, true, np.arange(21), np.zeros(21, bool), tuple(f"{number}.jpg" for number in range(21))
-    )
+    return Split(images, tuple(RecordFacts(f"{n}.jpg", n % 3, n, False) for n in range(21)))
 
 
 def make(split: Split, config: AugmentationConfig = NOTHING, seed: int = 1) -> TrainingBatches:
@@ -95,13 +92,7 @@ def test_the_number_of_streams_changes_nothing(split, monkeypatch):
 
 
 def test_steps_and_epochs_are_varied_differently(split):
-    constant = Split(
-        np.repeat(split.images[:1], 21, axis=0),
-        split.true,
-        split.groups,
-        split.has_train_twin,
-        split.filenames,
-    )
+    constant = Split(np.repeat(split.images[:1], 21, axis=0), split.records)
     batches = make(constant, EVERYTHING)
     pictures = [
         image.tobytes()
@@ -114,13 +105,7 @@ def test_steps_and_epochs_are_varied_differently(split):
 
 def test_no_draw_of_an_epoch_comes_again_in_another(split):
     """Brightness alone: what is added to a constant picture is the draw itself."""
-    grey = Split(
-        np.full((21, 32, 32, 1), 128, np.uint8),
-        split.true,
-        split.groups,
-        split.has_train_twin,
-        split.filenames,
-    )
+    grey = Split(np.full((21, 32, 32, 1), 128, np.uint8), split.records)
     only = AugmentationConfig(
         flip="none", rotation=0, zoom=0, translation=0, brightness=0.3, contrast=0, gamma=0
     )

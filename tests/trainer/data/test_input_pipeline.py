@@ -200,7 +200,7 @@ def test_fingerprint_does_not_depend_on_the_folder(builder, build_dataset, dummy
     ("dataset", "command"),
     [
         ("official", "tumor build official"),
-        ("grouped:2.0.0", "tumor build grouped --kaggle-version 2"),
+        ("grouped:2.1.0", "tumor build grouped --kaggle-version 2"),
         ("folder", "tumor build folder --manual-dir DIR"),
     ],
 )
@@ -211,7 +211,7 @@ def test_a_missing_dataset_is_told_with_the_command_that_builds_it(tmp_path, dat
 
 
 def test_an_unknown_version_is_told_with_the_known_ones(tmp_path):
-    text = "tumor_ds/official:9.9.9 is no version that this package builds: expected one of 1.1.0, 2.0.0."
+    text = "tumor_ds/official:9.9.9 is no version that this package builds: expected one of 1.2.0, 2.1.0."
     with pytest.raises(DatasetMissingError, match=re.escape(text)):
         load_builder("tumor_ds/official:9.9.9", tmp_path)
 

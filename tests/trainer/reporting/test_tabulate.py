@@ -112,7 +112,7 @@ def test_floor_asks_the_nearest_picture_and_never_the_test_split(dummy_data_dir,
     assert len(answers) == 8
     for example in iterate_examples(builder, "test"):
         gaps = [((shrink(one.image).astype(float) - shrink(example.image)) ** 2).sum() for one in known]
-        assert answers[example.filename] == known[int(np.argmin(gaps))].label
+        assert answers[example.facts.filename] == known[int(np.argmin(gaps))].facts.label
 
 
 def test_floor_without_the_dataset_says_how_to_build_it(tmp_path):
