@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download.extractor import ExtractError
 
 from tumor_ds.collection import archive, versions
 from tumor_ds.collection.errors import DatasetError
-from tumor_ds.collection.layout import SPLIT_FOLDERS
+from tumor_ds.collection.layout import SPLIT_FOLDERS, is_clutter
 from tumor_ds.collection.versions import LABELS
 from tumor_ds.grouping import splits
 from tumor_ds.grouping.facts import ImageFacts, compute_facts, load_facts
@@ -175,7 +176,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {fold: self._generate_examples(read, units) for fold, units in splits.items()}
 
     def _find_source_folder(self, name: str, dl_manager: tfds.download.DownloadManager) -> Path:
-        """The folder that holds a source."""
+        """The folder that holds a source; a zip that lies there alone is unpacked as TFDS does."""
         folder, _ = self._find_manual_dir(dl_manager)
         if folder is None:
             page = SOURCES[name].homepage if name in SOURCES else "where you keep them, with a sources.csv,"
@@ -183,7 +184,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"tumor_ds/{name} needs its pictures: get them from {page} and put them into a folder DIR;"
                 f" then: tumor build {name} --manual-dir DIR (with TFDS's own command --manual_dir DIR)."
             )
-        return folder
+        names = sorted(path.name for path in folder.iterdir() if not is_clutter(path.name))
+        if len(names) != 1 or not names[0].lower().endswith(".zip"):
+            return folder
+        try:
+            return Path(dl_manager.extract(folder / names[0]))
+        except ExtractError as error:
+            raise DatasetError(f"Cannot unpack {folder / names[0]}: {error}. Download it again.") from error
 
     def _find_manual_dir(self, dl_manager: tfds.download.DownloadManager) -> tuple[Path | None, Path | None]:
         """The folder that a person named, and the one that all datasets share; of each, None if it is not."""

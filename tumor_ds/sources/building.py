@@ -20,7 +20,7 @@ from tumor_ds.collection.layout import is_clutter
 from tumor_ds.grouping.duplicates import find_duplicates
 from tumor_ds.grouping.facts import load_facts
 from tumor_ds.grouping.similarity import join_groups
-from tumor_ds.sources import gathered, volumes
+from tumor_ds.sources import alzheimer_oasis, feltrin44, gathered, lgg_tcga, volumes, vqamed2019
 from tumor_ds.sources.records import UNKNOWN, make_record
 from tumor_ds.sources.slices import FOLDS, Adapter, Slice, deal_fold
 
@@ -29,6 +29,10 @@ FIGSHARE = "figshare"
 # Adapters of downloads as they come, by source; all others are read as `gathered` lays them out.
 ADAPTERS: dict[str, Adapter] = {
     GATHERED: volumes.make_adapter(),
+    "alzheimer_oasis": alzheimer_oasis.ADAPTER,
+    "feltrin44": feltrin44.ADAPTER,
+    "lgg_tcga": lgg_tcga.ADAPTER,
+    "vqamed2019": vqamed2019.ADAPTER,
     **{
         name: volumes.make_adapter(name)
         for name in ("tiantan_pituitary", "brats_samples", "ixi_small", "nichart_elderly", "ms_ljubljana")

@@ -1,5 +1,6 @@
 """Pictures that a table describes: what is stored of them, and what is refused by name."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -195,3 +196,17 @@ def test_real_sources_are_built_twice_alike(
     for name in ("one", "two"):
         build_dataset(real_data_dir / "sources", tmp_path / name, config=source)
     assert digest_examples(tmp_path / "one") == digest_examples(tmp_path / "two")
+
+
+def test_a_zip_alone_is_unpacked(build, gathered_dir: Path, tmp_path: Path):
+    (tmp_path / "zipped").mkdir()
+    zipped = Path(shutil.make_archive(str(tmp_path / "zipped" / "pictures"), "zip", gathered_dir))
+    assert len(build(zipped.parent)) == 10
+
+
+def test_a_damaged_zip_is_refused(build, gathered_dir: Path, tmp_path: Path):
+    (tmp_path / "zipped").mkdir()
+    zipped = Path(shutil.make_archive(str(tmp_path / "zipped" / "pictures"), "zip", gathered_dir))
+    zipped.write_bytes(zipped.read_bytes()[:400])
+    with pytest.raises(DatasetError, match=r"Cannot unpack .*pictures\.zip: .* Download it again"):
+        build(zipped.parent)
