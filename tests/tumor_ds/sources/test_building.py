@@ -139,3 +139,13 @@ def test_beam_stores_the_same_records(
     assert {name: sorted(rows) for name, rows in one.items()} == {
         name: sorted(rows) for name, rows in two.items()
     }
+
+
+def test_the_readme_counts_as_the_catalogue_does():
+    from tumor_ds.sources.catalogue import SOURCES
+
+    text = (Path(__file__).parents[3] / "tumor_ds" / "README.md").read_text(encoding="utf-8")
+    kinds = ("glioma", "meningioma", "notumor", "pituitary", "other_tumor", "no_tumor_in_slice")
+    for name, source in SOURCES.items():
+        counts = " | ".join(f"{source.counts[kind]:,}" if kind in source.counts else "" for kind in kinds)
+        assert f"| `{name}` | {source.title} | {counts} | {source.licence} |" in text
