@@ -13,11 +13,13 @@ from rich.text import Text
 from tumor_ds.audit.baselines import Score
 
 
-def print_table(console: Console, title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """Print a table: the first column to the left, the others to the right; all cells as plain text."""
+def print_table(
+    console: Console, title: str, columns: list[str], rows: list[list[Any]], names: int = 1
+) -> None:
+    """Print a table: the first columns, which are names, to the left, the others to the right; plain text."""
     table = Table(title=Text(title), title_justify="left", box=SIMPLE)
     for place, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if place == 0 else "right", overflow="fold")
+        table.add_column(Text(column), justify="left" if place < names else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
     console.print(table)

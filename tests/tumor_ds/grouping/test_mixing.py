@@ -16,7 +16,7 @@ def draw(seed: int) -> np.ndarray:
 
 
 def build_two() -> list[GroupedPicture]:
-    """Two datasets; b/1 is a/1 mirrored and smaller, b/2 is of the same group as b/1, a/0 and b/3 are alone."""
+    """Two datasets: b/1 is a/1 mirrored and smaller, b/2 is of the group of b/1, a/0 and b/3 are alone."""
     mirrored = np.asarray(Image.fromarray(np.fliplr(draw(1))).resize((48, 48), Image.Resampling.BICUBIC))
     return [
         GroupedPicture("a", "0.png", 1, draw(0)),
