@@ -113,7 +113,7 @@ def _read_classes(
     known = load_facts() if recognise_version(collection.paths) == 1 else {}
     for path in bar.track(collection.paths, description=f"Reading {name}"):
         try:
-            image = collection.read_grey(path)[..., 0]
+            image, mask = collection.read_grey(path)[..., 0], collection.read_mask(path)
         except PictureError as error:
             unreadable.append((f"{name}: {path}", error.reason))
             continue
@@ -122,7 +122,7 @@ def _read_classes(
         tumor = label != NO_TUMOUR if label else None
         patient = f"group{known[path].group}" if known else None
         facts = PictureFacts(name, name, path, label, tumor, patient=patient, folder=folder)
-        yield Shown(facts, image)
+        yield Shown(facts, image, mask)
 
 
 def _read_table(name: str, folder: Path, bar: Progress, unreadable: list[tuple[str, str]]) -> Iterator[Shown]:

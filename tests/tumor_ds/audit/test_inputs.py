@@ -7,7 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 from rich.progress import Progress
 
-from tests.tumor_ds.audit.draw_sources import write_classes, write_sources
+from tests.tumor_ds.audit.draw_sources import save, write_classes, write_sources
 from tumor_ds.audit.inputs import PictureFacts, Shown, is_table_of_sources, read_pictures
 from tumor_ds.collection.errors import DatasetError
 from tumor_ds.collection.versions import LABELS
@@ -88,6 +88,16 @@ def test_folders_that_are_no_label_keep_their_name(tmp_path):
     shown = read("mine", folder)
     assert {(one.facts.kind, one.facts.label, one.facts.tumor) for one in shown} == {("cat", None, None)}
     assert not is_table_of_sources(folder)
+
+
+def test_masks_beside_pictures_are_read(tmp_path):
+    folder = write_classes(tmp_path / "classes")
+    mask = np.zeros((48, 40), np.uint8)
+    mask[10:20, 5:9] = 255
+    save(folder / "glioma" / "m0_mask.png", mask)
+    masks = {one.facts.filename: one.mask for one in read("mine", folder)}
+    assert np.array_equal(masks.pop("glioma/m0.png"), mask)
+    assert set(masks.values()) == {None}
 
 
 @pytest.mark.parametrize(
