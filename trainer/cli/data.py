@@ -1,4 +1,4 @@
-"""`tumor build` and `tumor audit`: thin commands over the dataset builder and the audit."""
+"""`tumor build`: a thin command over the dataset builder."""
 
 import enum
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from serving.files.errors import UserError
-from trainer.cli.options import DataDirOption, Protocol, console, require_training_extra, say
+from trainer.cli.options import DataDirOption, Protocol, require_training_extra, say
 
 _CONFIG = (
     "Kaggle's collection: official, grouped or patient; another source: figshare, lgg_tcga, ... (an unknown"
@@ -17,7 +17,6 @@ _MANUAL_DIR = "Folder with the zip or class folders; without it, it is downloade
 _KAGGLE_VERSION = "Version of Kaggle's collection; published figures are about 1."
 _FILE_FORMAT = "tfrecord, which training reads; array_record: `tfds.data_source`."
 _OVERWRITE = "Delete the dataset where it is built already, and build it anew."
-_DATASET = "Zip or folder of pictures: CLASS/FILE or SPLIT/CLASS/FILE."
 
 
 class FileFormat(enum.StrEnum):
@@ -64,28 +63,6 @@ def build(
             " ran, wait for its end and run this again."
         ) from error
     say_what_is_built(builder, is_new)
-
-
-def audit(
-    dataset: Annotated[Path, typer.Argument(help=_DATASET)],
-    out: Annotated[Path, typer.Option(help="Folder for audit.html and audit.json.")] = Path("audit"),
-) -> None:
-    """Show what a collection hides: copies across splits, conflicting labels, what memory alone scores."""
-    require_training_extra()
-    from tumor_ds.audit.audit import run_audit
-    from tumor_ds.audit.report import print_audit, write_audit
-    from tumor_ds.collection.archive import find_source
-
-    source = find_source(dataset) if dataset.is_dir() else dataset
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise UserError(
-            f"{out} lies inside {dataset}, where its files would count as part of the collection: choose"
-            " --out elsewhere."
-        )
-    result = run_audit(source, console)
-    print_audit(result, console)
-    write_audit(result, out)
-    say(f"Written: {out}/audit.html, {out}/audit.json")
 
 
 def make_builder(

@@ -5,7 +5,8 @@ import typer
 from serving.app.serve import serve
 from serving.cli.commands import predict
 from serving.cli.terminal import CommandGroup
-from trainer.cli.data import audit, build
+from trainer.cli.audit import audit
+from trainer.cli.data import build
 from trainer.cli.evaluate import compare, evaluate, floor, tabulate
 from trainer.cli.guard import guard, refit_guard
 from trainer.cli.hub import pull, push, space

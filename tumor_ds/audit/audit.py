@@ -103,10 +103,10 @@ def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit
         DatasetError: there is nothing to audit: the source is no such collection, or no picture of it can be
             decoded.
     """
-    with _open_progress(progress) as bar, open_collection(source) as collection:
+    with open_progress(progress) as bar, open_collection(source) as collection:
         scan = Scan()
         duplicates = find_duplicates(_read_pictures(collection, scan, bar))
-        version = _recognise_version(collection.paths)
+        version = recognise_version(collection.paths)
         twins = audit_twins.count_twins(duplicates, scan.paths)
         lead = audit_twins.pick_lead(twins)
         largest = audit_groups.find_largest_groups(duplicates, scan.paths)
@@ -132,7 +132,8 @@ def run_audit(source: Path, progress: Progress | Console | None = None) -> Audit
         )
 
 
-def _open_progress(progress: Progress | Console | None) -> AbstractContextManager[Progress]:
+def open_progress(progress: Progress | Console | None) -> AbstractContextManager[Progress]:
+    """A bar that disappears at the end; the caller's own, where there is one."""
     if isinstance(progress, Progress):
         return nullcontext(progress)
     return Progress(console=progress, transient=True, disable=progress is None)
@@ -156,7 +157,7 @@ def _read_pictures(collection: Collection, scan: Scan, bar: Progress) -> Iterato
         )
 
 
-def _recognise_version(paths: Sequence[str]) -> int | None:
+def recognise_version(paths: Sequence[str]) -> int | None:
     """Kaggle's version whose files these are, by their names and counts."""
     for version in VERSIONS:
         try:

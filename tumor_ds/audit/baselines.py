@@ -38,7 +38,7 @@ class SplitProtocol:
     """Who is trained on whom.
 
     Attributes:
-        name: `OWN_SPLIT`, `UNSEEN_PATIENTS` or `UNSEEN_GROUPS`.
+        name: of the protocol, such as `OWN_SPLIT`.
         rounds: per round the int indices that are trained on, and those predicted; no picture is predicted
             twice.
 
@@ -198,7 +198,12 @@ def predict_from_border(training: np.ndarray, labels: np.ndarray, asked: np.ndar
 
 
 def score(
-    protocol: SplitProtocol, predict: Predict, features: np.ndarray, paths: Sequence[str], unseen: np.ndarray
+    protocol: SplitProtocol,
+    predict: Predict,
+    features: np.ndarray,
+    paths: Sequence[str],
+    unseen: np.ndarray,
+    classes: Sequence[str] | None = None,
 ) -> Score:
     """Run a classifier under a protocol.
 
@@ -206,13 +211,16 @@ def score(
         protocol: indices into the n pictures.
         predict: the classifier.
         features: (n, ...), what it sees of each picture.
-        paths: of the n pictures; the class is the folder.
+        paths: of the n pictures.
         unseen: bool (n,), pictures that the training of their round shows no near twin of.
+        classes: of the n pictures; None: their folders.
 
     Returns:
         Figures of the pictures that were asked about.
     """
-    names, labels = np.unique([split_and_label(path)[1] for path in paths], return_inverse=True)
+    if classes is None:
+        classes = [split_and_label(path)[1] for path in paths]
+    names, labels = np.unique(classes, return_inverse=True)
     wanted = np.concatenate([asked for _, asked in protocol.rounds])
     chosen = np.zeros(len(paths), bool)
     chosen[choose_queries(wanted, paths)] = True
