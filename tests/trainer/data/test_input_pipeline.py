@@ -33,14 +33,14 @@ def builder(dummy_dataset_dir):
 @pytest.mark.parametrize("fit", FITS)
 def test_a_split_holds_every_image_once_sorted_by_name(builder, fit):
     split = load_split(builder, "train", 64, fit)
-    examples = sorted(iterate_examples(builder, "train"), key=lambda example: example.filename)
+    examples = sorted(iterate_examples(builder, "train"), key=lambda example: example.facts.filename)
     assert len(split.filenames) == 36
-    assert list(split.filenames) == [example.filename for example in examples]
+    assert list(split.filenames) == [example.facts.filename for example in examples]
     np.testing.assert_array_equal(
         split.images, [fit_to_square(example.image[..., 0], 64, fit) for example in examples]
     )
-    np.testing.assert_array_equal(split.true, [example.label for example in examples])
-    np.testing.assert_array_equal(split.groups, [example.group for example in examples])
+    np.testing.assert_array_equal(split.true, [example.facts.label for example in examples])
+    np.testing.assert_array_equal(split.groups, [example.facts.group for example in examples])
     assert not split.has_train_twin.any()
 
 

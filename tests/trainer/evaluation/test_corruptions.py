@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from serving.preprocess import fit_to_square
+from trainer.data.input_pipeline import Example, RecordFacts
 from trainer.evaluation import corruptions
 from trainer.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from trainer.evaluation.robustness import choose_filenames, evaluate_corruptions
@@ -309,12 +310,10 @@ class BrightnessClassifier:
 def make_examples(levels, true, twins=()):
     """Flat pictures of 40 pixels; those whose number is among the twins have one in Training."""
     return [
-        SimpleNamespace(
-            image=np.full((40, 40, 1), level, np.uint8),
-            label=label,
-            filename=f"{number}.jpg",
-            group=number // 2,
-            has_train_twin=number in twins,
+        Example(
+            RecordFacts(f"{number}.jpg", label, number // 2, number in twins),
+            np.full((40, 40, 1), level, np.uint8),
+            np.zeros((40, 40, 1), np.uint8),
         )
         for number, (level, label) in enumerate(zip(levels, true, strict=True))
     ]
@@ -344,13 +343,15 @@ def test_every_picture_is_scored_once_in_31_versions(scored):
         for row in rows:
             means = [
                 fit_to_square(
-                    corrupt(example.image[..., 0], name, row["severity"], example.filename), 32
+                    corrupt(example.image[..., 0], name, row["severity"], example.facts.filename), 32
                 ).mean()
                 for example in EXAMPLES
             ]
             answers = [min(3, int(mean // 50)) for mean in means]
             assert row["accuracy"] == pytest.approx(
-                np.mean([answer == example.label for answer, example in zip(answers, EXAMPLES, strict=True)])
+                np.mean(
+                    [answer == example.facts.label for answer, example in zip(answers, EXAMPLES, strict=True)]
+                )
             )
             assert row["refused"] == np.mean([mean >= 240 for mean in means])
 

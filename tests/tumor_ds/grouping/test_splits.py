@@ -65,10 +65,10 @@ def test_facts_of_known_files():
     facts = load_facts()
     assert len(facts) == 7023
     assert facts["Testing/glioma/Te-glTr_0000.jpg"] == ImageFacts(
-        "Testing/glioma/Te-glTr_0000.jpg", 292, 5, True
+        "Testing/glioma/Te-glTr_0000.jpg", 292, 5, True, 1979, False
     )
     assert facts["Testing/glioma/Te-glTr_0003.jpg"] == ImageFacts(
-        "Testing/glioma/Te-glTr_0003.jpg", 295, 5, False
+        "Testing/glioma/Te-glTr_0003.jpg", 295, 5, False, 2018, False
     )
     assert facts["Testing/notumor/Te-no_0271.jpg"].patient_fold == 0
     assert facts["Testing/glioma/Te-glTr_0000.jpg"].label == "glioma"
