@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,6 +33,7 @@ CHROMIUM_ARGUMENTS = [
 
 BuildDataset = Callable[..., Path]
 DigestExamples = Callable[[Path], dict[str, list[str]]]
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -98,9 +100,34 @@ def digest_examples() -> DigestExamples:
 
 
 @pytest.fixture(scope="session")
-def dummy_dataset_dir(build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data directory with tumor_ds/official of the dummy data: 36 train, 4 validation, 8 test."""
-    return build_dataset(DUMMY_DATA, tmp_path_factory.mktemp("dummy_dataset"))
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """A function `make_once(name, make)`: a folder that `make(folder)` fills, once for all workers.
+
+    The folder is read only.
+    """
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ
+    common = tmp_path_factory.getbasetemp().parent if is_worker else tmp_path_factory.getbasetemp()
+
+    def make_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, made = common / name, common / f"{name}_is_made"
+        with FileLock(common / f"{name}.lock"):
+            if not made.exists():
+                folder.mkdir()
+                try:
+                    make(folder)
+                except BaseException:  # the next worker starts afresh, and tells the reason itself
+                    shutil.rmtree(folder)
+                    raise
+                made.touch()
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def dummy_dataset_dir(build_dataset: BuildDataset, make_once: MakeOnce) -> Path:
+    """Data directory with tumor_ds/official of the dummy data: 36 train, 4 validation, 8 test; read only."""
+    return make_once("dummy_dataset", partial(build_dataset, DUMMY_DATA))
 
 
 @pytest.fixture(scope="session")
@@ -113,21 +140,13 @@ def real_data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_dataset_dir(
-    real_data_dir: Path, build_dataset: BuildDataset, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Data directory with tumor_ds/official of the real collection, built once for all workers; read only."""
+def real_dataset_dir(real_data_dir: Path, build_dataset: BuildDataset, make_once: MakeOnce) -> Path:
+    """Data directory with tumor_ds/official of the real collection; read only."""
     from tumor_ds import Builder
 
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ
-    common = tmp_path_factory.getbasetemp().parent if is_worker else tmp_path_factory.getbasetemp()
-    folder, built = common / "real_dataset", common / "real_dataset_is_built"
-    with FileLock(common / "real_dataset.lock"):
-        if not built.exists():
-            folder.mkdir()
-            build_dataset(real_data_dir, folder, Builder.EXPECTED_COUNTS)
-            built.touch()
-    return folder
+    return make_once(
+        "real_dataset", lambda folder: build_dataset(real_data_dir, folder, Builder.EXPECTED_COUNTS)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from tumor_ds.grouping.facts import GROUPS_CSV
 from tumor_ds.grouping.similarity import join_groups
 
 
-def join_rows(rows: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
-    """Join the groups of the rows of `groups.csv`.
+def find_groups(rows: list[dict[str, str]], source: Path) -> np.ndarray:
+    """Groups of near twins among the pictures of the rows, int (n,).
 
     Args:
         rows: rows of `groups.csv`, of all pictures in the collection.
@@ -34,7 +34,11 @@ def join_rows(rows: list[dict[str, str]], source: Path) -> list[dict[str, str]]:
     with open_collection(source) as collection:
         if set(collection.paths) != {row["path"] for row in rows}:
             raise SystemExit(f"{source} does not hold the files of {GROUPS_CSV.name}")
-        computed = find_duplicates(collection.read_grey(row["path"]) for row in rows).groups
+        return find_duplicates(collection.read_grey(row["path"]) for row in rows).groups
+
+
+def join_rows(rows: list[dict[str, str]], computed: np.ndarray) -> list[dict[str, str]]:
+    """Join the groups of the rows of `groups.csv` with those that `find_groups` gives."""
     _, known = np.unique([int(row["group"]) for row in rows], return_inverse=True)
     joined = join_groups(
         np.stack([computed, computed.max() + 1 + known], axis=1), int(computed.max() + known.max() + 2)
@@ -74,7 +78,7 @@ def main() -> None:
     rows = _read_rows(GROUPS_CSV)
     if len(sys.argv) > 2:
         rows = add_mirrored(rows, Path(sys.argv[2]))
-    joined = join_rows(rows, Path(sys.argv[1]))
+    joined = join_rows(rows, find_groups(rows, Path(sys.argv[1])))
     with (
         replace_whole(GROUPS_CSV) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,

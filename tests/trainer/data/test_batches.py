@@ -71,13 +71,17 @@ def test_labels_and_weights_belong_to_the_images(split):
         np.testing.assert_array_equal(weights, np.ones(4))
 
 
+@pytest.fixture(scope="module")
+def whole_epoch(split) -> list[tuple[np.ndarray, ...]]:
+    return gather(make(split, EVERYTHING).start(2))
+
+
 @pytest.mark.parametrize("step", [0, 1, 3, 5, 6])
-def test_starting_at_a_step_gives_what_the_whole_epoch_gives_there(split, step):
+def test_starting_at_a_step_gives_what_the_whole_epoch_gives_there(split, whole_epoch, step):
     """With all augmentations on: order and random numbers depend on nothing that happened before."""
-    whole = gather(make(split, EVERYTHING).start(2))
     rest = gather(make(split, EVERYTHING).start(2, step))
     assert len(rest) == 6 - step
-    for one, other in zip(whole[step:], rest, strict=True):
+    for one, other in zip(whole_epoch[step:], rest, strict=True):
         np.testing.assert_array_equal(one[0], other[0])
 
 

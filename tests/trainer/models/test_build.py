@@ -1,6 +1,6 @@
 import importlib.util
-import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from serving.model.artefact import compute_sha256
 from serving.model.runtime import LiteRTModel
+from tests.trainer.models.reloading import predict_without_keras_cv
 from trainer.config import REFERENCE_VGG, ConfigError, ModelConfig, build_config
 from trainer.models import build as models
 from trainer.models import efficientnet_lite
@@ -43,6 +44,15 @@ def model(built) -> keras.Model:
 @pytest.fixture(params=["efficientnet_lite0", "reference_vgg"])
 def either(request, built) -> keras.Model:
     return built[request.param]
+
+
+@pytest.fixture(scope="module")
+def exported(built, tmp_path_factory) -> dict[str, Path]:
+    """Both kinds of head as `model.tflite`."""
+    paths = {name: tmp_path_factory.mktemp(name) / "model.tflite" for name in built}
+    for name, path in paths.items():
+        save_litert(built[name], path)
+    return paths
 
 
 @pytest.fixture(scope="module")
@@ -180,25 +190,18 @@ def test_gradients_reach_the_first_layer(images, architecture):
     assert np.abs(gradients[0]).max() > 0
 
 
-def test_saved_model_reloads_without_keras_cv(either, images, tmp_path):
-    either.save(tmp_path / "model.keras")
-    np.save(tmp_path / "images.npy", images)
-    code = (
-        "import sys; sys.modules['keras_cv'] = None; import keras, numpy as np;"
-        "model = keras.saving.load_model('model.keras', safe_mode=True);"
-        "np.save('logits.npy', model.predict(np.load('images.npy'), verbose=0))"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
-    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), either.predict(images, verbose=0), atol=1e-6)
+def test_saved_models_reload_without_keras_cv(built, images, tmp_path):
+    answers = predict_without_keras_cv(list(built.values()), images, tmp_path)
+    for network, answer in zip(built.values(), answers, strict=True):
+        np.testing.assert_allclose(answer, network.predict(images, verbose=0), atol=1e-6)
 
 
 def average(model, views):
     return np.mean([model.predict(view, verbose=0) for view in views], axis=0)
 
 
-def test_exported_graph_agrees_with_keras_and_its_maps_sum_to_the_logits(either, images, tmp_path):
-    save_litert(either, tmp_path / "model.tflite")
-    outputs = LiteRTModel(tmp_path / "model.tflite").run(images.astype(np.uint8))
+def test_exported_graph_agrees_with_keras_and_its_maps_sum_to_the_logits(either, request, exported, images):
+    outputs = LiteRTModel(exported[request.node.callspec.params["either"]]).run(images.astype(np.uint8))
     hidden, last = either.get_layer(models.EMBEDDING_LAYER), either.get_layer(models.LOGITS_LAYER)
     # A dense head sees the picture alone, a pooled one its mirror image as well.
     views = [images] if isinstance(hidden, keras.layers.Dense) else [images, images[:, :, ::-1]]
@@ -212,9 +215,8 @@ def test_exported_graph_agrees_with_keras_and_its_maps_sum_to_the_logits(either,
     assert outputs.cams.shape == (3, 2, 2, 4)
 
 
-def test_a_mirrored_picture_gets_the_same_answer_and_the_mirrored_map(model, images, tmp_path):
-    save_litert(model, tmp_path / "model.tflite")
-    runtime = LiteRTModel(tmp_path / "model.tflite")
+def test_a_mirrored_picture_gets_the_same_answer_and_the_mirrored_map(exported, images):
+    runtime = LiteRTModel(exported["efficientnet_lite0"])
     seen, mirrored = (
         runtime.run(np.ascontiguousarray(view).astype(np.uint8)) for view in (images, images[:, :, ::-1])
     )
@@ -223,10 +225,9 @@ def test_a_mirrored_picture_gets_the_same_answer_and_the_mirrored_map(model, ima
     assert np.abs(seen.cams - mirrored.cams).max() > 1e-3
 
 
-def test_maps_of_the_dense_head_are_gradient_times_input(built, images, tmp_path):
+def test_maps_of_the_dense_head_are_gradient_times_input(built, exported, images):
     vgg = built["reference_vgg"]
-    save_litert(vgg, tmp_path / "model.tflite")
-    outputs = LiteRTModel(tmp_path / "model.tflite").run(images.astype(np.uint8))
+    outputs = LiteRTModel(exported["reference_vgg"]).run(images.astype(np.uint8))
     features = keras.Model(vgg.input, vgg.get_layer(models.FLATTEN_LAYER).input)(images)
     head = keras.Sequential(
         [

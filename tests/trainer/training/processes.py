@@ -50,6 +50,3 @@ def finish(process: subprocess.Popen) -> tuple[int, str]:
 def read_history(run_dir: Path) -> list[dict[str, float]]:
     with (run_dir / "history.csv").open(newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
-# A whole run

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -28,6 +29,28 @@ from trainer.training.run_folder import (
     load_run_config,
 )
 from trainer.training.strategies import build_strategy
+
+# A network that is traced in a second, for what does not depend on the network.
+SMALL_NETWORK = {
+    "precision": "float32",
+    "data": {"image_size": 64, "progressive_scales": [], "batch_size": 8},
+    "model": {"architecture": "reference_vgg", "pretrained": False},
+}
+
+
+def build_arguments(config: Path, data_dir: Path, run_dir: Path, *more: str) -> list[str]:
+    return ["train", str(config), "--data-dir", str(data_dir), "--run-dir", str(run_dir), *more]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dummy_dataset_dir, tmp_path_factory) -> Path:
+    """Run folder of the whole small run, logged offline; its config lies beside it."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    (folder / "small.toml").write_text(SMALL)
+    arguments = build_arguments(folder / "small.toml", dummy_dataset_dir, folder / "run")
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"WANDB_MODE": "offline"})
+    assert result.exit_code == 0, result.output
+    return folder / "run"
 
 
 def test_run_folder_is_whole(tiny_run):
@@ -70,18 +93,10 @@ def test_the_best_epoch_is_the_first_of_the_best(monitor, values, best):
 
 
 def test_without_an_artefact_the_test_split_is_not_scored(config, dummy_dataset_dir, tmp_path):
-    run_dir = tmp_path / "run"
-    arguments = [
-        "train",
-        str(config),
-        "--no-artefact",
-        "--data-dir",
-        str(dummy_dataset_dir),
-        "--run-dir",
-        str(run_dir),
-    ]
-    code, output = finish(run_tumor(arguments))
-    assert code == 0, output
+    run_dir, one_epoch = tmp_path / "run", ("--set", "optimization.epochs=1")
+    arguments = build_arguments(config, dummy_dataset_dir, run_dir, "--no-artefact", *one_epoch)
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"WANDB_MODE": "disabled"})
+    assert result.exit_code == 0, result.output
     assert (run_dir / FINISHED_FILE).exists()
     assert not (run_dir / "artefact").exists()
     assert not (run_dir / "predictions.csv").exists()
@@ -123,36 +138,23 @@ def test_without_a_key_wandb_is_offline_and_holds_the_whole_run(tiny_run):
     assert [row[0] for row in tables["classes"]["data"]] == ["glioma", "meningioma", "notumor", "pituitary"]
 
 
-def test_finished_run_is_not_trained_again(tiny_run, tiny_overrides, dummy_dataset_dir):
-    before = (tiny_run / BEST_WEIGHTS_FILE).stat().st_mtime_ns
-    toml = tiny_run.parent / "tiny.toml"
-    result = CliRunner().invoke(
-        app,
-        [
-            "train",
-            str(toml),
-            *tiny_overrides,
-            "--run-dir",
-            str(tiny_run),
-            "--data-dir",
-            str(dummy_dataset_dir),
-        ],
-    )
+def test_a_finished_run_is_neither_trained_nor_logged_again(uninterrupted, dummy_dataset_dir, tmp_path):
+    run_dir = shutil.copytree(uninterrupted, tmp_path / "run", symlinks=True)
+    weights = (run_dir / BEST_WEIGHTS_FILE).stat().st_mtime_ns
+    logs = sorted(path.name for path in (run_dir / "wandb").iterdir())
+    arguments = build_arguments(uninterrupted.parent / "small.toml", dummy_dataset_dir, run_dir)
+    environment = {"WANDB_MODE": None, "WANDB_API_KEY": None, "HOME": str(tmp_path)}
+    result = CliRunner().invoke(app, arguments, env=environment)
     assert result.exit_code == 0, result.output
-    assert (tiny_run / BEST_WEIGHTS_FILE).stat().st_mtime_ns == before
-    assert len(read_history(tiny_run)) == 2
+    assert (run_dir / BEST_WEIGHTS_FILE).stat().st_mtime_ns == weights
+    assert len(read_history(run_dir)) == 3
+    assert "Artefact:" in result.output
+    assert "W&B" not in result.output
+    assert sorted(path.name for path in (run_dir / "wandb").iterdir()) == logs
 
 
 def test_dry_run_says_what_would_happen_and_writes_nothing(config, dummy_dataset_dir, tmp_path):
-    arguments = [
-        "train",
-        str(config),
-        "--dry-run",
-        "--data-dir",
-        str(dummy_dataset_dir),
-        "--run-dir",
-        str(tmp_path / "run"),
-    ]
+    arguments = build_arguments(config, dummy_dataset_dir, tmp_path / "run", "--dry-run")
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     text = " ".join(result.output.split())
@@ -212,17 +214,8 @@ def test_a_batch_that_cannot_be_shared_out_is_refused():
 
 
 def test_loss_that_explodes_is_an_error_with_its_place(dummy_dataset_dir, tmp_path):
-    settings = {
-        "data": {"image_size": 64, "progressive_scales": [], "batch_size": 8},
-        "model": {"architecture": "reference_vgg", "pretrained": False},
-    }
-    exploding = build_config(
-        {
-            **settings,
-            "precision": "float32",
-            "optimization": {"epochs": 2, "learning_rate": 1e30, "warmup_epochs": 0},
-        }
-    )
+    explosive = {"epochs": 2, "learning_rate": 1e30, "warmup_epochs": 0}
+    exploding = build_config({**SMALL_NETWORK, "optimization": explosive})
     folder = epath.Path(tmp_path / "run")
     claim_run_dir(exploding, folder)
     with pytest.raises(RunError, match=r"The loss became \w+ in epoch 1, step [2-5], at learning rate .*e\+"):
@@ -250,10 +243,8 @@ def test_calm_epochs_see_calmer_pictures(dummy_dataset_dir, tmp_path, monkeypatc
     monkeypatch.setattr(training, "TrainingBatches", Recorded)
     calm = build_config(
         {
-            "precision": "float32",
-            "data": {"image_size": 32, "progressive_scales": [], "batch_size": 8},
+            **SMALL_NETWORK,
             "augmentation": {"rotation": 0.2, "calm_epochs": 2, "calm_share": 0.1},
-            "model": {"pretrained": False},
             "optimization": {"epochs": 4, "batch_norm_images": 0},
         }
     )
@@ -283,10 +274,8 @@ def test_each_input_pipeline_feeds_its_own_share(dummy_dataset_dir, tmp_path, mo
     still = dict.fromkeys(("rotation", "zoom", "translation", "brightness", "contrast", "gamma"), 0.0)
     config = build_config(
         {
-            "precision": "float32",
-            "data": {"image_size": 32, "progressive_scales": [], "batch_size": 8},
+            **SMALL_NETWORK,
             "augmentation": {"flip": "none", **still},
-            "model": {"pretrained": False},
             "optimization": {"epochs": 1, "warmup_epochs": 0, "batch_norm_images": 16},
         }
     )
@@ -298,23 +287,9 @@ def test_each_input_pipeline_feeds_its_own_share(dummy_dataset_dir, tmp_path, mo
 
 # Runs that are interrupted
 
-# Each kills its own process by SIGKILL at one bad moment of the second epoch (steps 6 to 10).
-KILLS = {
-    "mid-epoch": (
-        """
-import os
-from trainer.training import learner
-inner, count = learner.Learner.train_step, [0]
-def train_step(self, *arguments, **named):
-    count[0] += 1
-    if count[0] == 9:
-        os.kill(os.getpid(), 9)
-    return inner(self, *arguments, **named)
-learner.Learner.train_step = train_step
-"""
-    ),
-    "while a checkpoint is written": (
-        """
+# Each stops its own process at one bad moment. They come one after the other, each in the process that goes
+# on where the last one stopped; an epoch has five steps.
+WHILE_A_CHECKPOINT_IS_WRITTEN = """
 import os
 from trainer.training import checkpoints
 inner = checkpoints.write_whole
@@ -325,9 +300,18 @@ def write(path, content):
     inner(path, content)
 checkpoints.write_whole = write
 """
-    ),
-    "between a checkpoint and its manifest": (
-        """
+IN_ITS_SECOND_STEP = """
+import os
+from trainer.training import learner
+inner, count = learner.Learner.train_step, [0]
+def train_step(self, *arguments, **named):
+    count[0] += 1
+    if count[0] == 2:
+        os.kill(os.getpid(), 9)
+    return inner(self, *arguments, **named)
+learner.Learner.train_step = train_step
+"""
+BETWEEN_A_CHECKPOINT_AND_ITS_MANIFEST = """
 import os
 from trainer.training import checkpoints
 inner = checkpoints.write_json
@@ -337,9 +321,7 @@ def write(path, content):
     inner(path, content)
 checkpoints.write_json = write
 """
-    ),
-    "between epochs": (
-        """
+BETWEEN_EPOCHS = """
 import os
 from trainer.training import loop as training
 inner = training.write_history
@@ -349,41 +331,39 @@ def write_history(run_dir, history):
     inner(run_dir, history)
 training.write_history = write_history
 """
-    ),
-}
+# As cloud machines are taken away.
+SIGTERM_IN_ITS_SECOND_STEP = IN_ITS_SECOND_STEP.replace("os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)")
+# `checkpoint_minutes` is in the config and may not differ: a checkpoint after every step is forced.
+EVERY_STEP = "from trainer.training import loop\nloop.SECONDS_PER_MINUTE = 0\n"
+# What happens, how the process ends, where the next one resumes.
+STOPS = [
+    (EVERY_STEP + WHILE_A_CHECKPOINT_IS_WRITTEN, -signal.SIGKILL, "Resuming at epoch 2, step 3."),
+    (EVERY_STEP + IN_ITS_SECOND_STEP, -signal.SIGKILL, "Resuming at epoch 2, step 4."),
+    (EVERY_STEP + BETWEEN_A_CHECKPOINT_AND_ITS_MANIFEST, -signal.SIGKILL, "Resuming at epoch 2, step 5."),
+    (EVERY_STEP + BETWEEN_EPOCHS, -signal.SIGKILL, "Resuming at epoch 3, step 1."),
+    (SIGTERM_IN_ITS_SECOND_STEP, Preempted.exit_code, "Resuming at epoch 3, step 3."),
+]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(dummy_dataset_dir, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    (folder / "small.toml").write_text(SMALL)
-    arguments = [
-        "train",
-        str(folder / "small.toml"),
-        "--data-dir",
-        str(dummy_dataset_dir),
-        "--run-dir",
-        str(folder / "run"),
-    ]
+def test_a_run_that_is_stopped_at_every_bad_moment_ends_as_an_uninterrupted_one(
+    config, uninterrupted, dummy_dataset_dir, tmp_path
+):
+    run_dir = tmp_path / "run"
+    arguments = build_arguments(config, dummy_dataset_dir, run_dir)
+    resumes = ""
+    for prelude, expected_code, resumes_next in STOPS:
+        code, output = finish(run_tumor(arguments, prelude, PYTHONUNBUFFERED="1"))
+        assert code == expected_code, f"{prelude}{output}"
+        assert resumes in output
+        assert not (run_dir / FINISHED_FILE).exists()
+        resumes = resumes_next
+    # SIGTERM saves first; without it the last checkpoint were that of the end of the second epoch.
+    assert "the same command goes on from here" in " ".join(output.split())
+    assert (run_dir / "checkpoints" / "checkpoint-000000012.json").exists()
+
     code, output = finish(run_tumor(arguments))
     assert code == 0, output
-    return folder / "run"
-
-
-@pytest.mark.parametrize("moment", list(KILLS))
-def test_a_killed_run_ends_as_an_uninterrupted_one(
-    config, uninterrupted, dummy_dataset_dir, tmp_path, moment
-):
-    """`checkpoint_minutes` is in the config and may not differ: a checkpoint after every step is forced."""
-    every_step = "from trainer.training import loop\nloop.SECONDS_PER_MINUTE = 0\n"
-    run_dir = tmp_path / "run"
-    arguments = ["train", str(config), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
-    code, output = finish(run_tumor(arguments, every_step + KILLS[moment]))
-    assert code == -signal.SIGKILL, output
-    assert not (run_dir / FINISHED_FILE).exists()
-    code, output = finish(run_tumor(arguments, every_step))
-    assert code == 0, output
-    assert "Resuming at epoch" in output
+    assert resumes in output
     expected, got = read_history(uninterrupted), read_history(run_dir)
     assert len(got) == len(expected) == 3
     for one, other in zip(got, expected, strict=True):
@@ -391,22 +371,3 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
     assert (run_dir / "artefact" / "metrics.json").read_text() == (
         uninterrupted / "artefact" / "metrics.json"
     ).read_text()
-
-
-def test_sigterm_saves_first(config, uninterrupted, dummy_dataset_dir, tmp_path):
-    """As cloud machines are taken away: the signal comes in the middle of the second epoch."""
-    preempt = KILLS["mid-epoch"].replace("os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)")
-    run_dir = tmp_path / "run"
-    arguments = ["train", str(config), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
-    code, output = finish(run_tumor(arguments, preempt))
-    assert code == Preempted.exit_code, output
-    assert "the same command goes on from here" in " ".join(output.split())
-    assert (run_dir / "checkpoints" / "checkpoint-000000009.json").exists()
-    code, output = finish(run_tumor(arguments))
-    assert code == 0, output
-    assert "Resuming at epoch 2, step 5." in output
-    for one, other in zip(read_history(run_dir), read_history(uninterrupted), strict=True):
-        assert one == pytest.approx(other, rel=1e-5)
-
-
-# Several devices

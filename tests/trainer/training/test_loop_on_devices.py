@@ -1,21 +1,18 @@
-"""One training step on every way of training: two devices, two workers, all at once; and its memory."""
+"""One training step on every way of training: two devices, two workers, other settings; and its memory."""
 
 import json
+import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from tests.trainer.training.processes import (
-    SMALL,
-    TIMEOUT_SECONDS,
-    finish,
-    read_history,
-    run_tumor,
-)
+from tests.trainer.training.processes import SMALL, finish, read_history, run_tumor
 from tests.wandb_log import read_run
+from trainer.cli.main import app
+from trainer.training.run_folder import FINISHED_FILE
 
 TWO_CPUS = """
 import tensorflow as tf
@@ -49,6 +46,18 @@ ALIKE = [
 ]
 
 
+# Dies in the third step of the second epoch.
+DIE = """
+import os
+from trainer.training import learner
+inner, count = learner.Learner.train_step, [0]
+def train_step(self, *arguments, **named):
+    count[0] += 1
+    if count[0] == 8:
+        os.kill(os.getpid(), 9)
+    return inner(self, *arguments, **named)
+learner.Learner.train_step = train_step
+"""
 # Resident memory in KiB at the end of every epoch.
 NOTE_MEMORY = """
 import re
@@ -72,15 +81,16 @@ def on_one_device(dummy_dataset_dir, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("one")
     (folder / "small.toml").write_text(SMALL)
     arguments = list_arguments(folder / "small.toml", "one", dummy_dataset_dir, folder / "run")
-    code, output = finish(run_tumor(arguments, NOTE_MEMORY, WANDB_MODE="offline"))
+    code, output = finish(run_tumor([*arguments, "--no-artefact"], NOTE_MEMORY, WANDB_MODE="offline"))
     assert code == 0, output
     return folder / "run"
 
 
-def read_losses(run_dir: Path) -> list[float]:
-    """The loss of every step, as W&B has it."""
-    [log] = run_dir.glob("wandb/offline-run-*/*.wandb")
-    return [row["train/loss"] for row in read_run(log)["history"] if "train/loss" in row]
+def read_losses(run_dir: Path) -> dict[int, float]:
+    """The loss by step, as W&B has it of the last time that the run was started."""
+    log = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"))[-1]
+    rows = read_run(log)["history"]
+    return {row["train/step"]: row["train/loss"] for row in rows if "train/loss" in row}
 
 
 def read_epoch_losses(run_dir: Path) -> list[float]:
@@ -111,68 +121,63 @@ def find_ports(count: int) -> list[int]:
     return ports
 
 
-def start_workers(arguments: list[str], **environment: str) -> list[subprocess.Popen]:
+def start_workers(arguments: list[str], preludes: tuple[str, str] = ("", "")) -> list[subprocess.Popen]:
     workers = [f"127.0.0.1:{port}" for port in find_ports(2)]
     clusters = [
         json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
         for index in range(2)
     ]
-    return [run_tumor(arguments, TF_CONFIG=cluster, **environment) for cluster in clusters]
+    return [
+        run_tumor(arguments, prelude, TF_CONFIG=cluster, WANDB_MODE="offline")
+        for prelude, cluster in zip(preludes, clusters, strict=True)
+    ]
 
 
-def test_two_workers_have_the_losses_of_one_process_for_50_steps(
+def test_two_workers_of_whom_one_is_killed_have_the_losses_of_one_process(
     config, on_one_device, dummy_dataset_dir, tmp_path
 ):
+    """The first epoch in one start; the other 45 steps, the learning and the artefact in the next."""
     run_dir = tmp_path / "run"
     arguments = list_arguments(config, "multiworker", dummy_dataset_dir, run_dir)
-    results = [finish(process) for process in start_workers(arguments, WANDB_MODE="offline")]
+    chief, killed = start_workers(arguments, ("", DIE))
+    code, output = finish(killed)
+    chief.kill()  # TensorFlow's own time-out for a lost peer is minutes; a launcher ends the job
+    assert code == -signal.SIGKILL, (output, finish(chief))
+    finish(chief)
+    assert not (run_dir / FINISHED_FILE).exists()
+    results = [finish(process) for process in start_workers(arguments)]
     assert [code for code, _ in results] == [0, 0], results
-    losses = read_losses(run_dir)
-    assert len(losses) == 50
-    assert losses == pytest.approx(read_losses(on_one_device), abs=1e-3)
-    assert losses[0] - losses[-1] > 0.05  # they have learnt something
-
-
-def test_two_workers_resume_after_one_is_killed(config, on_one_device, dummy_dataset_dir, tmp_path):
-    run_dir = tmp_path / "run"
-    arguments = list_arguments(config, "multiworker", dummy_dataset_dir, run_dir)
-    first = start_workers(arguments)
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not list((run_dir / "checkpoints").glob("*.json")) if run_dir.exists() else True:
-        assert all(process.poll() is None for process in first), [finish(process) for process in first]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    first[1].kill()
-    first[1].wait()
-    first[0].kill()  # TensorFlow's own time-out for a lost peer is minutes; a launcher ends the job
-    first[0].wait()
-    second = start_workers(arguments)
-    results = [finish(process) for process in second]
-    assert [code for code, _ in results] == [0, 0], results
-    assert "Resuming at epoch" in results[0][1]
+    assert "Resuming at epoch 2, step 1." in results[0][1]
     assert "Artefact:" in results[0][1]
     assert "Artefact:" not in results[1][1]
-    assert read_epoch_losses(run_dir) == pytest.approx(read_epoch_losses(on_one_device), abs=1e-3)
+
+    expected, losses = read_losses(on_one_device), read_losses(run_dir)
+    assert list(expected) == list(range(1, 51))
+    assert losses == pytest.approx({step: expected[step] for step in range(6, 51)}, abs=1e-3)
+    epochs = read_epoch_losses(run_dir)
+    assert len(epochs) == 20
+    assert epochs == pytest.approx(read_epoch_losses(on_one_device), abs=1e-3)
+    assert epochs[0] - epochs[-2] > 0.05  # they have learnt something
 
 
 # Settings
 
 
-def test_every_way_of_training_at_once(dummy_dataset_dir, tmp_path):
-    """Small pictures first, plateaus, no averages, TensorBoard."""
+def test_adam_with_plateaus_and_patience_without_averages_with_tensorboard(dummy_dataset_dir, tmp_path):
+    """What the run that other tests share, with small pictures first, does not set."""
     path = tmp_path / "all.toml"
     path.write_text(
-        "[data]\nimage_size = 64\nprogressive_scales = [0.5]\nbatch_size = 8\n[model]\npretrained ="
-        ' false\n[optimization]\nepochs = 4\noptimizer = "adam"\nschedule = "constant"\nwarmup_epochs ='
-        " 0\nlearning_rate = 1e-3\nplateau_patience ="
-        " 1\nplateau_factor = 0.1\nplateau_floor = 1e-4\nema_momentum = 0\nmonitor ="
-        ' "val_accuracy"\nearly_stopping_patience = 2\n[tracking]\ntensorboard = true\n'
+        "[data]\nimage_size = 64\nprogressive_scales = []\nbatch_size = 8\n"
+        '[model]\narchitecture = "reference_vgg"\npretrained = false\n'
+        '[optimization]\nepochs = 4\noptimizer = "adam"\nschedule = "constant"\nwarmup_epochs = 0\n'
+        "learning_rate = 1e-3\nplateau_patience = 1\nplateau_factor = 0.1\nplateau_floor = 1e-4\n"
+        'ema_momentum = 0\nmonitor = "val_accuracy"\nearly_stopping_patience = 2\n'
+        "[tracking]\ntensorboard = true\n"
     )
     run_dir = tmp_path / "run"
-    code, output = finish(
-        run_tumor(["train", str(path), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)])
-    )
-    assert code == 0, output
+    arguments = ["train", str(path), "--data-dir", str(dummy_dataset_dir), "--run-dir", str(run_dir)]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"WANDB_MODE": "disabled"})
+    assert result.exit_code == 0, result.output
     history = read_history(run_dir)
     accuracies = [row["val_accuracy"] for row in history]
     assert len(history) == 4 or len(history) - 1 - accuracies.index(max(accuracies)) == 2  # out of patience
