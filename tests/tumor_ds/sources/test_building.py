@@ -121,19 +121,26 @@ class TestAsTfdsUsersDo:
         assert source[0]["mask"].shape == source[0]["image"].shape
 
 
+@pytest.mark.parametrize("config", ["gathered", "folder"])
 def test_beam_stores_the_same_records(
-    gathered_dir: Path, build_dataset: Callable[..., Path], digest_examples, tmp_path: Path
+    gathered_dir: Path,
+    dummy_data_dir: Path,
+    build_dataset: Callable[..., Path],
+    digest_examples,
+    tmp_path: Path,
+    config: str,
 ):
     """Two processes of the direct runner; TFDS sorts records by key either way."""
     import apache_beam as beam
 
-    plain = build_dataset(gathered_dir, tmp_path / "plain", config="gathered")
+    folder = {"gathered": gathered_dir, "folder": dummy_data_dir}[config]
+    plain = build_dataset(folder, tmp_path / "plain", config=config)
     options = beam.options.pipeline_options.PipelineOptions(
         ["--runner=DirectRunner", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
     )
-    builder = Builder(config="gathered", data_dir=tmp_path / "beam")
+    builder = Builder(config=config, data_dir=tmp_path / "beam")
     builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=gathered_dir, beam_options=options)
+        download_config=tfds.download.DownloadConfig(manual_dir=folder, beam_options=options)
     )
     one, two = digest_examples(plain), digest_examples(tmp_path / "beam")
     assert {name: sorted(rows) for name, rows in one.items()} == {
