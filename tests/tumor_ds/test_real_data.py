@@ -196,7 +196,7 @@ def test_every_pair_of_groups_csv_is_found_with_its_transform(found: Duplicates,
 def test_no_computed_group_mixes_patients_of_two_folds(found: Duplicates, rows: list[dict[str, str]]):
     folds: dict[int, set[str]] = {}
     for group, row in zip(found.groups.tolist(), rows, strict=True):
-        folds.setdefault(group, set()).add(row["fold"])
+        folds.setdefault(group, set()).add(row["patient_fold"])
     assert [group for group, known in folds.items() if len(known - {""}) > 1] == []
     assert len(folds) == 3470
 

@@ -138,8 +138,15 @@ def test_without_a_key_wandb_is_offline_and_holds_the_whole_run(tiny_run):
     assert [row[0] for row in tables["classes"]["data"]] == ["glioma", "meningioma", "notumor", "pituitary"]
 
 
+def test_a_finished_run_needs_neither_dataset_nor_strategy(tmp_path):
+    (tmp_path / FINISHED_FILE).touch()
+    train(Config(), None, epath.Path(tmp_path), None, Listener())
+    assert [path.name for path in tmp_path.iterdir()] == [FINISHED_FILE]
+
+
 def test_a_finished_run_is_neither_trained_nor_logged_again(uninterrupted, dummy_dataset_dir, tmp_path):
     run_dir = shutil.copytree(uninterrupted, tmp_path / "run", symlinks=True)
+    shutil.rmtree(run_dir / "checkpoints")  # with which there were nothing left to train
     weights = (run_dir / BEST_WEIGHTS_FILE).stat().st_mtime_ns
     logs = sorted(path.name for path in (run_dir / "wandb").iterdir())
     arguments = build_arguments(uninterrupted.parent / "small.toml", dummy_dataset_dir, run_dir)
