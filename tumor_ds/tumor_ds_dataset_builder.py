@@ -170,7 +170,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         folder = self._find_source_folder(name, dl_manager)
         adapter = building.choose_adapter(name, folder)
         is_selection = adapter is not building.ADAPTERS.get(name)
-        counts = self.EXPECTED_SOURCE_COUNTS.get(name) if is_selection else None
+        counts = self.EXPECTED_SOURCE_COUNTS.get(name) if is_selection else adapter.counts
         read = partial(building.read_records, adapter=adapter, folder=folder)
         splits = building.plan_splits(name, adapter, folder, counts)
         return {fold: self._generate_examples(read, units) for fold, units in splits.items()}

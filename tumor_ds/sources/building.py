@@ -20,17 +20,18 @@ from tumor_ds.collection.layout import is_clutter
 from tumor_ds.grouping.duplicates import find_duplicates
 from tumor_ds.grouping.facts import load_facts
 from tumor_ds.grouping.similarity import join_groups
-from tumor_ds.sources import alzheimer_oasis, feltrin44, gathered, lgg_tcga, volumes, vqamed2019
+from tumor_ds.sources import alzheimer_oasis, feltrin44, figshare, gathered, lgg_tcga, volumes, vqamed2019
 from tumor_ds.sources.records import UNKNOWN, make_record
-from tumor_ds.sources.slices import FOLDS, Adapter, Slice, deal_fold
+from tumor_ds.sources.slices import FOLDS, Adapter, Slice, check_folds, deal_fold
 
 GATHERED = "gathered"
-FIGSHARE = "figshare"
+FIGSHARE = figshare.SOURCE
 # Adapters of downloads as they come, by source; all others are read as `gathered` lays them out.
 ADAPTERS: dict[str, Adapter] = {
     GATHERED: volumes.make_adapter(),
     "alzheimer_oasis": alzheimer_oasis.ADAPTER,
     "feltrin44": feltrin44.ADAPTER,
+    FIGSHARE: figshare.ADAPTER,
     "lgg_tcga": lgg_tcga.ADAPTER,
     "vqamed2019": vqamed2019.ADAPTER,
     **{
@@ -115,7 +116,8 @@ def plan_splits(
         stores no empty split.
 
     Raises:
-        DatasetError: a file is missing, damaged or there twice, or the counts are not those expected.
+        DatasetError: a file is missing, damaged or there twice, the counts are not those expected, or a
+            patient is in two published folds.
     """
     facts: list[SliceFacts] = []
     units = adapter.list_units(folder)
@@ -131,6 +133,8 @@ def plan_splits(
     likeness = find_duplicates(read_pictures()).groups
     _check_names(name, facts)
     _check_counts(name, folder, Counter(fact.kind for fact in facts), expected)
+    if name != GATHERED:  # there, patients of several sources may share a name
+        check_folds(name, facts)
     groups = _take_collection_groups(facts) if name == FIGSHARE else _join_patients(facts, likeness)
     folds = _settle_folds(facts, groups)
     base = 0 if name == FIGSHARE else zlib.crc32(name.encode()) * _GROUPS_A_SOURCE

@@ -5,7 +5,7 @@ the same thing in the same words: what is known of a slice, and what is not.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,8 @@ class Adapter:
             where files are missing, too many, or of an unknown kind.
         read_unit: the slices of one unit, in a fixed order. Raises `DatasetError` by the name of the file
             that is damaged.
+        counts: number of slices by kind, a label, `other_tumor` or `no_tumor_in_slice`, where the whole
+            download is known to hold so many; None where it is not.
 
     Example:
         >>> empty = Adapter(lambda folder: True, lambda folder: [], lambda folder, unit: [])
@@ -109,8 +111,29 @@ class Adapter:
     recognise: Callable[[Path], bool]
     list_units: Callable[[Path], list[Any]]
     read_unit: Callable[[Path, Any], list[Slice]]
+    counts: Mapping[str, int] | None = None
 
 
 def deal_fold(patient: str) -> int:
     """Deal a patient to a fold, the same on every machine, in every source: 1..5."""
     return 1 + int(hashlib.sha256(patient.encode()).hexdigest(), 16) % FOLDS
+
+
+def check_folds(source: str, slices: Iterable[Any]) -> None:
+    """Check that no patient is in two published folds.
+
+    Args:
+        source: its name, for the error.
+        slices: each with `filename`, `patient` and `fold`, as `Slice` has them; fold 0 is none.
+
+    Raises:
+        DatasetError: two slices of one patient are in different folds.
+    """
+    first: dict[str, Any] = {}
+    for one in slices:
+        other = first.setdefault(one.patient, one) if one.fold else one
+        if other.fold != one.fold:
+            raise DatasetError(
+                f"{source}: patient {one.patient} has {other.filename} in fold {other.fold} and"
+                f" {one.filename} in fold {one.fold}, expected one fold. Correct it at its source."
+            )
