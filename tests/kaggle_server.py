@@ -1,7 +1,8 @@
 """Kaggle on 127.0.0.1, for tests with the real `kagglehub` client and no network.
 
-Goes in: the zip of each version. Comes out: a server that answers the client's one call with a redirect to
-its storage, as Kaggle does, and a record of what was asked of it. It can fail in the ways that a test names.
+Goes in: the zip of each version. Comes out: a server that answers the client's two calls as Kaggle does, the
+one for a download with a redirect to its storage, and a record of what was asked of it. It can fail in the
+ways that a test names.
 Inside a Kaggle notebook the client asks for a mount instead, and gets its name.
 
 Source: kagglesdk 0.1.37 (`kaggle_http_client.py`) for the address of the call; kagglehub 1.0.2 (`clients.py`,
@@ -20,6 +21,7 @@ from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Self
 
 CALL = "/v1/datasets.DatasetApiService/DownloadDataset"
+VERSION_CALL = "/v1/datasets.DatasetApiService/GetDataset"
 MOUNT_CALL = "/kaggle-jwt-handler/AttachDatasourceUsingJwtRequest"
 MOUNT_NAME = "brain-tumor-mri-dataset"
 COLLECTION = {"ownerSlug": "masoudnickparvar", "datasetSlug": "brain-tumor-mri-dataset"}
@@ -119,6 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(
                 asked, 200, json.dumps({"wasSuccessful": True, "result": {"mountSlug": MOUNT_NAME}}).encode()
             )
+        elif asked.path == VERSION_CALL and request.items() >= COLLECTION.items():
+            newest = json.dumps({"currentVersionNumber": max(self.kaggle.archives)}).encode()
+            self._answer(asked, 200, newest, {"Content-Type": "application/json"})
         elif (
             asked.path != CALL
             or not request.items() >= COLLECTION.items()

@@ -24,6 +24,7 @@ from tumor_ds.sources import building
 from tumor_ds.sources.building import GATHERED
 from tumor_ds.sources.catalogue import SOURCES
 from tumor_ds.sources.classified import read_records
+from tumor_ds.sources.download import KAGGLE_DATASETS, download_source
 from tumor_ds.sources.records import build_features
 
 FOLDER = "folder"
@@ -168,22 +169,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_source(self, name: str, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         folder = self._find_source_folder(name, dl_manager)
-        adapter = building.choose_adapter(name, folder)
-        is_selection = adapter is not building.ADAPTERS.get(name)
-        counts = self.EXPECTED_SOURCE_COUNTS.get(name) if is_selection else adapter.counts
+        is_by_kaggle = name in KAGGLE_DATASETS and self._find_manual_dir(dl_manager)[0] is None
+        with _add_remedy(f"Delete {folder} and run the same command again." if is_by_kaggle else ""):
+            adapter = building.choose_adapter(name, folder)
+            is_selection = adapter is not building.ADAPTERS.get(name)
+            counts = self.EXPECTED_SOURCE_COUNTS.get(name) if is_selection else adapter.counts
+            splits = building.plan_splits(name, adapter, folder, counts)
         read = partial(building.read_records, adapter=adapter, folder=folder)
-        splits = building.plan_splits(name, adapter, folder, counts)
         return {fold: self._generate_examples(read, units) for fold, units in splits.items()}
 
     def _find_source_folder(self, name: str, dl_manager: tfds.download.DownloadManager) -> Path:
-        """The folder that holds a source; a zip that lies there alone is unpacked as TFDS does."""
+        """The folder that holds a source, downloaded where none is named; a zip alone in it is unpacked."""
         folder, _ = self._find_manual_dir(dl_manager)
         if folder is None:
-            page = SOURCES[name].homepage if name in SOURCES else "where you keep them, with a sources.csv,"
-            raise DatasetError(
-                f"tumor_ds/{name} needs its pictures: get them from {page} and put them into a folder DIR;"
-                f" then: tumor build {name} --manual-dir DIR (with TFDS's own command --manual_dir DIR)."
-            )
+            return download_source(name, dl_manager)
         names = sorted(path.name for path in folder.iterdir() if not is_clutter(path.name))
         if len(names) != 1 or not names[0].lower().endswith(".zip"):
             return folder

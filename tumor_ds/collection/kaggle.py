@@ -10,13 +10,16 @@ where they are not, the builder names the folder to delete.
 
 import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import kagglehub
 import requests
 from kagglehub.cache import Cache, delete_from_cache, get_cached_archive_path, mark_as_incomplete
+from kagglehub.clients import build_kaggle_client
 from kagglehub.exceptions import BackendError, CredentialError, DataCorruptionError, NotFoundError
 from kagglehub.handle import DatasetHandle, parse_dataset_handle
+from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
 
 from serving.files.entries import DAMAGE
 from tumor_ds.collection.archive import KAGGLE_NAME, ZIP_NAMES
@@ -46,36 +49,77 @@ def download_collection(version: int) -> Path:
     """
     if version not in VERSIONS:
         expected = " or ".join(map(str, VERSIONS))
-        raise _build_error(VERSIONS[0], f"Expected version {expected} of the collection, got {version!r}.")
+        by_hand = _explain_by_hand(build_url(VERSIONS[0]))
+        raise DatasetError(f"Expected version {expected} of the collection, got {version!r}. {by_hand}")
+    by_hand = _explain_by_hand(build_url(version))
     handle = parse_dataset_handle(f"{KAGGLE_NAME}/versions/{version}")
-    try:
+    folder = _download(handle, by_hand)
+    if not all((folder / name).is_dir() for name in SPLIT_FOLDERS):
+        delete_from_cache(handle)  # kagglehub takes an empty zip, and a file of zeros, for complete
+        what = f"Expected the folders {' and '.join(SPLIT_FOLDERS)} in {folder}, and they are not there."
+        raise DatasetError(f"{what} {by_hand}")
+    return folder
+
+
+def download_dataset(name: str) -> Path:
+    """Download another dataset on Kaggle, unless it is in the cache; whether it is whole its adapter checks.
+
+    Args:
+        name: `owner/dataset` for the newest version, or `owner/dataset/versions/2`.
+
+    Returns:
+        The folder that holds its files.
+
+    Raises:
+        DatasetError: as for `download_collection`.
+    """
+    handle = parse_dataset_handle(name)
+    by_hand = _explain_by_hand(f"https://www.kaggle.com/datasets/{handle.owner}/{handle.dataset}")
+    if not handle.is_versioned():
+        with _explain_errors(handle, by_hand):
+            handle = handle.with_version(_find_newest_version(handle))
+    return _download(handle, by_hand)
+
+
+def _find_newest_version(handle: DatasetHandle) -> int:
+    request = ApiGetDatasetRequest()
+    request.owner_slug, request.dataset_slug = handle.owner, handle.dataset
+    with build_kaggle_client() as client:
+        return client.datasets.dataset_api_client.get_dataset(request).current_version_number
+
+
+def _download(handle: DatasetHandle, by_hand: str) -> Path:
+    with _explain_errors(handle, by_hand):
         if not _is_complete(handle):
             # Where someone deleted the folder, its marker is still there and would vouch for a new one that
             # is half unpacked.
             mark_as_incomplete(handle)
-        folder = Path(kagglehub.dataset_download(str(handle)))
+        return Path(kagglehub.dataset_download(str(handle)))
+
+
+@contextlib.contextmanager
+def _explain_errors(handle: DatasetHandle, by_hand: str) -> Iterator[None]:
+    """Turn what kagglehub raises into one error that says what to do by hand."""
+    try:
+        yield
     except requests.HTTPError as error:
-        raise _build_error(version, f"Kaggle refused the download: {_in_one_line(error)}") from error
+        raise DatasetError(f"Kaggle refused the download: {_in_one_line(error)} {by_hand}") from error
     except requests.RequestException as error:
-        raise _build_error(version, _describe_break(handle, error)) from error
+        raise DatasetError(f"{_describe_break(handle, error)} {by_hand}") from error
     except MOUNT_ERRORS as error:
         what = f"This notebook cannot mount the collection: {_in_one_line(error)}"
-        raise _build_error(version, what) from error
+        raise DatasetError(f"{what} {by_hand}") from error
     except ARCHIVE_ERRORS as error:
         what = f"The download failed: {_describe_archive(handle, error)} Nothing of it is kept;"
         _discard(handle)
-        raise _build_error(version, f"{what} the same command starts afresh.") from error
-    if not all((folder / name).is_dir() for name in SPLIT_FOLDERS):
-        delete_from_cache(handle)  # kagglehub takes an empty zip, and a file of zeros, for complete
-        what = f"Expected the folders {' and '.join(SPLIT_FOLDERS)} in {folder}, and they are not there."
-        raise _build_error(version, what)
-    return folder
+        raise DatasetError(f"{what} the same command starts afresh. {by_hand}") from error
 
 
-def _build_error(version: int, what: str) -> DatasetError:
-    return DatasetError(
-        f"{what} By hand: download {build_url(version)} in a browser or with curl -L, put it as"
-        f" {ZIP_NAMES[0]} in a folder DIR, then run the same command with --manual-dir DIR"
+def _explain_by_hand(page: str) -> str:
+    name = f" as {ZIP_NAMES[0]}" if KAGGLE_NAME in page else ""
+    return (
+        f"By hand: download {page} in a browser or with curl -L, put it{name} in a folder DIR, then run the"
+        " same command with --manual-dir DIR"
     )
 
 

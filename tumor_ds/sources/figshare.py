@@ -33,8 +33,10 @@ from tumor_ds.sources.slices import Adapter, Slice
 SOURCE = "figshare"
 LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 COUNTS = {"glioma": 1426, "meningioma": 708, "pituitary": 930}
+# The four zips at figshare, in the order of their slices.
+FILE_IDS = (3381290, 3381296, 3381293, 3381302)
 # By figshare's name, or by the one that TFDS gives a download: its address and a checksum.
-ZIP_NAME = re.compile(r"brainTumorDataPublic_.*\.zip|.*_files_\d+[\w-]{43}")
+ZIP_NAME = re.compile(rf"brainTumorDataPublic_.*\.zip|.*_files_({'|'.join(map(str, FILE_IDS))})[\w-]{{43}}")
 MAT_NAME = re.compile(r"[1-9]\d{0,3}\.mat")
 # Numbers of the published folds, which `groups.csv` has for each slice.
 FOLDS_NAME = "cvind.mat"

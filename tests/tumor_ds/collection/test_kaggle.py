@@ -461,3 +461,36 @@ def test_a_complete_collection_outlives_a_failure(
         kaggle.download_collection(1)
     assert list_files(folder) == FILES[1]
     assert get_marker_path(cache).exists()
+
+
+# Other datasets
+
+
+def test_another_dataset_comes_in_the_version_that_is_named(server: KaggleServer, cache: Path):
+    folder = kaggle.download_dataset(f"{archive.KAGGLE_NAME}/versions/2")
+    assert list_files(folder) == FILES[2]
+    asked = len(server.asked)
+    assert kaggle.download_dataset(f"{archive.KAGGLE_NAME}/versions/2") == folder
+    assert len(server.asked) == asked
+
+
+def test_another_dataset_comes_in_its_newest_version_where_none_is_named(server: KaggleServer, cache: Path):
+    assert list_files(kaggle.download_dataset(archive.KAGGLE_NAME)) == FILES[max(VERSIONS)]
+
+
+@pytest.mark.parametrize("version", ["", "/versions/1"])
+def test_a_dataset_that_kaggle_refuses_is_told_with_its_page(server: KaggleServer, version: str):
+    with pytest.raises(DatasetError) as caught:
+        kaggle.download_dataset(f"somebody/something{version}")
+    message = str(caught.value)
+    assert message.startswith("Kaggle refused the download: ")
+    assert "By hand: download https://www.kaggle.com/datasets/somebody/something in a browser" in message
+    assert archive.ZIP_NAMES[0] not in message
+
+
+def test_a_damaged_archive_of_another_dataset_is_not_kept(server: KaggleServer, cache: Path):
+    server.damaged = FLIPPED
+    with pytest.raises(DatasetError, match="Nothing of it is kept"):
+        kaggle.download_dataset(archive.KAGGLE_NAME)
+    server.damaged = None
+    assert list_files(kaggle.download_dataset(archive.KAGGLE_NAME)) == FILES[2]

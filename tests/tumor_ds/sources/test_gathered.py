@@ -162,11 +162,6 @@ def test_a_folder_without_a_table_is_refused(build, gathered_dir: Path):
         build(gathered_dir)
 
 
-def test_building_without_a_folder_says_where_to_get_the_pictures(build, tmp_path: Path):
-    with pytest.raises(DatasetError, match=r"get them from https://www\.cancerimagingarchive\.net"):
-        build(None, "tcga_gbm")
-
-
 def test_a_source_that_the_table_has_not_is_refused(build, gathered_dir: Path):
     with pytest.raises(DatasetError, match="has no row of nins, but of mine"):
         build(gathered_dir, "nins")
