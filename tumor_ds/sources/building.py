@@ -6,7 +6,7 @@ once to be stored. So memory does not grow with the size of the pictures.
 """
 
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -130,7 +130,10 @@ def plan_splits(
                 contents.append(number)
                 yield piece.image
 
-    likeness = find_duplicates(read_pictures()).groups
+    if name == FIGSHARE:  # its groups are known
+        deque(read_pictures(), maxlen=0)
+    else:
+        likeness = find_duplicates(read_pictures()).groups
     _check_names(name, facts)
     _check_counts(name, folder, Counter(fact.kind for fact in facts), expected)
     if name != GATHERED:  # there, patients of several sources may share a name

@@ -115,9 +115,13 @@ def _read_file(folder: Path, unit: _Unit) -> list[Slice]:
     except DAMAGE as error:
         what = f"cannot read {unit.path} in {place}: {error}"
         raise DatasetError(f"{SOURCE}: {what}. {_REMEDY}") from error
-    scaled = image - image.min().astype(np.float32)
-    grey = np.rint(scaled * 255 / scaled.max()).astype(np.uint8)
-    filled = np.where(mask > 0, 255, 0).astype(np.uint8)
+    # In place, since 3,064 slices of 512 x 512 are read twice.
+    scaled = image.astype(np.float32)
+    scaled -= image.min()
+    scaled *= 255
+    scaled /= scaled.max() / 255
+    grey = np.rint(scaled, out=scaled).astype(np.uint8)
+    filled = np.where(mask > 0, np.uint8(255), np.uint8(0))
     name, kind = f"{unit.number}.mat", LABELS[int(label.flat[0])]
     return [Slice(name, grey, kind, True, SOURCE, "T1C", "kept", patient, unit.fold, filled)]
 
