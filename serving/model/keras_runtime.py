@@ -19,6 +19,7 @@ from serving.model.runtime import MAX_BATCH, Outputs
 FLATTEN_LAYER = "flatten"
 EMBEDDING_LAYER = "embedding"
 LOGITS_LAYER = "logits"
+TUMOR_LOGITS_LAYER = "tumor_logits"
 ARCHIVE_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 
 
@@ -81,38 +82,54 @@ def load_safely(path: Path) -> keras.Model:
 
 
 def build_serving_model(model: keras.Model) -> keras.Model:
-    """Give the classifier two more outputs, computed with the weights that it holds now.
+    """Give the classifier more outputs, computed with the weights that it holds now.
 
-    With pooled features each output is the mean over the picture and its mirror image. The maps are exact:
-    their spatial mean plus a term that belongs to no position is the logit. Behind pooled features that term
-    is the last layer's bias, behind a dense layer also what that layer's biases add.
+    With pooled features each output is the mean over the picture and its mirror image. The class activation
+    maps are exact: their spatial mean plus a term that belongs to no position is the logit. Behind pooled
+    features that term is the last layer's bias, behind a dense layer also what that layer's biases add.
 
     Returns:
-        Model with outputs {"logits": (n, classes), "cams": (n, h, w, classes), "embedding": (n, d)}.
+        Model with outputs {"logits": (n, classes), "cams": (n, h, w, classes), "embedding": (n, d)}, and
+        where the classifier has a decoder, "tumor_map": (n, size / 4, size / 4, 1), the probability that a
+        place is tumour.
     """
     is_dense = isinstance(model.get_layer(EMBEDDING_LAYER), keras.layers.Dense)
     last = model.get_layer(LOGITS_LAYER)
-    embedding, cams = (_split_dense if is_dense else _split_pooled)(model, last)
-    logits = keras.ops.matmul(embedding, last.kernel) + last.bias
-    return keras.Model(model.input, {"logits": logits, "cams": cams, "embedding": embedding})
+    outputs = (_split_dense if is_dense else _split_pooled)(model, last)
+    logits = keras.ops.matmul(outputs["embedding"], last.kernel) + last.bias
+    return keras.Model(model.input, {"logits": logits, **outputs})
 
 
-def _split_pooled(model: keras.Model, last: keras.Layer) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def _split_pooled(model: keras.Model, last: keras.Layer) -> dict[str, keras.KerasTensor]:
     """Embedding and maps averaged over a picture and its mirror image, so that both get the same answer.
 
     Pooling and the last layer are linear, so the logits are the mean of the two logits, and the last layer
-    applied at every position before pooling gives the class activation maps.
+    applied at every position before pooling gives the class activation maps. The logits of the tumour map
+    are averaged, too, before they become probabilities.
 
     Source: Zhou et al. 2016 (arXiv:1512.04150).
     """
-    backbone = keras.Model(model.input, model.get_layer(EMBEDDING_LAYER).input)
-    both = backbone(keras.ops.concatenate([model.input, keras.ops.flip(model.input, axis=2)], axis=0))
+    parts = [model.get_layer(EMBEDDING_LAYER).input]
+    if any(layer.name == TUMOR_LOGITS_LAYER for layer in model.layers):
+        parts.append(model.get_layer(TUMOR_LOGITS_LAYER).output)
+    both = keras.ops.concatenate([model.input, keras.ops.flip(model.input, axis=2)], axis=0)
+    features, *tumor_logits = (_average_views(part) for part in keras.Model(model.input, parts)(both))
+    outputs = {
+        "cams": keras.ops.matmul(features, last.kernel),
+        "embedding": keras.ops.mean(features, axis=(1, 2)),
+    }
+    if tumor_logits:
+        outputs["tumor_map"] = keras.ops.sigmoid(tumor_logits[0])
+    return outputs
+
+
+def _average_views(both: keras.KerasTensor) -> keras.KerasTensor:
+    """Mean of maps (n, h, w, c) of pictures and of those of their mirror images, which come after them."""
     seen, mirrored = keras.ops.split(both, 2, axis=0)
-    features = (seen + keras.ops.flip(mirrored, axis=2)) / 2
-    return keras.ops.mean(features, axis=(1, 2)), keras.ops.matmul(features, last.kernel)
+    return (seen + keras.ops.flip(mirrored, axis=2)) / 2
 
 
-def _split_dense(model: keras.Model, last: keras.Layer) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+def _split_dense(model: keras.Model, last: keras.Layer) -> dict[str, keras.KerasTensor]:
     """What each position adds to each logit through flatten, dense, ReLU and dense.
 
     For a given input a ReLU multiplies by 0 or 1, so the head is linear in its features. The sum over
@@ -130,4 +147,4 @@ def _split_dense(model: keras.Model, last: keras.Layer) -> tuple[keras.KerasTens
     embedding = keras.ops.relu(keras.ops.sum(shares, axis=0) + hidden.bias)
     active = keras.ops.cast(embedding > 0, "float32")
     cams = keras.ops.transpose(keras.ops.matmul(shares * active, last.kernel * positions), (1, 0, 2))
-    return embedding, keras.ops.reshape(cams, (-1, height, width, last.units))
+    return {"cams": keras.ops.reshape(cams, (-1, height, width, last.units)), "embedding": embedding}

@@ -1,7 +1,7 @@
 """EfficientNet-Lite 0 to 2 from KerasCV, one grey channel, with ImageNet weights from a numpy archive.
 
-Goes in: which variant, the size of the input. Comes out: grey images and the last feature map, as Keras
-tensors of a flat graph. The archives come from `trainer/models/weights/convert.py`; that of Lite0 is bundled,
+Goes in: which variant, the size of the input. Comes out: grey images and feature maps, as Keras tensors of a
+flat graph. The archives come from `trainer/models/weights/convert.py`; that of Lite0 is bundled,
 the others would make the repository 18 MB larger.
 """
 
@@ -24,12 +24,13 @@ COEFFICIENTS = {
 # The ImageNet weights expect (x - 127) / 128: the same file.
 MEAN, STDDEV = 127.0, 128.0
 DROP_CONNECT_RATE = 0.2
-FEATURES_LAYER = "top_activation"
+# KerasCV's names of the last layers at strides 4, 8, 16 and 32.
+PYRAMID = ("P2", "P3", "P4", "P5")
 
 
-def build_features(
+def build_backbone(
     architecture: str, image_size: int, pretrained: bool
-) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+) -> tuple[keras.KerasTensor, tuple[keras.KerasTensor, ...]]:
     """Build the network up to its last feature map.
 
     The coefficients scale neither stem nor head, nor the repeats of the first and last stage; KerasCV's class
@@ -39,7 +40,8 @@ def build_features(
     https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 
     Returns:
-        Images (n, size, size, 1), [0, 255], and features (n, size / 32, size / 32, 1280), [0, 6].
+        Images (n, size, size, 1), [0, 255], and the last features at strides 4, 8, 16 and 32, the last of
+        them (n, size / 32, size / 32, 1280), [0, 6].
 
     Raises:
         ConfigError: the weights are asked for and their archive is missing, or does not fit.
@@ -65,7 +67,8 @@ def build_features(
     rescaling.scale, rescaling.offset = 1 / STDDEV, -MEAN / STDDEV
     if pretrained:
         load_imagenet_weights(backbone, find_weights(architecture))
-    return backbone.input, backbone.get_layer(FEATURES_LAYER).output
+    names = [backbone.pyramid_level_inputs[level] for level in PYRAMID]
+    return backbone.input, tuple(backbone.get_layer(name).output for name in names)
 
 
 def find_weights(architecture: str) -> Path:

@@ -49,7 +49,7 @@ def save_keras(model: keras.Model, path: Path) -> None:
 
 
 def save_litert(model: keras.Model, path: Path) -> None:
-    """Save `model.tflite`: float32 (n, size, size, 1), [0, 255] -> logits, activation maps, embedding."""
+    """Save `model.tflite`: float32 (n, size, size, 1), [0, 255] -> logits, maps, embedding."""
     with use_dtype_policy("float32"):
         serving_model = build_serving_model(model)
     specification = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="images")

@@ -1,7 +1,7 @@
 """Any backbone of KerasCV by the name of its preset, made flat and grey, so that plain Keras reloads it.
 
-Goes in: a preset's name, or a folder that KerasCV saved. Comes out: grey images and the last feature map, as
-Keras tensors of a flat graph. KerasCV downloads a preset, layout and weights, from Kaggle or Google Cloud at
+Goes in: a preset's name, or a folder that KerasCV saved. Comes out: grey images and feature maps, as Keras
+tensors of a flat graph. KerasCV downloads a preset, layout and weights, from Kaggle or Google Cloud at
 its first use, and keeps it in ~/.cache/kagglehub or ~/.keras. EfficientNet, MobileNetV3, ResNet, DenseNet and
 YOLOV8 can be made flat; CSPDarkNet, MiT and ViTDet cannot and are refused.
 """
@@ -15,10 +15,13 @@ import keras_cv
 
 from trainer.config import ConfigError
 
+# KerasCV's names of the last layers at strides 4, 8 and 16.
+INNER_LEVELS = ("P2", "P3", "P4")
 
-def build_features(
+
+def build_backbone(
     preset: str, image_size: int, pretrained: bool
-) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+) -> tuple[keras.KerasTensor, tuple[keras.KerasTensor, ...]]:
     """Build the network up to its last feature map.
 
     Args:
@@ -27,21 +30,28 @@ def build_features(
         pretrained: load the preset's weights; without them its layout is downloaded all the same.
 
     Returns:
-        Images (n, size, size, 1), [0, 255], repeated to three channels inside, and features (n, h, w,
-        channels).
+        Images (n, size, size, 1), [0, 255], repeated to three channels inside, and the last features
+        (n, h, w, channels) at strides 4, 8 and 16, where the preset has them, and of the whole network.
 
     Raises:
         ConfigError: an unknown preset, one that cannot be had, or one that plain Keras could not reload.
     """
     backbone = load_backbone(preset, image_size, pretrained)
     try:
-        flat = flatten_backbone(backbone, image_size)
+        flat = flatten_backbone(_expose_levels(backbone), image_size)
     except (TypeError, ValueError) as error:
         raise _not_plain(preset, type(backbone).__name__) from error
     custom = sorted(_find_custom_classes(keras.saving.serialize_keras_object(flat)))
     if custom:
         raise _not_plain(preset, ", ".join(custom))
-    return flat.input, flat.output
+    return flat.input, tuple(flat.outputs)
+
+
+def _expose_levels(backbone: keras.Model) -> keras.Model:
+    """View a backbone with its inner levels as further outputs, before the last."""
+    levels = backbone.pyramid_level_inputs
+    inner = [backbone.get_layer(levels[level]).output for level in INNER_LEVELS if level in levels]
+    return keras.Model(backbone.input, [*inner, backbone.output])
 
 
 def load_backbone(preset: str, image_size: int, pretrained: bool) -> keras.Model:
@@ -86,7 +96,7 @@ def flatten_backbone(backbone: keras.Model, image_size: int) -> keras.Model:
     """Rebuild a backbone on grey input, KerasCV's own layers taken apart into those of Keras.
 
     Args:
-        backbone: (n, size, size, 3) -> features.
+        backbone: (n, size, size, 3) -> features, one map or several.
         image_size: side of the input, pixels.
 
     Returns:
