@@ -29,6 +29,7 @@ from trainer.cli.config_file import load_config
 from trainer.config import Config
 from trainer.data.batches import Batch, TrainingBatches
 from trainer.data.input_pipeline import RecordFacts, Split
+from trainer.data.supervision import supervise_known
 from trainer.training.learner import Learner
 
 CONFIGS = {
@@ -92,18 +93,13 @@ def measure(config: Config, rounds: int, steps: int) -> list[dict[str, Cost]]:
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.precision)
     learner = Learner(config, tf.distribute.get_strategy(), CLASSES)
-    batches = TrainingBatches(
-        draw_pictures(config.data.image_size),
-        CLASSES,
-        config.augmentation,
-        config.seed,
-        config.data.batch_size,
-    )
+    split = draw_pictures(config.data.image_size)
+    known = supervise_known(split.records, tuple(map(str, range(CLASSES))))
+    batches = TrainingBatches(split, known, config.augmentation, config.seed, config.data.batch_size)
     fixed = [batch for batch in batches.start(0).take(steps)]
 
     def learn(batch: Batch) -> None:
-        loss, _ = learner.train_step(batch, 1e-4, 0.9)
-        float(loss)  # waits for the device
+        float(learner.train_step(batch, 1e-4, 0.9).loss)  # waits for the device
 
     def stream(wanted: int) -> Iterator[Batch]:
         epoch = 0

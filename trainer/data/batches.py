@@ -1,9 +1,10 @@
 """The batches of training and validation: which images, in which order, varied how, on which replica.
 
-Goes in: a split, which is copied into memory. Comes out: `tf.data` of one replica's share of every step:
-images float32 (n, size, size, 1), [0, 255]; one-hot labels float32 (n, classes); weights float32 (n,). Order
-and random numbers are functions of the seed, the epoch, the step and the replica alone, so a run that was
-killed goes on with the very batches that it would have seen. Which replicas are fed here says a
+Goes in: a split, which is copied into memory, and what its images teach. Comes out: `tf.data` of one
+replica's share of every step: images float32 (n, size, size, 1), [0, 255]; targets float32 (n, classes), 1
+for each kind that an image may show; weights float32 (n,), 0 where nothing is known. Order and random
+numbers are functions of the seed, the epoch, the step and the replica alone, so a run that was killed goes on
+with the very batches that it would have seen. Which replicas are fed here says a
 `tf.distribute.InputContext`: every worker, and every host of a TPU, has its own.
 """
 
@@ -18,8 +19,9 @@ import tensorflow as tf
 from trainer.config import AugmentationConfig
 from trainer.data.augmentation import augment_batch, build_augmenter
 from trainer.data.input_pipeline import Split
+from trainer.data.supervision import Supervision
 
-Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+Batch = tuple[tf.Tensor, ...]
 # Streams augment in parallel, each in order; how many there are changes no batch.
 STREAMS = max(1, min(8, os.cpu_count() or 1))
 _PREFETCHED = 2
@@ -56,22 +58,28 @@ class TrainingBatches:
 
     Args:
         split: the training images.
-        classes: number of labels.
+        supervision: what they teach.
         variation: how they are varied.
         seed: of the run.
         batch_size: images a step over all replicas.
 
     Example:
-        >>> batches = TrainingBatches(split, 4, AugmentationConfig(), seed=0, batch_size=32)  # doctest: +SKIP
-        >>> images, labels, weights = next(iter(batches.start(epoch=3, step=17)))  # doctest: +SKIP
+        >>> supervision = supervise_known(split.records, labels)  # doctest: +SKIP
+        >>> batches = TrainingBatches(split, supervision, variation, seed=0, batch_size=32)  # doctest: +SKIP
+        >>> images, targets, weights = next(iter(batches.start(epoch=3, step=17)))  # doctest: +SKIP
     """
 
     def __init__(
-        self, split: Split, classes: int, variation: AugmentationConfig, seed: int, batch_size: int
+        self,
+        split: Split,
+        supervision: Supervision,
+        variation: AugmentationConfig,
+        seed: int,
+        batch_size: int,
     ) -> None:
         self.split, self.variation, self.seed, self.batch_size = split, variation, seed, batch_size
         self.steps = math.ceil(len(split.true) / batch_size)
-        self._gather = _build_gather(split, classes)
+        self._gather = _build_gather(split, supervision)
         self._streams = [self._build_stream(variation) for _ in range(STREAMS)]
 
     def start(
@@ -97,8 +105,8 @@ class TrainingBatches:
 
             def make(element: tf.Tensor, stream: Callable = stream) -> Batch:
                 step, replica = element // len(replicas), replicas.start + element % len(replicas)
-                images, labels, weights = self._gather(rows[step, replica])
-                return stream(images, (epoch << 32) + step, replica), labels, weights
+                images, targets, weights = self._gather(rows[step, replica])
+                return stream(images, (epoch << 32) + step, replica), targets, weights
 
             parts.append(tf.data.Dataset.range(start, last, STREAMS).map(make).prefetch(_PREFETCHED))
         turns = tf.data.Dataset.range(first, last).map(lambda element: element % STREAMS)
@@ -116,18 +124,22 @@ class TrainingBatches:
         return augment
 
 
-def _build_gather(split: Split, classes: int) -> Callable[[tf.Tensor], Batch]:
-    """Build what picks a batch by rows, int (n,), each with weight 1.
+def _build_gather(split: Split, supervision: Supervision) -> Callable[[tf.Tensor], Batch]:
+    """Build what picks a batch by rows, int (n,).
 
     Without Python: a pipeline that calls it deadlocks where its iterator is dropped half-way, as on SIGTERM,
     since who drops it holds the interpreter's lock and waits for the threads that want it.
     """
     with tf.device("CPU"):
-        images, true = tf.constant(split.images), tf.constant(split.true, tf.int64)
+        images = tf.constant(split.images)
+        targets, weights = tf.constant(supervision.targets), tf.constant(supervision.weights)
 
     def gather(rows: tf.Tensor) -> Batch:
-        labels = tf.one_hot(tf.gather(true, rows), classes)
-        return tf.cast(tf.gather(images, rows), tf.float32), labels, tf.ones_like(rows, tf.float32)
+        return (
+            tf.cast(tf.gather(images, rows), tf.float32),
+            tf.gather(targets, rows),
+            tf.gather(weights, rows),
+        )
 
     return gather
 
@@ -149,13 +161,13 @@ def reseed(augmenter: keras_cv.layers.Augmenter, seed: int, moment: tf.Tensor, r
 
 
 def build_validation(
-    split: Split, classes: int, batch_size: int
+    split: Split, supervision: Supervision, batch_size: int
 ) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
     """Build what makes the batches of a validation; padding has weight 0, so that every image counts once.
 
     Args:
         split: the images.
-        classes: number of labels.
+        supervision: what is known of them.
         batch_size: images a step over all replicas.
 
     Returns:
@@ -163,7 +175,7 @@ def build_validation(
         replica of this pipeline.
     """
     count = len(split.true)
-    gather = _build_gather(split, classes)
+    gather = _build_gather(split, supervision)
 
     def make_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         replicas, each = find_replicas(context), context.get_per_replica_batch_size(batch_size)
@@ -171,8 +183,8 @@ def build_validation(
         def make(element: tf.Tensor) -> Batch:
             step, replica = element // len(replicas), replicas.start + element % len(replicas)
             rows = step * batch_size + replica * each + tf.range(each, dtype=tf.int64)
-            images, labels, weights = gather(tf.minimum(rows, count - 1))
-            return images, labels, weights * tf.cast(rows < count, tf.float32)
+            images, targets, weights = gather(tf.minimum(rows, count - 1))
+            return images, targets, weights * tf.cast(rows < count, tf.float32)
 
         elements = math.ceil(count / batch_size) * len(replicas)
         return tf.data.Dataset.range(elements).map(make).prefetch(_PREFETCHED)

@@ -15,7 +15,9 @@ from rich.console import Console
 from trainer.config import Config
 from trainer.data.batches import TrainingBatches
 from trainer.data.input_pipeline import load_learning_split
+from trainer.data.supervision import supervise
 from trainer.models.build import use_dtype_policy
+from trainer.models.decoder import count_multiplications
 from trainer.training.learner import Learner
 from trainer.training.loop import check_batch_size
 from trainer.training.schedules import choose_size
@@ -37,19 +39,21 @@ def describe_run(
     check_batch_size(config, strategy)
     console.print_json(config.model_dump_json())
     keras.utils.set_random_seed(config.seed)
-    classes = builder.info.features["label"].num_classes
+    labels = tuple(builder.info.features["label"].names)
     with use_dtype_policy(config.precision):
-        learner = Learner(config, strategy, classes)
+        learner = Learner(config, strategy, len(labels))
     learner.model.summary(
         print_fn=lambda text, line_break=True: console.print(text, markup=False, highlight=False)
     )
     epochs, size = config.optimization.epochs, config.data.batch_size
     sizes = np.array([choose_size(config, epoch) for epoch in range(epochs)])
     split = load_learning_split(builder, "train", config.data, int(sizes[-1]))
-    batches = TrainingBatches(split, classes, config.augmentation, config.seed, size)
+    supervision = supervise(split.records, labels, config.optimization.no_tumor_weight)
+    batches = TrainingBatches(split, supervision, config.augmentation, config.seed, size)
     seconds = _time_steps(learner, batches, strategy)
     steps, area = batches.steps * len(sizes), np.mean((sizes / sizes[-1]) ** 2)
     console.print(
+        f"{count_multiplications(learner.model) / 1e6:,.0f} million multiplications an image.\n"
         f"{strategy.num_replicas_in_sync} replicas, {config.precision}, {len(split.true):,} training images,"
         f" {batches.steps:,} steps an epoch of {size} images, {epochs}"
         f" epochs at most: {steps:,} steps.\n{TIMED_STEPS} steps at {sizes[-1]} pixels took"
@@ -67,8 +71,7 @@ def _time_steps(learner: Learner, batches: TrainingBatches, strategy: tf.distrib
     )
     started = 0.0
     for number in range(TIMED_STEPS + 1):
-        loss, _ = learner.train_step(next(dataset), 0.0, 0.0)
-        float(loss)  # waits for the device
+        float(learner.train_step(next(dataset), 0.0, 0.0).loss)  # waits for the device
         if number == 0:
             started = time.monotonic()
     return (time.monotonic() - started) / TIMED_STEPS

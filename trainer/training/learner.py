@@ -1,23 +1,46 @@
 """What learns: model, optimiser and averaged weights under a strategy, and the one training step.
 
-Goes in: batches and a learning rate. Comes out: losses, and the whole state as named arrays.
+Goes in: batches and a learning rate. Comes out: losses, and the whole state as named arrays. A batch is what
+`trainer.data.batches` describes: images, targets, weights, and for a model with a decoder outlines and
+weights of their own.
 Keras's own `fit` fails with several workers on the installed version, so the step is written here.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
-import keras_cv
 import numpy as np
 import tensorflow as tf
 
+from serving.model.keras_runtime import LOGITS_LAYER, TUMOR_LOGITS_LAYER
 from trainer.config import Config
 from trainer.data.batches import Batch
 from trainer.models.build import build_model
 from trainer.models.fused_batch_norms import fuse_batch_norms
+from trainer.models.views import remove_dropout, resize_model
+from trainer.training.losses import average_known, compute_class_losses, compute_map_losses
 
 Tensors = tuple[tf.Tensor, ...]
+
+
+class StepFigures(NamedTuple):
+    """What one step says, each a mean over the images of the whole batch of which it is known.
+
+    Attributes:
+        loss: what was learnt from: the loss of the classes and that of the map.
+        accuracy: share of right labels, of the images with one possible kind.
+        map_loss: the second part of the loss; 0 without a decoder.
+
+    Example:
+        >>> StepFigures(loss=0.5, accuracy=0.75, map_loss=0.0).accuracy
+        0.75
+    """
+
+    loss: tf.Tensor
+    accuracy: tf.Tensor
+    map_loss: tf.Tensor
 
 
 @dataclass(frozen=True)
@@ -28,6 +51,7 @@ class Scores:
         loss: mean cross-entropy, without label smoothing.
         accuracy: share of right labels.
         confusion: int (classes, classes), true by predicted.
+        map_loss: mean loss of the map over the images whose outline is known; 0 without a decoder.
 
     Example:
         >>> Scores(loss=0.5, accuracy=0.75, confusion=np.array([[2, 1], [0, 1]])).accuracy
@@ -37,6 +61,7 @@ class Scores:
     loss: float
     accuracy: float
     confusion: np.ndarray
+    map_loss: float = 0.0
 
 
 class Learner:
@@ -49,7 +74,7 @@ class Learner:
 
     Example:
         >>> learner = Learner(Config(), build_strategy("one"), classes=4)  # doctest: +SKIP
-        >>> loss, accuracy = learner.train_step(batch, 1e-3, momentum=0.9)  # doctest: +SKIP
+        >>> figures = learner.train_step(batch, 1e-3, momentum=0.9)  # doctest: +SKIP
     """
 
     def __init__(self, config: Config, strategy: tf.distribute.Strategy, classes: int) -> None:
@@ -70,7 +95,7 @@ class Learner:
         self._validate = tf.function(self._validation_step)
         self._observe: Callable | None = None
 
-    def train_step(self, batch: Batch, learning_rate: float, momentum: float) -> Tensors:
+    def train_step(self, batch: Batch, learning_rate: float, momentum: float) -> StepFigures:
         """Learn from one batch on every replica.
 
         Args:
@@ -79,24 +104,26 @@ class Learner:
             momentum: of the averaged weights in this step.
 
         Returns:
-            Loss and accuracy over the whole batch, float32 ().
+            Figures over the whole batch, float32 ().
         """
         # A `LossScaleOptimizer` has the rate of the optimiser that it holds.
         getattr(self.optimizer, "inner_optimizer", self.optimizer).learning_rate.assign(learning_rate)
         size = self.strategy.experimental_local_results(batch[0])[0].shape[1]
         if size not in self._steps:
             self._steps[size] = tf.function(self._build_step(size), reduce_retracing=True)
-        return self._steps[size](*batch, tf.constant(momentum, tf.float32))
+        return StepFigures(*self._steps[size](batch, tf.constant(momentum, tf.float32)))
 
     def validate(self, batches: Iterable[Batch]) -> Scores:
         """Score the averaged weights; every image counts by its weight."""
-        total = np.zeros(2)
+        total = np.zeros(4)
         confusion = np.zeros((self.classes, self.classes), np.int64)
         for batch in batches:
-            loss, count, table = self._validate(*batch)
-            total += float(loss), float(count)
+            sums, table = self._validate(batch)
+            total += sums.numpy()
             confusion += table.numpy().astype(np.int64)
-        return Scores(total[0] / total[1], float(np.trace(confusion) / total[1]), confusion)
+        loss, count, map_loss, map_count = total
+        accuracy = float(np.trace(confusion) / count)
+        return Scores(loss / count, accuracy, confusion, map_loss / max(map_count, 1.0))
 
     def refresh_batch_norms(self, batches: Iterable[Batch]) -> None:
         """Compute the statistics of batch norms anew from whole batches, without dropout.
@@ -162,24 +189,30 @@ class Learner:
 
     def _build_step(self, size: int) -> Callable:
         model, learning = fuse_batch_norms(resize_model(self.model, size)), self.model.trainable_variables
-        smoothing, batch_size = self.config.optimization.label_smoothing, self.config.data.batch_size
+        smoothing = self.config.optimization.label_smoothing
 
-        def replica_step(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> Tensors:
+        def replica_step(
+            images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, *outlines: tf.Tensor
+        ) -> Tensors:
             with tf.GradientTape() as tape:
-                logits = model(images, training=True)
-                losses = keras.losses.categorical_crossentropy(
-                    labels, logits, from_logits=True, label_smoothing=smoothing
+                outputs = _name_outputs(model(images, training=True))
+                logits = outputs[LOGITS_LAYER]
+                loss = average_known(compute_class_losses(targets, logits, smoothing), weights)
+                map_loss = (
+                    average_known(*self._compare_maps(outputs, *outlines)) if outlines else tf.zeros(())
                 )
-                # Divided by the global batch: the gradients are summed over replicas.
-                loss = tf.reduce_sum(losses * weights) / batch_size
+                loss += map_loss
+                # The gradients are summed over replicas, and so are the parts of the mean.
                 scaled = self.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled, [weight.value for weight in learning])
             self.optimizer.apply(gradients, learning)
-            right = tf.equal(tf.argmax(labels, axis=1), tf.argmax(logits, axis=1))
-            return loss, tf.reduce_sum(tf.cast(right, tf.float32)) / batch_size
+            right = tf.equal(tf.argmax(targets, axis=1), tf.argmax(logits, axis=1))
+            is_known = tf.logical_and(tf.reduce_sum(targets, axis=1) < 2, weights > 0)
+            accuracy = average_known(tf.cast(right, tf.float32), tf.cast(is_known, tf.float32))
+            return loss, accuracy, map_loss
 
-        def step(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, momentum: tf.Tensor) -> Tensors:
-            results = self.strategy.run(replica_step, (images, labels, weights))
+        def step(batch: Batch, momentum: tf.Tensor) -> Tensors:
+            results = self.strategy.run(replica_step, batch)
             if self.config.optimization.ema_momentum:
                 for average, weight in zip(self.averages, self._averaged_weights(), strict=True):
                     self.strategy.extended.update(average, _move_average, args=(weight.value, momentum))
@@ -201,15 +234,32 @@ class Learner:
 
         return observe
 
-    def _validation_step(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> Tensors:
-        def replica_step(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> Tensors:
-            logits = self.model(images, training=False)
-            losses = keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
-            true, predicted = tf.argmax(labels, axis=1), tf.argmax(logits, axis=1)
-            confusion = tf.math.confusion_matrix(true, predicted, self.classes, weights, dtype=tf.float32)
-            return tf.reduce_sum(losses * weights), tf.reduce_sum(weights), confusion
+    def _compare_maps(
+        self, outputs: dict[str, tf.Tensor], masks: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Losses of the maps, and how much each counts."""
+        optimization = self.config.optimization
+        losses = compute_map_losses(
+            masks, outputs[TUMOR_LOGITS_LAYER], optimization.map_bce_weight, optimization.map_dice_weight
+        )
+        return losses, weights
 
-        results = self.strategy.run(replica_step, (images, labels, weights))
+    def _validation_step(self, batch: Batch) -> Tensors:
+        def replica_step(
+            images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, *outlines: tf.Tensor
+        ) -> Tensors:
+            outputs = _name_outputs(self.model(images, training=False))
+            logits = outputs[LOGITS_LAYER]
+            losses = compute_class_losses(targets, logits, label_smoothing=0.0)
+            sums = [tf.reduce_sum(losses * weights), tf.reduce_sum(weights), tf.zeros(()), tf.zeros(())]
+            if outlines:
+                map_losses, map_weights = self._compare_maps(outputs, *outlines)
+                sums[2:] = tf.reduce_sum(map_losses * map_weights), tf.reduce_sum(map_weights)
+            true, predicted = tf.argmax(targets, axis=1), tf.argmax(logits, axis=1)
+            confusion = tf.math.confusion_matrix(true, predicted, self.classes, weights, dtype=tf.float32)
+            return tf.stack(sums), confusion
+
+        results = self.strategy.run(replica_step, batch)
         return tuple(self.strategy.reduce("SUM", result, axis=None) for result in results)
 
 
@@ -229,27 +279,9 @@ def build_optimizer(config: Config) -> keras.optimizers.Optimizer:
     return keras.optimizers.LossScaleOptimizer(optimizer) if is_scaled else optimizer
 
 
-def resize_model(model: keras.Model, size: int) -> keras.Model:
-    """View a model at another input size; both share every weight.
-
-    Args:
-        model: functional, without a layer that depends on the size.
-        size: side of the new input, pixels.
-    """
-    if model.input_shape[1] == size:
-        return model
-    inputs = keras.Input((size, size, model.input_shape[-1]))
-    return keras.models.clone_model(model, input_tensors=inputs, clone_function=lambda layer: layer)
-
-
-def remove_dropout(model: keras.Model) -> keras.Model:
-    """View a functional model without dropout, which would add to the variances; both share every weight."""
-
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        drops = isinstance(layer, keras.layers.Dropout | keras_cv.layers.DropPath)
-        return keras.layers.Identity(name=layer.name) if drops else layer
-
-    return keras.models.clone_model(model, clone_function=clone)
+def _name_outputs(outputs: tf.Tensor | dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Outputs of a model by name; one without a decoder gives its logits alone."""
+    return outputs if isinstance(outputs, dict) else {LOGITS_LAYER: outputs}
 
 
 def _list_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:

@@ -25,9 +25,10 @@ from trainer.config import Config
 from trainer.data.augmentation import choose_variation
 from trainer.data.batches import TrainingBatches, build_validation, choose_for_statistics
 from trainer.data.input_pipeline import Split, load_learning_split
+from trainer.data.supervision import supervise, supervise_known
 from trainer.models.build import use_dtype_policy
 from trainer.training.checkpoints import load_checkpoint, save_checkpoint
-from trainer.training.learner import Learner, Scores
+from trainer.training.learner import Learner, Scores, StepFigures
 from trainer.training.listener import Listener
 from trainer.training.run_folder import BEST_WEIGHTS_FILE, CHECKPOINTS, FINISHED_FILE, RunError, write_history
 from trainer.training.schedules import Judge, choose_size, compute_learning_rate
@@ -59,6 +60,7 @@ class Position:
         judge: what the validations say.
         loss_sum: of the steps done in this epoch.
         accuracy_sum: likewise.
+        map_loss_sum: likewise.
         history: a row an epoch.
 
     Example:
@@ -71,6 +73,7 @@ class Position:
     judge: Judge = field(default_factory=Judge)
     loss_sum: float = 0.0
     accuracy_sum: float = 0.0
+    map_loss_sum: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,9 +111,9 @@ def train(
         return
     check_batch_size(config, strategy)
     keras.utils.set_random_seed(config.seed)
-    classes = builder.info.features["label"].num_classes
+    labels = tuple(builder.info.features["label"].names)
     with use_dtype_policy(config.precision):
-        run = TrainingRun(config, run_dir, strategy, Learner(config, strategy, classes), observer)
+        run = TrainingRun(config, run_dir, strategy, Learner(config, strategy, len(labels)), observer, labels)
         run.resume()
         run.train(builder)
     if is_chief(strategy):
@@ -122,6 +125,7 @@ class TrainingRun:
     """One run in progress; its first five fields are as `train` describes them.
 
     Attributes:
+        labels: names of the classes.
         position: where it stands.
         saved_at: time of the last checkpoint, seconds.
         split: the training images of the size that was last asked for.
@@ -129,7 +133,7 @@ class TrainingRun:
 
     Example:
         >>> learner = Learner(config, strategy, classes=4)  # doctest: +SKIP
-        >>> run = TrainingRun(config, run_dir, strategy, learner, Listener())  # doctest: +SKIP
+        >>> run = TrainingRun(config, run_dir, strategy, learner, Listener(), labels)  # doctest: +SKIP
         >>> run.resume()  # doctest: +SKIP
         >>> run.train(builder)  # doctest: +SKIP
     """
@@ -139,6 +143,7 @@ class TrainingRun:
     strategy: tf.distribute.Strategy
     learner: Learner
     observer: Listener
+    labels: tuple[str, ...]
     position: Position = field(default_factory=Position)
     saved_at: float = field(default_factory=time.monotonic)
     split: Split | None = None
@@ -156,13 +161,14 @@ class TrainingRun:
 
     def train(self, builder: tfds.core.DatasetBuilder) -> None:
         """Run the epochs that are left."""
-        data, optimization, classes = self.config.data, self.config.optimization, self.learner.classes
-        validated = load_learning_split(builder, "validation", data, data.image_size)
-        validation, statistics = build_validation(validated, classes, data.batch_size), None
+        data, optimization = self.config.data, self.config.optimization
+        validation = self._build_validation(load_learning_split(builder, "validation", data, data.image_size))
+        statistics = None
         if optimization.batch_norm_images:
             split = self._load_training(builder, data.image_size)
-            chosen = choose_for_statistics(split, optimization.batch_norm_images, data.batch_size)
-            statistics = build_validation(chosen, classes, data.batch_size)
+            statistics = self._build_validation(
+                choose_for_statistics(split, optimization.batch_norm_images, data.batch_size)
+            )
         with catch_sigterm() as told_to_stop:
             while self.position.epoch < optimization.epochs:
                 if self.position.judge.wants_to_stop(optimization):
@@ -170,6 +176,10 @@ class TrainingRun:
                 batches = self._choose_batches(builder)
                 self._train_epoch(batches, told_to_stop)
                 self._end_epoch(batches.steps, validation, statistics)
+
+    def _build_validation(self, split: Split) -> MakeBatches:
+        known = supervise_known(split.records, self.labels)
+        return build_validation(split, known, self.config.data.batch_size)
 
     def _load_training(self, builder: tfds.core.DatasetBuilder, size: int) -> Split:
         if self.split is None or self.split.images.shape[1] != size:
@@ -183,7 +193,8 @@ class TrainingRun:
         variation = choose_variation(config.augmentation, epoch, config.optimization.epochs)
         batches, size = self.batches, config.data.batch_size
         if batches is None or batches.split is not split or batches.variation != variation:
-            batches = TrainingBatches(split, self.learner.classes, variation, config.seed, size)
+            supervision = supervise(split.records, self.labels, config.optimization.no_tumor_weight)
+            batches = TrainingBatches(split, supervision, variation, config.seed, size)
         self.batches = batches
         return batches
 
@@ -191,13 +202,12 @@ class TrainingRun:
         position, tracking = self.position, self.config.tracking
         epochs, epoch, start = self.config.optimization.epochs, position.epoch, position.step
         self.observer.start_epoch(epoch, epochs, batches.steps, start)
-        pending: list[tuple[int, float, tf.Tensor, tf.Tensor]] = []
+        pending: list[tuple[int, float, StepFigures]] = []
         for batch in self._distribute(lambda context: batches.start(epoch, start, context)):
             done = epoch * batches.steps + position.step
             rate = self._compute_rate(done, batches.steps)
             momentum = min(self.config.optimization.ema_momentum, (1 + done) / (10 + done))
-            loss, accuracy = self.learner.train_step(batch, rate, momentum)
-            pending.append((position.step, rate, loss, accuracy))
+            pending.append((position.step, rate, self.learner.train_step(batch, rate, momentum)))
             position.step += 1
             if position.step % tracking.log_every == 0 or position.step == batches.steps:
                 self._take_in(pending)
@@ -218,18 +228,19 @@ class TrainingRun:
         size, factor = self.config.data.batch_size, self.position.judge.factor
         return compute_learning_rate(self.config.optimization, step, steps_per_epoch, size, factor)
 
-    def _take_in(self, pending: list[tuple[int, float, tf.Tensor, tf.Tensor]]) -> None:
+    def _take_in(self, pending: list[tuple[int, float, StepFigures]]) -> None:
         """Read the losses of the last steps, which waits for the device; stop where one is not finite."""
         position = self.position
-        for step, rate, loss, accuracy in pending:
-            value = float(loss)
+        for step, rate, figures in pending:
+            value = float(figures.loss)
             if not math.isfinite(value):
                 raise RunError(
                     f"The loss became {value} in epoch {position.epoch + 1}, step {step + 1}, at learning"
                     f" rate {rate:.3g}. Lower optimization.learning_rate and use a new --run-dir."
                 )
             position.loss_sum += value
-            position.accuracy_sum += float(accuracy)
+            position.accuracy_sum += float(figures.accuracy)
+            position.map_loss_sum += float(figures.map_loss)
             self.observer.take_step(position.epoch, step, value, rate)
         pending.clear()
 
@@ -246,13 +257,14 @@ class TrainingRun:
         position.history.append(self._describe_epoch(steps, scores))
         self.observer.end_epoch(position.history, position.judge.best_epoch, scores)
         position.epoch, position.step = position.epoch + 1, 0
-        position.loss_sum = position.accuracy_sum = 0.0
+        position.loss_sum = position.accuracy_sum = position.map_loss_sum = 0.0
         self._save(position.epoch * steps)
         if is_chief(self.strategy):
             write_history(self.run_dir, position.history)
 
     def _describe_epoch(self, steps: int, scores: Scores) -> dict[str, float]:
         position = self.position
+        maps = {"map_loss": position.map_loss_sum / steps, "val_map_loss": scores.map_loss}
         return {
             "epoch": position.epoch,
             "loss": position.loss_sum / steps,
@@ -260,6 +272,7 @@ class TrainingRun:
             "val_loss": scores.loss,
             "val_accuracy": scores.accuracy,
             "learning_rate": self._compute_rate((position.epoch + 1) * steps - 1, steps),
+            **(maps if self.config.model.decoder_channels else {}),
         }
 
     def _save(self, done: int) -> None:

@@ -15,8 +15,10 @@ from trainer.data.batches import (
     plan_epoch,
 )
 from trainer.data.input_pipeline import RecordFacts, Split
+from trainer.data.supervision import supervise_known
 
 InputContext = tf.distribute.InputContext
+LABELS = ("glioma", "meningioma", "notumor")
 
 NOTHING = AugmentationConfig(
     flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0, intensity_rate=0
@@ -36,7 +38,7 @@ def split() -> Split:
 
 
 def make(split: Split, config: AugmentationConfig = NOTHING, seed: int = 1) -> TrainingBatches:
-    return TrainingBatches(split, 3, config, seed, batch_size=4)
+    return TrainingBatches(split, supervise_known(split.records, LABELS), config, seed, batch_size=4)
 
 
 def gather(dataset: tf.data.Dataset) -> list[tuple[np.ndarray, ...]]:
@@ -166,7 +168,8 @@ def test_every_layer_can_be_reseeded(split):
 @pytest.mark.parametrize(("pipelines", "replicas"), [(1, 1), (1, 2), (2, 2)])
 @pytest.mark.parametrize("count", [1, 4, 5, 21])
 def test_validation_counts_every_image_once(split, pipelines, replicas, count):
-    make_batches = build_validation(split.take(np.arange(count)), 3, 4)
+    chosen = split.take(np.arange(count))
+    make_batches = build_validation(chosen, supervise_known(chosen.records, LABELS), 4)
     seen = [
         int(image[0, 0, 0])
         for context in contexts(pipelines, replicas)
@@ -189,7 +192,8 @@ def test_images_for_statistics_come_in_whole_batches_and_once_where_there_are_en
 
 def test_no_batch_waits_for_the_interpreter(split):
     """Who drops a pipeline half-way, as on SIGTERM, holds its lock and waits for the pipeline's threads."""
-    for dataset in (make(split).start(0), build_validation(split, 3, 4)(ALONE)):
+    validation = build_validation(split, supervise_known(split.records, LABELS), 4)
+    for dataset in (make(split).start(0), validation(ALONE)):
         ignoring = tf.data.experimental.ExternalStatePolicy.IGNORE.value
         graph = tf.raw_ops.DatasetToGraphV2(
             input_dataset=dataset._variant_tensor, external_state_policy=ignoring

@@ -1,13 +1,19 @@
 """The training step: what learns, what is averaged, and that its whole state can be put away and back."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.trainer.models.test_decoder import RESNET_V2
+from tests.trainer.models.test_keras_cv_presets import save_preset
 from trainer.config import Config, build_config
 from trainer.models.build import build_model
-from trainer.training.learner import Learner, remove_dropout, resize_model
+from trainer.models.views import remove_dropout, resize_model
+from trainer.training.learner import Learner
+from trainer.training.losses import compute_class_losses, compute_map_losses
 from trainer.training.strategies import build_strategy
 
 
@@ -33,6 +39,37 @@ def make(
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(precision)
     return config, Learner(config, build_strategy("one"), 4)
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory) -> Path:
+    """A small backbone with all strides, which is traced in a few seconds."""
+    folder = tmp_path_factory.mktemp("preset")
+    save_preset(folder, "ResNetV2Backbone", RESNET_V2)
+    return folder
+
+
+def make_with_map(preset: Path, precision: str = "float32") -> Learner:
+    config = build_config(
+        {
+            "precision": precision,
+            "data": {"image_size": 64, "progressive_scales": [], "batch_size": 4},
+            "model": {"architecture": f"keras_cv:{preset}", "decoder_channels": 8, "dropout": 0.0},
+            "optimization": {"label_smoothing": 0.0},
+        }
+    )
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(precision)
+    return Learner(config, build_strategy("one"), 4)
+
+
+@pytest.fixture
+def partly_known(batch) -> tuple[tf.Tensor, ...]:
+    """A kind, a tumour of some kind, nothing, a kind; outlines of the second (a tumour) and third (none)."""
+    targets = tf.constant([[1, 0, 0, 0], [1, 1, 0, 1], [1, 1, 1, 1], [0, 0, 1, 0]], tf.float32)
+    masks = np.zeros((4, 64, 64, 1), np.float32)
+    masks[:2, 16:32, 16:32] = 1
+    return batch[0], targets, tf.constant([1.0, 1, 0, 1]), tf.constant(masks), tf.constant([0.0, 1, 1, 0])
 
 
 @pytest.fixture
@@ -66,10 +103,11 @@ def test_the_learning_rate_is_that_of_the_step(batch):
     """With a rate of zero nothing moves, whatever the optimiser was built with."""
     _, learner = make()
     before = copy_weights(learner)
-    loss, accuracy = learner.train_step(batch, 0.0, 0.9)
+    loss, accuracy, map_loss = learner.train_step(batch, 0.0, 0.9)
     assert changed_layers(before, copy_weights(learner)) <= {"dropout"}
     assert float(loss) > 0
     assert 0 <= float(accuracy) <= 1
+    assert float(map_loss) == 0
 
 
 def test_loss_is_the_weighted_mean_with_label_smoothing(batch):
@@ -80,8 +118,8 @@ def test_loss_is_the_weighted_mean_with_label_smoothing(batch):
     logits = learner.model(images, training=True).numpy()
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     losses = -(log_probabilities * (0.9 * labels.numpy() + 0.1 / 4)).sum(axis=1)
-    loss, _ = learner.train_step((images, labels, weights), 0.0, 0.9)
-    assert float(loss) == pytest.approx((losses * weights.numpy()).sum() / 4, rel=1e-5)
+    loss = learner.train_step((images, labels, weights), 0.0, 0.9).loss
+    assert float(loss) == pytest.approx((losses * weights.numpy()).sum() / 3, rel=1e-5)  # three count
 
 
 def test_averages_follow_with_the_momentum(batch):
@@ -200,3 +238,51 @@ def test_a_resized_model_shares_its_weights_and_is_the_model_of_that_size():
     np.testing.assert_array_equal(view(images).numpy(), small(images).numpy())
     assert view.weights[0] is large.weights[0]
     assert resize_model(large, 96) is large
+
+
+def test_each_loss_is_a_mean_over_the_images_that_have_its_supervision(partly_known, preset):
+    learner = make_with_map(preset)
+    images, targets, _, masks, _ = partly_known
+    outputs = learner.model(images, training=True)
+    learner = make_with_map(preset)  # statistics of batch norms as before
+    of_classes = compute_class_losses(targets, outputs["logits"], 0.0).numpy()[[0, 1, 3]].mean()
+    of_maps = compute_map_losses(masks, outputs["tumor_logits"], 4.0, 0.5).numpy()[1:3].mean()
+    figures = learner.train_step(partly_known, 0.0, 0.9)
+    assert float(figures.map_loss) == pytest.approx(of_maps, rel=1e-3)
+    assert float(figures.loss) == pytest.approx(of_classes + of_maps, rel=1e-3)
+    right = outputs["logits"].numpy().argmax(axis=1) == [0, 0, 0, 2]
+    assert float(figures.accuracy) == pytest.approx(right[[0, 3]].mean())
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_a_batch_that_knows_nothing_changes_nothing_and_stays_finite(partly_known, preset, precision):
+    learner = make_with_map(preset, precision)
+    images, targets, weights, masks, map_weights = partly_known
+    before = copy_weights(learner)
+    nothing = images, tf.ones_like(targets), 0 * weights, masks, 0 * map_weights
+    figures = learner.train_step(nothing, 1e-2, 0.9)
+    assert [float(figure) for figure in figures] == [0, 0, 0]
+    kernels = {name for name, value in before.items() if value.ndim == 4}
+    after = copy_weights(learner)
+    decayed = 1 - 1e-2 * learner.config.optimization.weight_decay
+    for name in kernels:
+        np.testing.assert_allclose(after[name], before[name] * decayed, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_a_map_is_learnt_beside_the_classes(partly_known, preset, precision):
+    learner = make_with_map(preset, precision)
+    figures = [learner.train_step(partly_known, 3e-3, 0.9) for _ in range(30)]
+    assert np.mean([float(f.map_loss) for f in figures[-3:]]) < 0.7 * float(figures[0].map_loss)
+    assert np.mean([float(f.loss) for f in figures[-3:]]) < 0.7 * float(figures[0].loss)
+
+
+def test_validation_scores_the_map_over_known_outlines(partly_known, preset):
+    learner = make_with_map(preset)
+    images, targets, _, masks, map_weights = partly_known
+    outputs = learner.model(images, training=False)
+    of_maps = compute_map_losses(masks, outputs["tumor_logits"], 4.0, 0.5).numpy()[1:3].mean()
+    known = tf.constant([1.0, 0, 0, 1])
+    scores = learner.validate([(images, targets, known, masks, map_weights)])
+    assert scores.map_loss == pytest.approx(of_maps, rel=1e-4)
+    assert scores.confusion.sum() == 2
