@@ -20,7 +20,7 @@ from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
 from trainer.config import AugmentationConfig
-from trainer.data.augmentation import VALUE_RANGE, augment_batch, build_augmenter
+from trainer.data.augmentation import VALUE_RANGE, augment_batch, augment_with_masks, build_augmenter
 from trainer.data.geometry_layers import RandomAffine
 from trainer.data.intensity_layers import (
     RandomBiasField,
@@ -31,9 +31,11 @@ from trainer.data.intensity_layers import (
     RandomToneCurve,
 )
 from trainer.data.seeded_layers import SeededBrightness, SeededContrast
+from trainer.data.stripping_layer import RandomStripping
 
 Augmentation = Callable[[tf.Tensor], tf.Tensor]
 DEFAULT = AugmentationConfig()
+STRIPPED = AugmentationConfig(stripping=0.25)
 ALL_ON = AugmentationConfig(gamma=0.6, bias_field=0.6, blur=1.0, noise=0.5, tone_curve=0.8, degradation=0.7)
 
 
@@ -66,7 +68,9 @@ def list_augmentations(size: int) -> dict[str, list[tuple[str, Augmentation]]]:
         RandomBiasField(ALL_ON.bias_field, seed=1),
         RandomBlur(ALL_ON.blur, seed=1),
     ]
+    with_masks = build_augmenter(DEFAULT, seed=1)
     own += [
+        RandomStripping(seed=1),
         RandomNoise(ALL_ON.noise, seed=1),
         RandomToneCurve(ALL_ON.tone_curve, seed=1),
         RandomDegradation(ALL_ON.degradation, seed=1),
@@ -80,6 +84,14 @@ def list_augmentations(size: int) -> dict[str, list[tuple[str, Augmentation]]]:
     return {
         "chains": [
             ("default", functools.partial(augment_batch, build_augmenter(DEFAULT, seed=1))),
+            (
+                "default, images and masks",
+                lambda images: augment_with_masks(with_masks, images, images / 255),
+            ),
+            (
+                "default, a quarter stripped",
+                functools.partial(augment_batch, build_augmenter(STRIPPED, seed=1)),
+            ),
             (
                 "default and every intensity step",
                 functools.partial(augment_batch, build_augmenter(ALL_ON, seed=1)),

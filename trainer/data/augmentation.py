@@ -1,6 +1,7 @@
 """Label-safe variation of training images with KerasCV layers, whole batches at once.
 
-Goes in: images float32 (n, h, w, 1), [0, 255]. Comes out: the same shape and range; labels stay as they are.
+Goes in: images float32 (n, h, w, 1), [0, 255], and perhaps masks of the same shape, [0, 1]. Comes out: the
+same shapes and ranges; labels stay as they are.
 The grey channel is augmented before the model sees it: three equal channels would cost three times as much.
 """
 
@@ -22,6 +23,7 @@ from trainer.data.intensity_layers import (
     RandomToneCurve,
 )
 from trainer.data.seeded_layers import SeededBrightness, SeededContrast
+from trainer.data.stripping_layer import RandomStripping
 
 VALUE_RANGE = (0, 255)
 CALMED = ("rotation", "zoom", "translation", "blur", "noise", "degradation")
@@ -35,7 +37,9 @@ def choose_variation(config: AugmentationConfig, epoch: int, epochs: int) -> Aug
 
 
 def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Augmenter:
-    """Build the chain, in the order in which a picture comes about: head placed, scanned, displayed, stored.
+    """Build the chain, in the order in which a picture comes about.
+
+    The head is placed, scanned, perhaps stripped of its skull, displayed and stored.
 
     Called one batch after another, as in `Dataset.map` without `num_parallel_calls`, two chains with one
     config and one seed give the same sequence of batches, in any process and whatever `tf.random.set_seed`
@@ -67,6 +71,7 @@ def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Au
         add(config.bias_field, RandomBiasField, factor=config.bias_field, rate=rate)
         add(config.blur, RandomBlur, factor=config.blur, rate=rate)
         add(config.noise, RandomNoise, factor=config.noise, rate=rate)
+        add(config.stripping, RandomStripping, rate=config.stripping)
         add(config.gamma, RandomGamma, factor=config.gamma, rate=rate)
         add(config.tone_curve, RandomToneCurve, factor=config.tone_curve, rate=rate)
         add(config.brightness, SeededBrightness, factor=config.brightness, value_range=VALUE_RANGE)
@@ -78,3 +83,14 @@ def build_augmenter(config: AugmentationConfig, seed: int) -> keras_cv.layers.Au
 def augment_batch(augmenter: keras_cv.layers.Augmenter, images: tf.Tensor) -> tf.Tensor:
     """Apply the chain to images float32 (n, h, w, 1), [0, 255], and keep the value range."""
     return tf.clip_by_value(augmenter(images), *map(float, VALUE_RANGE))
+
+
+def augment_with_masks(
+    augmenter: keras_cv.layers.Augmenter, images: tf.Tensor, masks: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Apply the chain to images, and to masks float32 (n, h, w, 1), [0, 1], what moves or hides them.
+
+    The images come out as without masks.
+    """
+    varied = augmenter({"images": images, "segmentation_masks": masks})
+    return tf.clip_by_value(varied["images"], *map(float, VALUE_RANGE)), varied["segmentation_masks"]

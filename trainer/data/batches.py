@@ -2,10 +2,12 @@
 
 Goes in: a split, which is copied into memory, and what its images teach. Comes out: `tf.data` of one
 replica's share of every step: images float32 (n, size, size, 1), [0, 255]; targets float32 (n, classes), 1
-for each kind that an image may show; weights float32 (n,), 0 where nothing is known. Order and random
-numbers are functions of the seed, the epoch, the step and the replica alone, so a run that was killed goes on
-with the very batches that it would have seen. Which replicas are fed here says a
-`tf.distribute.InputContext`: every worker, and every host of a TPU, has its own.
+for each kind that an image may show; weights float32 (n,), 0 where nothing is known; and where the split has
+masks, masks float32 (n, size, size, 1), 1 inside the outline of a tumour, and weights of their own float32
+(n,): 1 where an outline is known or known to be empty, else 0. Order and random numbers are functions of the
+seed, the epoch, the step and the replica alone, so a run that was killed goes on with the very batches that
+it would have seen. Which replicas are fed here says a `tf.distribute.InputContext`: every worker, and every
+host of a TPU, has its own.
 """
 
 import math
@@ -17,14 +19,16 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import AugmentationConfig
-from trainer.data.augmentation import augment_batch, build_augmenter
+from trainer.data.augmentation import augment_batch, augment_with_masks, build_augmenter
 from trainer.data.input_pipeline import Split
 from trainer.data.supervision import Supervision
+from tumor_ds.sources.slices import MASK_STATES
 
 Batch = tuple[tf.Tensor, ...]
 # Streams augment in parallel, each in order; how many there are changes no batch.
 STREAMS = max(1, min(8, os.cpu_count() or 1))
 _PREFETCHED = 2
+MASK_THRESHOLD = 127  # of masks in [0, 255]
 # One process that feeds one replica.
 ALONE = tf.distribute.InputContext()
 
@@ -105,8 +109,7 @@ class TrainingBatches:
 
             def make(element: tf.Tensor, stream: Callable = stream) -> Batch:
                 step, replica = element // len(replicas), replicas.start + element % len(replicas)
-                images, targets, weights = self._gather(rows[step, replica])
-                return stream(images, (epoch << 32) + step, replica), targets, weights
+                return stream(self._gather(rows[step, replica]), (epoch << 32) + step, replica)
 
             parts.append(tf.data.Dataset.range(start, last, STREAMS).map(make).prefetch(_PREFETCHED))
         turns = tf.data.Dataset.range(first, last).map(lambda element: element % STREAMS)
@@ -117,9 +120,14 @@ class TrainingBatches:
         augmenter = build_augmenter(config, self.seed)
 
         @tf.function
-        def augment(images: tf.Tensor, moment: tf.Tensor, replica: tf.Tensor) -> tf.Tensor:
+        def augment(batch: Batch, moment: tf.Tensor, replica: tf.Tensor) -> Batch:
             reseed(augmenter, self.seed, moment, replica)
-            return augment_batch(augmenter, images)
+            images, targets, weights, *outlines = batch
+            if not outlines:
+                return augment_batch(augmenter, images), targets, weights
+            masks, mask_weights = outlines
+            images, masks = augment_with_masks(augmenter, images, masks)
+            return images, targets, weights, masks, mask_weights
 
         return augment
 
@@ -132,16 +140,27 @@ def _build_gather(split: Split, supervision: Supervision) -> Callable[[tf.Tensor
     """
     with tf.device("CPU"):
         images = tf.constant(split.images)
-        targets, weights = tf.constant(supervision.targets), tf.constant(supervision.weights)
+        parts = [tf.constant(supervision.targets), tf.constant(supervision.weights)]
+        if split.masks is not None:
+            # A bit a pixel: as bytes the masks would take as much memory as the images.
+            packed = tf.constant(np.packbits(split.masks[..., 0] > MASK_THRESHOLD, axis=-1))
+            known = [record.mask_known != MASK_STATES.index("unknown") for record in split.records]
+            parts.append(tf.constant(np.array(known, np.float32)))
 
     def gather(rows: tf.Tensor) -> Batch:
-        return (
-            tf.cast(tf.gather(images, rows), tf.float32),
-            tf.gather(targets, rows),
-            tf.gather(weights, rows),
-        )
+        targets, weights, *mask_weights = (tf.gather(part, rows) for part in parts)
+        batch = tf.cast(tf.gather(images, rows), tf.float32), targets, weights
+        return (*batch, _unpack_bits(tf.gather(packed, rows)), *mask_weights) if mask_weights else batch
 
     return gather
+
+
+def _unpack_bits(packed: tf.Tensor) -> tf.Tensor:
+    """Bits of bytes (n, h, w / 8), the highest first, as numpy packs them: float32 (n, h, w, 1), 0 or 1."""
+    shifts = tf.constant(np.arange(8)[::-1], tf.uint8)
+    bits = tf.bitwise.bitwise_and(tf.bitwise.right_shift(packed[..., tf.newaxis], shifts), np.uint8(1))
+    _, height, width = packed.shape
+    return tf.cast(tf.reshape(bits, (-1, height, 8 * width, 1)), tf.float32)
 
 
 def reseed(augmenter: keras_cv.layers.Augmenter, seed: int, moment: tf.Tensor, replica: tf.Tensor) -> None:
@@ -183,8 +202,12 @@ def build_validation(
         def make(element: tf.Tensor) -> Batch:
             step, replica = element // len(replicas), replicas.start + element % len(replicas)
             rows = step * batch_size + replica * each + tf.range(each, dtype=tf.int64)
-            images, targets, weights = gather(tf.minimum(rows, count - 1))
-            return images, targets, weights * tf.cast(rows < count, tf.float32)
+            images, targets, weights, *outlines = gather(tf.minimum(rows, count - 1))
+            counts = tf.cast(rows < count, tf.float32)
+            if not outlines:
+                return images, targets, weights * counts
+            masks, mask_weights = outlines
+            return images, targets, weights * counts, masks, mask_weights * counts
 
         elements = math.ceil(count / batch_size) * len(replicas)
         return tf.data.Dataset.range(elements).map(make).prefetch(_PREFETCHED)

@@ -1,6 +1,7 @@
 """Flip, turn, shift and zoom in one interpolation, as a KerasCV layer.
 
-Goes in: images float32 (n, h, w, 1), [0, 255]. Comes out: the same shape and range. KerasCV's four layers in
+Goes in: images float32 (n, h, w, 1), [0, 255], or a dictionary with `images` and `segmentation_masks`, which
+turn together. Comes out: the same shapes and ranges. KerasCV's four layers in
 a row do the same in four passes, three of which interpolate: slower, and every pass blurs.
 """
 
@@ -64,13 +65,24 @@ class RandomAffine(keras_cv.layers.VectorizedBaseImageAugmentationLayer):
         self, images: tf.Tensor, transformations: dict[str, tf.Tensor], **kwargs: Any
     ) -> tf.Tensor:
         """Sample the images at the places that the transformations name."""
+        return self._sample(images, transformations, "BILINEAR")
+
+    def augment_segmentation_masks(
+        self, segmentation_masks: tf.Tensor, transformations: dict[str, tf.Tensor], **kwargs: Any
+    ) -> tf.Tensor:
+        """Sample the masks at the same places, the nearest pixel, so that no new values come about."""
+        return self._sample(segmentation_masks, transformations, "NEAREST")
+
+    def _sample(
+        self, images: tf.Tensor, transformations: dict[str, tf.Tensor], interpolation: str
+    ) -> tf.Tensor:
         size = tf.shape(images)[1:3]
         changed = tf.raw_ops.ImageProjectiveTransformV3(
             images=images,
             transforms=compute_transforms(size, **transformations),
             output_shape=size,
             fill_value=0.0,
-            interpolation="BILINEAR",
+            interpolation=interpolation,
             fill_mode={"black": "CONSTANT", "nearest": "NEAREST"}[self.fill],
         )
         return tf.ensure_shape(changed, images.shape)

@@ -100,6 +100,10 @@ class RandomIntensity(keras_cv.layers.VectorizedBaseImageAugmentationLayer, abc.
 
         return tf.cond(tf.size(chosen) > 0, change_chosen, lambda: images)
 
+    def augment_segmentation_masks(self, segmentation_masks: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        """Leave the masks as they are: grey values say nothing of places."""
+        return segmentation_masks
+
 
 class RandomGamma(RandomIntensity):
     """Gamma correction, 255 (x / 255)^g: displays and export filters differ by it. Black and white stay.

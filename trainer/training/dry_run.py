@@ -19,7 +19,7 @@ from trainer.data.supervision import supervise
 from trainer.models.build import use_dtype_policy
 from trainer.models.decoder import count_multiplications
 from trainer.training.learner import Learner
-from trainer.training.loop import check_batch_size
+from trainer.training.loop import check_batch_size, check_outlines
 from trainer.training.schedules import choose_size
 
 TIMED_STEPS = 10
@@ -47,7 +47,9 @@ def describe_run(
     )
     epochs, size = config.optimization.epochs, config.data.batch_size
     sizes = np.array([choose_size(config, epoch) for epoch in range(epochs)])
-    split = load_learning_split(builder, "train", config.data, int(sizes[-1]))
+    has_map = bool(config.model.decoder_channels)
+    split = load_learning_split(builder, "train", config.data, int(sizes[-1]), with_masks=has_map)
+    check_outlines(config, split)
     supervision = supervise(split.records, labels, config.optimization.no_tumor_weight)
     batches = TrainingBatches(split, supervision, config.augmentation, config.seed, size)
     seconds = _time_steps(learner, batches, strategy)

@@ -33,6 +33,7 @@ from trainer.training.listener import Listener
 from trainer.training.run_folder import BEST_WEIGHTS_FILE, CHECKPOINTS, FINISHED_FILE, RunError, write_history
 from trainer.training.schedules import Judge, choose_size, compute_learning_rate
 from trainer.training.strategies import is_chief
+from tumor_ds.sources.slices import MASK_STATES
 
 SECONDS_PER_MINUTE = 60
 # What `distribute_datasets_from_function` takes.
@@ -162,7 +163,7 @@ class TrainingRun:
     def train(self, builder: tfds.core.DatasetBuilder) -> None:
         """Run the epochs that are left."""
         data, optimization = self.config.data, self.config.optimization
-        validation = self._build_validation(load_learning_split(builder, "validation", data, data.image_size))
+        validation = self._build_validation(self._load_split(builder, "validation", data.image_size))
         statistics = None
         if optimization.batch_norm_images:
             split = self._load_training(builder, data.image_size)
@@ -181,9 +182,14 @@ class TrainingRun:
         known = supervise_known(split.records, self.labels)
         return build_validation(split, known, self.config.data.batch_size)
 
+    def _load_split(self, builder: tfds.core.DatasetBuilder, name: str, size: int) -> Split:
+        has_map = bool(self.config.model.decoder_channels)
+        return load_learning_split(builder, name, self.config.data, size, with_masks=has_map)
+
     def _load_training(self, builder: tfds.core.DatasetBuilder, size: int) -> Split:
         if self.split is None or self.split.images.shape[1] != size:
-            self.split = load_learning_split(builder, "train", self.config.data, size)
+            self.split = self._load_split(builder, "train", size)
+            check_outlines(self.config, self.split)
         return self.split
 
     def _choose_batches(self, builder: tfds.core.DatasetBuilder) -> TrainingBatches:
@@ -295,6 +301,17 @@ def check_batch_size(config: Config, strategy: tf.distribute.Strategy) -> None:
     if size % replicas:
         over = f"the batch over all {replicas} replicas"
         raise RunError(f"data.batch_size is {over}, expected a multiple of {replicas}, got {size}.")
+
+
+def check_outlines(config: Config, split: Split) -> None:
+    """Raise a `RunError` where a map should be learnt from images of which none has an outline."""
+    outlined = MASK_STATES.index("outlined")
+    if config.model.decoder_channels and not any(record.mask_known == outlined for record in split.records):
+        raise RunError(
+            f"model.decoder_channels is {config.model.decoder_channels}, but none of the"
+            f" {len(split.records):,} training images of {config.data.dataset} has the outline of a tumour."
+            " Set model.decoder_channels=0, or choose a dataset with outlines."
+        )
 
 
 @contextmanager

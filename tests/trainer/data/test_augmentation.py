@@ -10,12 +10,19 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import AugmentationConfig, ConfigError, build_config
-from trainer.data.augmentation import augment_batch, build_augmenter, choose_variation
+from trainer.data.augmentation import augment_batch, augment_with_masks, build_augmenter, choose_variation
 
 NOTHING = AugmentationConfig(
     flip="none", **dict.fromkeys(("rotation", "zoom", "translation", "brightness", "contrast", "gamma"), 0.0)
 )
-INTENSITY = {"bias_field": 0.5, "blur": 0.9, "noise": 0.1, "tone_curve": 0.6, "degradation": 0.6}
+INTENSITY = {
+    "stripping": 0.5,
+    "bias_field": 0.5,
+    "blur": 0.9,
+    "noise": 0.1,
+    "tone_curve": 0.6,
+    "degradation": 0.6,
+}
 EVERYTHING = AugmentationConfig(**INTENSITY)
 
 
@@ -69,7 +76,7 @@ def test_every_field_switched_off_changes_nothing(images):
 
 
 def test_no_image_chosen_changes_nothing(images):
-    config = NOTHING.replace(**INTENSITY, gamma=0.5, intensity_rate=0.0)
+    config = NOTHING.replace(**INTENSITY | {"stripping": 0.0}, gamma=0.5, intensity_rate=0.0)
     np.testing.assert_array_equal(run_in_pipeline(config, images), images)
 
 
@@ -86,6 +93,7 @@ def test_every_field_changes_images(images, field):
     [
         ("intensity_rate", 1),
         ("calm_share", 1),
+        ("stripping", 1),
         ("gamma", 0.6),
         ("bias_field", 0.6),
         ("blur", 1),
@@ -133,7 +141,7 @@ def test_flips_go_both_ways_independently():
 
 def test_layers_draw_different_numbers():
     seeds = [layer.seed for layer in build_augmenter(EVERYTHING, seed=0).layers]
-    assert len(seeds) == 9
+    assert len(seeds) == 10
     assert len(set(seeds)) == len(seeds)
     assert all(seeds)  # KerasCV takes zero for "unseeded"
 
@@ -142,7 +150,7 @@ def test_layers_stand_in_the_order_in_which_a_picture_comes_about():
     names = [type(layer).__name__ for layer in build_augmenter(EVERYTHING, seed=0).layers]
     scanned = ["RandomBiasField", "RandomBlur", "RandomNoise"]
     displayed = ["RandomGamma", "RandomToneCurve", "SeededBrightness", "SeededContrast"]
-    assert names == ["RandomAffine", *scanned, *displayed, "RandomDegradation"]
+    assert names == ["RandomAffine", *scanned, "RandomStripping", *displayed, "RandomDegradation"]
 
 
 def test_a_layer_draws_the_same_whichever_others_are_on():
@@ -200,3 +208,26 @@ def test_whole_batches_at_once(images):
     }
     assert "ImageProjectiveTransformV3" in operations
     assert not {operation for operation in operations if "While" in operation or "Map" in operation}
+
+
+def test_a_mask_moves_with_its_image_and_grey_values_leave_it_alone():
+    """A white disc is its own mask: where it moves, the mask says."""
+    rows, columns = np.mgrid[:64, :64]
+    disc = ((rows - 24) ** 2 + (columns - 40) ** 2 < 120).astype(np.float32)[np.newaxis, ..., np.newaxis]
+    images, masks = 60 + 190 * np.repeat(disc, 32, axis=0), np.repeat(disc, 32, axis=0)
+    grey = EVERYTHING.replace(stripping=0.0, noise=0.0, degradation=0.0)
+    varied, moved = augment_with_masks(build_augmenter(grey, seed=1), tf.constant(images), tf.constant(masks))
+    assert set(np.unique(moved)) == {0, 1}
+    assert np.abs(moved.numpy() - masks).mean() > 0.01
+    for image, mask in zip(varied.numpy(), moved.numpy(), strict=True):
+        inside, outside = image[mask == 1], image[mask == 0]
+        assert np.median(inside) > np.median(outside)
+        middle = (np.median(inside) + np.median(outside)) / 2
+        # Only the rim of the disc, where the image is interpolated, may be on the other side.
+        assert (inside < middle).mean() + (outside > middle).mean() < 0.1
+
+
+def test_images_are_the_same_with_and_without_masks(images):
+    alone, beside = (build_augmenter(EVERYTHING, seed=3) for _ in range(2))
+    varied, _ = augment_with_masks(beside, tf.constant(images), tf.zeros_like(images))
+    np.testing.assert_array_equal(augment_batch(alone, tf.constant(images)), varied)

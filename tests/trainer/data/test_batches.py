@@ -1,5 +1,7 @@
 """The batches: every image, the same for the same seed, epoch and step, whoever makes them."""
 
+import dataclasses
+
 import keras_cv
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from trainer.data.batches import (
 )
 from trainer.data.input_pipeline import RecordFacts, Split
 from trainer.data.supervision import supervise_known
+from tumor_ds.sources.slices import MASK_STATES
 
 InputContext = tf.distribute.InputContext
 LABELS = ("glioma", "meningioma", "notumor")
@@ -24,7 +27,7 @@ NOTHING = AugmentationConfig(
     flip="none", rotation=0, zoom=0, translation=0, brightness=0, contrast=0, intensity_rate=0
 )
 EVERYTHING = AugmentationConfig(
-    gamma=0.5, bias_field=0.3, blur=1.0, noise=0.05, tone_curve=0.5, degradation=0.5
+    gamma=0.5, bias_field=0.3, blur=1.0, noise=0.05, tone_curve=0.5, degradation=0.5, stripping=0.5
 )
 
 
@@ -156,7 +159,7 @@ def test_replicas_are_varied_alike_wherever_they_run(split):
 def test_every_layer_can_be_reseeded(split):
     """A layer that drew from elsewhere would break the replay in silence."""
     augmenter = batches_module.build_augmenter(EVERYTHING, 1)
-    assert len(augmenter.layers) == 9
+    assert len(augmenter.layers) == 10
     for layer in augmenter.layers:
         assert isinstance(
             layer,
@@ -200,3 +203,30 @@ def test_no_batch_waits_for_the_interpreter(split):
         ).numpy()
         assert b"RangeDataset" in graph
         assert b"PyFunc" not in graph
+
+
+@pytest.fixture(scope="module")
+def outlined(split) -> Split:
+    """The same with masks of noise; of every third image the outline is unknown, of another it is empty."""
+    masks = np.random.default_rng(1).integers(0, 2, split.images.shape, np.uint8) * 255
+    masks[1::3] = 0
+    states = [MASK_STATES.index(name) for name in ("unknown", "empty", "outlined")]
+    records = [dataclasses.replace(one, mask_known=states[n % 3]) for n, one in enumerate(split.records)]
+    return Split(split.images, tuple(records), masks)
+
+
+def test_masks_belong_to_the_images_and_count_where_they_are_known(outlined):
+    validation = build_validation(outlined, supervise_known(outlined.records, LABELS), 4)
+    for elements in (gather(make(outlined).start(0)), gather(validation(ALONE))):
+        for images, _, weights, masks, mask_weights in elements:
+            rows = images[:, 0, 0, 0].astype(int)
+            np.testing.assert_array_equal(masks, outlined.masks[rows] / 255)
+            np.testing.assert_array_equal(mask_weights, weights * (rows % 3 > 0))
+
+
+def test_masks_of_a_step_are_a_function_of_seed_epoch_and_step(outlined):
+    whole, tail = (gather(make(outlined, EVERYTHING).start(1, step)) for step in (0, 4))
+    for one, other in zip(whole[4:], tail, strict=True):
+        for part, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(part, same)
+    assert not np.array_equal(*(batch[3] for batch in (whole[0], gather(make(outlined).start(1))[0])))

@@ -166,3 +166,15 @@ def test_unknown_flip():
 def test_unknown_fill():
     with pytest.raises(ValueError, match=r"fill expected as one of black, nearest, got white"):
         RandomAffine(fill="white")
+
+
+@pytest.mark.parametrize("fill", ["black", "nearest"])
+def test_masks_are_sampled_at_the_places_of_the_images_without_new_values(images, fill):
+    masks = (images > 128).astype(np.float32)
+    layer = RandomAffine("horizontal_and_vertical", 0.1, 0.1, 0.2, fill=fill, seed=1)
+    moved = layer({"images": masks, "segmentation_masks": masks})
+    assert set(np.unique(moved["segmentation_masks"])) == {0, 1}
+    # The image is interpolated, so they agree but for the rims.
+    differ = (np.round(moved["images"]) != moved["segmentation_masks"].numpy()).mean()
+    assert differ < 0.15
+    assert (masks != moved["segmentation_masks"].numpy()).mean() > 2 * differ
