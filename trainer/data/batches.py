@@ -39,21 +39,48 @@ def find_replicas(context: tf.distribute.InputContext) -> range:
     return range(context.input_pipeline_id * count, (context.input_pipeline_id + 1) * count)
 
 
-def plan_epoch(images: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+def draw_images(draws: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw the images of an epoch, in random order.
+
+    An image that should be drawn 2.3 times is drawn twice, or three times in 3 of 10 epochs; one that should
+    be drawn once is drawn once.
+
+    Source: systematic sampling, Madow 1949 (doi:10.1214/aoms/1177729988), in random order.
+
+    Args:
+        draws: how often each is drawn on average, float64 (n,); the sum is a whole number.
+        generator: of the random numbers.
+
+    Returns:
+        int (sum of draws,), rows.
+    """
+    counts = np.floor(draws + 1e-9).astype(np.int64)
+    rest = np.maximum(draws - counts, 0)
+    wanted = round(draws.sum()) - counts.sum()
+    if wanted:
+        order = generator.permutation(len(draws))
+        ends = np.cumsum(rest[order])
+        places = np.floor(ends * (wanted / ends[-1]) + generator.random())
+        places[-1] = wanted
+        counts[order] += np.diff(places, prepend=0).astype(np.int64)
+    return generator.permutation(np.repeat(np.arange(len(draws)), counts))
+
+
+def plan_epoch(draws: np.ndarray, batch_size: int, seed: int, epoch: int) -> np.ndarray:
     """Order the images of an epoch.
 
     Args:
-        images: number of training images.
+        draws: how often each is drawn on average, float64 (n,).
         batch_size: images a step.
         seed: of the run.
         epoch: counted from 0.
 
     Returns:
-        int (steps, batch_size), every image at least once; the last step is filled up from the start of
-        the order, so that all steps have one shape.
+        int (steps, batch_size), every drawn image; the last step is filled up from the start of the
+        order, so that all steps have one shape.
     """
-    order = np.random.default_rng((seed, epoch)).permutation(images)
-    steps = math.ceil(images / batch_size)
+    order = draw_images(draws, np.random.default_rng((seed, epoch)))
+    steps = math.ceil(len(order) / batch_size)
     return np.resize(order, (steps, batch_size))
 
 
@@ -66,6 +93,8 @@ class TrainingBatches:
         variation: how they are varied.
         seed: of the run.
         batch_size: images a step over all replicas.
+        draws: how often an epoch has each image, on average, float64 (n,), with a whole number as its sum;
+            None: each once.
 
     Example:
         >>> supervision = supervise_known(split.records, labels)  # doctest: +SKIP
@@ -80,9 +109,11 @@ class TrainingBatches:
         variation: AugmentationConfig,
         seed: int,
         batch_size: int,
+        draws: np.ndarray | None = None,
     ) -> None:
         self.split, self.variation, self.seed, self.batch_size = split, variation, seed, batch_size
-        self.steps = math.ceil(len(split.true) / batch_size)
+        self.draws = np.ones(len(split.records)) if draws is None else draws
+        self.steps = math.ceil(round(self.draws.sum()) / batch_size)
         self._gather = _build_gather(split, supervision)
         self._streams = [self._build_stream(variation) for _ in range(STREAMS)]
 
@@ -100,7 +131,7 @@ class TrainingBatches:
             For every step one element a replica of this pipeline, in their order.
         """
         replicas, each = find_replicas(context), context.get_per_replica_batch_size(self.batch_size)
-        plan = plan_epoch(len(self.split.true), self.batch_size, self.seed, epoch)
+        plan = plan_epoch(self.draws, self.batch_size, self.seed, epoch)
         rows = tf.constant(plan.reshape(-1, context.num_replicas_in_sync, each))
         first, last = step * len(replicas), self.steps * len(replicas)
         parts = []
@@ -215,14 +246,15 @@ def build_validation(
     return make_batches
 
 
-def choose_for_statistics(split: Split, images: int, batch_size: int) -> Split:
+def choose_for_statistics(split: Split, draws: np.ndarray, images: int, batch_size: int) -> Split:
     """Choose training images for the statistics of batch norms: as many as wanted, in whole batches.
 
     Args:
         split: the training images.
+        draws: how often an epoch has each, on average, float64 (n,).
         images: how many are wanted.
         batch_size: images a step over all replicas.
     """
-    order = np.random.default_rng(0).permutation(len(split.true))
+    order = draw_images(draws, np.random.default_rng(0))
     steps = max(1, min(images, len(order)) // batch_size)
     return split.take(np.resize(order, steps * batch_size))

@@ -6,7 +6,7 @@ and for evaluation.
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,6 +200,30 @@ def load_learning_split(
         with_masks: whether the outlines of the tumours are read, too.
     """
     source, records = _choose_records(builder, split, data)
+    return _load_records(builder, source, records, data, size, with_masks)
+
+
+def load_whole(
+    builder: tfds.core.DatasetBuilder,
+    data: DataConfig,
+    size: int,
+    with_masks: bool = False,
+    left_out: Set[str] = frozenset(),
+) -> Split:
+    """Read and preprocess all splits of a dataset, but for the filenames that are left out."""
+    source = "+".join(builder.info.splits)
+    records = [record for record in _list_records(builder, source) if record.filename not in left_out]
+    return _load_records(builder, source, records, data, size, with_masks)
+
+
+def _load_records(
+    builder: tfds.core.DatasetBuilder,
+    source: str,
+    records: list[RecordFacts],
+    data: DataConfig,
+    size: int,
+    with_masks: bool,
+) -> Split:
     images, *masks = (
         _load_pixels(builder, source, records, data, size, name)
         for name in ("image", "mask")[: 1 + with_masks]

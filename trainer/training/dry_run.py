@@ -14,7 +14,7 @@ from rich.console import Console
 
 from trainer.config import Config
 from trainer.data.batches import TrainingBatches
-from trainer.data.input_pipeline import load_learning_split
+from trainer.data.mixing import find_additions, load_mix
 from trainer.data.supervision import supervise
 from trainer.models.build import use_dtype_policy
 from trainer.models.decoder import count_multiplications
@@ -47,17 +47,17 @@ def describe_run(
     )
     epochs, size = config.optimization.epochs, config.data.batch_size
     sizes = np.array([choose_size(config, epoch) for epoch in range(epochs)])
-    has_map = bool(config.model.decoder_channels)
-    split = load_learning_split(builder, "train", config.data, int(sizes[-1]), with_masks=has_map)
-    check_outlines(config, split)
-    supervision = supervise(split.records, labels, config.optimization.no_tumor_weight)
-    batches = TrainingBatches(split, supervision, config.augmentation, config.seed, size)
+    additions, has_map = find_additions(builder, config.data), bool(config.model.decoder_channels)
+    mix = load_mix(builder, config.data, additions, int(sizes[-1]), has_map)
+    check_outlines(config, mix.split)
+    supervision = supervise(mix.split.records, labels, config.optimization.no_tumor_weight)
+    batches = TrainingBatches(mix.split, supervision, config.augmentation, config.seed, size, mix.draws)
     seconds = _time_steps(learner, batches, strategy)
     steps, area = batches.steps * len(sizes), np.mean((sizes / sizes[-1]) ** 2)
     console.print(
         f"{count_multiplications(learner.model) / 1e6:,.0f} million multiplications an image.\n"
-        f"{strategy.num_replicas_in_sync} replicas, {config.precision}, {len(split.true):,} training images,"
-        f" {batches.steps:,} steps an epoch of {size} images, {epochs}"
+        f"{strategy.num_replicas_in_sync} replicas, {config.precision}, {mix.draws.sum():,.0f} training"
+        f" images, {batches.steps:,} steps an epoch of {size} images, {epochs}"
         f" epochs at most: {steps:,} steps.\n{TIMED_STEPS} steps at {sizes[-1]} pixels took"
         f" {seconds * TIMED_STEPS:.1f} s, {size / seconds:.0f} images/s; all epochs would"
         f" take about {_format_minutes(seconds * steps * area)}, smaller pictures counted by their area,"

@@ -25,6 +25,7 @@ from trainer.config import Config
 from trainer.data.augmentation import choose_variation
 from trainer.data.batches import TrainingBatches, build_validation, choose_for_statistics
 from trainer.data.input_pipeline import Split, load_learning_split
+from trainer.data.mixing import Addition, Mix, describe_additions, find_additions, load_mix
 from trainer.data.supervision import supervise, supervise_known
 from trainer.models.build import use_dtype_policy
 from trainer.training.checkpoints import load_checkpoint, save_checkpoint
@@ -129,7 +130,8 @@ class TrainingRun:
         labels: names of the classes.
         position: where it stands.
         saved_at: time of the last checkpoint, seconds.
-        split: the training images of the size that was last asked for.
+        additions: datasets that are mixed in.
+        mix: the training images of the size that was last asked for.
         batches: of the epoch under way.
 
     Example:
@@ -147,7 +149,8 @@ class TrainingRun:
     labels: tuple[str, ...]
     position: Position = field(default_factory=Position)
     saved_at: float = field(default_factory=time.monotonic)
-    split: Split | None = None
+    additions: tuple[Addition, ...] = ()
+    mix: Mix | None = None
     batches: TrainingBatches | None = None
 
     def resume(self) -> None:
@@ -163,12 +166,18 @@ class TrainingRun:
     def train(self, builder: tfds.core.DatasetBuilder) -> None:
         """Run the epochs that are left."""
         data, optimization = self.config.data, self.config.optimization
-        validation = self._build_validation(self._load_split(builder, "validation", data.image_size))
+        self.additions = find_additions(builder, data)
+        for line in describe_additions(self.additions):
+            self.observer.say(line)
+        has_map = bool(self.config.model.decoder_channels)
+        validation = self._build_validation(
+            load_learning_split(builder, "validation", data, data.image_size, has_map)
+        )
         statistics = None
         if optimization.batch_norm_images:
-            split = self._load_training(builder, data.image_size)
+            mix = self._load_training(builder, data.image_size)
             statistics = self._build_validation(
-                choose_for_statistics(split, optimization.batch_norm_images, data.batch_size)
+                choose_for_statistics(mix.split, mix.draws, optimization.batch_norm_images, data.batch_size)
             )
         with catch_sigterm() as told_to_stop:
             while self.position.epoch < optimization.epochs:
@@ -182,25 +191,22 @@ class TrainingRun:
         known = supervise_known(split.records, self.labels)
         return build_validation(split, known, self.config.data.batch_size)
 
-    def _load_split(self, builder: tfds.core.DatasetBuilder, name: str, size: int) -> Split:
-        has_map = bool(self.config.model.decoder_channels)
-        return load_learning_split(builder, name, self.config.data, size, with_masks=has_map)
-
-    def _load_training(self, builder: tfds.core.DatasetBuilder, size: int) -> Split:
-        if self.split is None or self.split.images.shape[1] != size:
-            self.split = self._load_split(builder, "train", size)
-            check_outlines(self.config, self.split)
-        return self.split
+    def _load_training(self, builder: tfds.core.DatasetBuilder, size: int) -> Mix:
+        if self.mix is None or self.mix.split.images.shape[1] != size:
+            data, has_map = self.config.data, bool(self.config.model.decoder_channels)
+            self.mix = load_mix(builder, data, self.additions, size, has_map)
+            check_outlines(self.config, self.mix.split)
+        return self.mix
 
     def _choose_batches(self, builder: tfds.core.DatasetBuilder) -> TrainingBatches:
         """Those of the epoch before, unless size or variation change."""
         epoch, config = self.position.epoch, self.config
-        split = self._load_training(builder, choose_size(config, epoch))
+        mix = self._load_training(builder, choose_size(config, epoch))
         variation = choose_variation(config.augmentation, epoch, config.optimization.epochs)
         batches, size = self.batches, config.data.batch_size
-        if batches is None or batches.split is not split or batches.variation != variation:
-            supervision = supervise(split.records, self.labels, config.optimization.no_tumor_weight)
-            batches = TrainingBatches(split, supervision, variation, config.seed, size)
+        if batches is None or batches.split is not mix.split or batches.variation != variation:
+            supervision = supervise(mix.split.records, self.labels, config.optimization.no_tumor_weight)
+            batches = TrainingBatches(mix.split, supervision, variation, config.seed, size, mix.draws)
         self.batches = batches
         return batches
 

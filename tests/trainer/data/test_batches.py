@@ -66,7 +66,7 @@ def test_epochs_and_seeds_have_their_own_order(split):
 
 
 def test_a_small_split_fills_its_batch():
-    assert plan_epoch(3, 8, seed=0, epoch=0).shape == (1, 8)
+    assert plan_epoch(np.ones(3), 8, seed=0, epoch=0).shape == (1, 8)
 
 
 def test_labels_and_weights_belong_to_the_images(split):
@@ -185,12 +185,15 @@ def test_validation_counts_every_image_once(split, pipelines, replicas, count):
 
 @pytest.mark.parametrize(("wanted", "expected"), [(8, 8), (10, 8), (1024, 20), (2, 4)])
 def test_images_for_statistics_come_in_whole_batches_and_once_where_there_are_enough(split, wanted, expected):
-    chosen = choose_for_statistics(split, wanted, 4)
+    each = np.ones(21)
+    chosen = choose_for_statistics(split, each, wanted, 4)
     assert len(chosen.filenames) == len(set(chosen.filenames)) == expected
     rows = [int(name.removesuffix(".jpg")) for name in chosen.filenames]
     np.testing.assert_array_equal(chosen.images, split.images[rows])
     np.testing.assert_array_equal(chosen.true, split.true[rows])
-    assert len(choose_for_statistics(split, 8, 32).filenames) == 32  # fewer images than a batch: some twice
+    assert (
+        len(choose_for_statistics(split, each, 8, 32).filenames) == 32
+    )  # fewer images than a batch: some twice
 
 
 def test_no_batch_waits_for_the_interpreter(split):

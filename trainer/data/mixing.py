@@ -1,0 +1,204 @@
+"""Several datasets in one epoch: which pictures of each, and how often each is drawn.
+
+Goes in: the dataset of a run, and those that its config mixes in. Comes out: all pictures that training may
+draw, with how often it draws each. An epoch has every training picture of the main dataset once, and as many
+of the others as make their shares; so it is as long as the main dataset's, divided by the share that is left
+to it. Validation and test stay those of the main dataset.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from serving.files.errors import UserError
+from trainer.config import DataConfig
+from trainer.data.input_pipeline import (
+    RecordFacts,
+    Split,
+    list_filenames,
+    load_builder,
+    load_learning_split,
+    load_whole,
+)
+from tumor_ds.grouping.mixing import join_groups_across, read_grouped
+
+# A cell of n pictures is drawn in proportion to n to this power. Source: square root sampling, Mahajan et al.
+# 2018 (arXiv:1805.00932), section 2.2. Equal cells (0) would show a dozen pictures hundreds of times, and
+# learn them by heart.
+CELL_POWER = 0.5
+# No picture is drawn more often than this many times as often as without balance, for the same reason.
+MOST_OFTEN = 4.0
+
+
+class MixError(UserError):
+    """Datasets that cannot be mixed; the message says which, what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A dataset that is mixed in.
+
+    Attributes:
+        name: TFDS name.
+        share: of the pictures of an epoch, (0, 1).
+        builder: prepared.
+        left_out: filenames of pictures of it that may not be learnt from.
+
+    Example:
+        >>> Addition("tumor_ds/lgg_tcga", 0.2, builder, frozenset()).share  # doctest: +SKIP
+        0.2
+    """
+
+    name: str
+    share: float
+    builder: tfds.core.DatasetBuilder
+    left_out: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What is learnt from.
+
+    Attributes:
+        split: all pictures that training may draw.
+        draws: float64 (n,), how often an epoch has each, on average; they sum up to a whole number, the
+            pictures of an epoch.
+
+    Example:
+        >>> load_mix(builder, config.data, (), 192).draws.sum()  # doctest: +SKIP
+        5141.0
+    """
+
+    split: Split
+    draws: np.ndarray
+
+
+def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple[Addition, ...]:
+    """Find the datasets of `data.mix`, which lie beside the main one, and what of them must stay out.
+
+    All splits of an addition are learnt from, but for pictures whose group, over all datasets, has a picture
+    of the main dataset's test or validation: copies and slices of the same patient. Every picture is read
+    once for that.
+
+    Raises:
+        DatasetMissingError: one is not built.
+        MixError: its classes are others.
+    """
+    if not data.mix:
+        return ()
+    root = Path(builder.data_dir).parents[2]  # ROOT/NAME/CONFIG/VERSION
+    builders = {name: load_builder(name, root) for name in sorted(data.mix)}
+    labels = builder.info.features["label"].names
+    for name, other in builders.items():
+        if other.info.features["label"].names != labels:
+            raise MixError(
+                f"data.mix: expected datasets with the classes of {data.dataset}, {labels}; {name} has"
+                f" {other.info.features['label'].names}. Leave it out."
+            )
+    held_out = {name for split in ("test", "validation") for name in list_filenames(builder, split, data)}
+    left_out = _find_shared(data.dataset, builder, held_out, builders)
+    return tuple(Addition(name, data.mix[name], other, left_out[name]) for name, other in builders.items())
+
+
+def _find_shared(
+    main: str,
+    builder: tfds.core.DatasetBuilder,
+    held_out: set[str],
+    others: dict[str, tfds.core.DatasetBuilder],
+) -> dict[str, frozenset[str]]:
+    """Filenames of each other dataset whose group has a picture that the main one holds out."""
+    pictures = chain.from_iterable(read_grouped(*item) for item in [(main, builder), *others.items()])
+    groups = join_groups_across(pictures)
+    closed = {group for (name, filename), group in groups.items() if name == main and filename in held_out}
+    return {
+        other: frozenset(
+            filename for (name, filename), group in groups.items() if name == other and group in closed
+        )
+        for other in others
+    }
+
+
+def load_mix(
+    builder: tfds.core.DatasetBuilder,
+    data: DataConfig,
+    additions: Sequence[Addition],
+    size: int,
+    with_masks: bool = False,
+) -> Mix:
+    """Read and preprocess all that training may draw.
+
+    Args:
+        builder: of the main dataset.
+        data: its fold, its fit, its cache, and whether cells are balanced.
+        additions: of `find_additions`.
+        size: side of the images, pixels.
+        with_masks: whether the outlines of the tumours are read, too.
+    """
+    parts = [load_learning_split(builder, "train", data, size, with_masks)]
+    parts += [load_whole(other.builder, data, size, with_masks, other.left_out) for other in additions]
+    counts = [len(part.records) for part in parts]
+    draws = np.concatenate(compute_draws(counts, [other.share for other in additions]))
+    records = tuple(chain.from_iterable(part.records for part in parts))
+    if data.balance == "cells":
+        draws = balance_cells(draws, records)
+    return Mix(_join(parts, records), draws)
+
+
+def compute_draws(counts: Sequence[int], shares: Sequence[float]) -> list[np.ndarray]:
+    """Compute how often an epoch has each picture of each dataset.
+
+    Args:
+        counts: pictures of the main dataset and of each addition.
+        shares: of the additions.
+
+    Returns:
+        For each dataset float64 (count,), all alike: 1 for the main one; the sum is a whole number.
+    """
+    total = counts[0] / (1 - sum(shares))
+    wanted = [counts[0], *(round(share * total) for share in shares)]
+    return [np.full(count, number / max(count, 1)) for count, number in zip(counts, wanted, strict=True)]
+
+
+def balance_cells(draws: np.ndarray, records: Sequence[RecordFacts]) -> np.ndarray:
+    """Draw pictures of rare cells more often; the pictures of an epoch stay as many.
+
+    A cell is what a class, a sequence and a state of the skull have in common; where the class is unknown,
+    whether there is a tumour stands for it. Without, a network learns what is frequent: FLAIR is glioma, and
+    without a skull there is no tumour.
+
+    Args:
+        draws: how often each picture is drawn without balance, float64 (n,).
+        records: what is known of them.
+
+    Returns:
+        float64 (n,).
+    """
+    keys = [(record.label, record.tumor, record.sequence, record.skull) for record in records]
+    _, cells = np.unique(np.array(keys), axis=0, return_inverse=True)
+    sizes = np.bincount(cells.ravel(), weights=draws)
+    factors = sizes[cells.ravel()] ** (CELL_POWER - 1)
+    factors /= np.average(factors, weights=draws)
+    balanced = draws * np.minimum(factors, MOST_OFTEN)
+    return balanced * (draws.sum() / balanced.sum())
+
+
+def describe_additions(additions: Sequence[Addition]) -> Iterator[str]:
+    """Say in a line each what is mixed in, and how much of it must stay out."""
+    for other in additions:
+        total = sum(split.num_examples for split in other.builder.info.splits.values())
+        yield (
+            f"{other.name}: {other.share:.0%} of an epoch, from {total - len(other.left_out):,} of {total:,}"
+            f" pictures; {len(other.left_out):,} belong to groups of validation or test."
+        )
+
+
+def _join(parts: Sequence[Split], records: tuple[RecordFacts, ...]) -> Split:
+    if len(parts) == 1:
+        return parts[0]
+    masks = [part.masks for part in parts if part.masks is not None]
+    images = np.concatenate([part.images for part in parts])
+    return Split(images, records, np.concatenate(masks) if masks else None)
