@@ -110,13 +110,18 @@ class DataConfig(Settings):
     or test hold; those two stay as they are. The rest of an epoch is the training split, every picture once.
     Pictures of other hospitals and sequences are what helps there most: 35 % of another hospital's gliomas
     were named without them, 89 % with them."""
+    left_out: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Datasets of `mix` that are not learnt from after all, because the run is tested on them: another
+    hospital is one of which nothing was learnt. Given by `tumor train --leave-out`, so that the recipe stays
+    the same file; the shares of the others stay as they are."""
     balance: Literal["none", "cells"] = "none"
     """`cells`: pictures of rare combinations of class, sequence and skull are drawn more often, by the square
     root, and at most four times as often; `none`: as the shares say."""
     fold: Annotated[int, Field(ge=0, le=FOLDS)] = 0
     """Which of the five folds of `tumor_ds/patient` is the test split; of the others a tenth, in whole
-    groups, is validation. 0: not chosen yet, `tumor train --folds` trains all five; other datasets have
-    splits of their own."""
+    groups, is validation. The same fold of every dataset that is mixed in is kept out of training, too: these
+    are unseen patients of hospitals that were learnt from. 0: not chosen yet, `tumor train --folds` trains
+    all five; other datasets have splits of their own."""
     image_size: Annotated[int, Field(ge=32, multiple_of=32)] = 192
     """Side of the model's input, pixels. 192 needs 27 % fewer multiplications than 224."""
     fit: Fit = "pad"
@@ -145,7 +150,14 @@ class DataConfig(Settings):
         _require(sum(self.mix.values()) < 1, "data.mix", "shares that sum up to less than 1", self.mix)
         others = f"other datasets than {self.dataset}, which has the rest"
         _require(self.dataset not in self.mix, "data.mix", others, self.mix)
+        unknown, mixed = [name for name in self.left_out if name not in self.mix], ", ".join(self.mix)
+        _require(not unknown, "data.left_out", f"datasets of data.mix ({mixed or 'none'})", unknown)
         return self
+
+    @property
+    def learnt_mix(self) -> dict[str, float]:
+        """What of `mix` is learnt from."""
+        return {name: share for name, share in self.mix.items() if name not in self.left_out}
 
 
 class AugmentationConfig(Settings):
@@ -194,6 +206,14 @@ class AugmentationConfig(Settings):
     alike. Where one class has other borders than the rest, or is stripped more often, a network learns that
     instead of the brain: one trained on pictures with skulls called 85 % of stripped gliomas healthy. Off by
     default: together with tone curves a quarter cost 3 points at home in a short training."""
+    transplants: Annotated[float, Field(ge=0, le=0.6)] = 0.0
+    """Share of the pictures known to be without a tumour that get the tumour of another picture of the batch,
+    turned, scaled and with another contrast; they teach "a tumour of any kind", and where it is. Needs
+    outlines. Without, a network learns which kinds of pictures have tumours."""
+    removals: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the outlined tumours to one side of a symmetric head that are covered by the mirror image of
+    the other side; such pictures teach "no tumour", at `optimization.no_tumor_weight`. There is hardly any
+    slice with contrast agent and without a tumour in public sets."""
     degradation: Annotated[float, Field(ge=0, le=0.7)] = 0.0
     """Largest loss of JPEG quality, share; most of the collection was compressed before."""
     calm_epochs: WholeNumber = 0

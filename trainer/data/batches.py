@@ -21,6 +21,7 @@ import tensorflow as tf
 from trainer.config import AugmentationConfig
 from trainer.data.augmentation import augment_batch, augment_with_masks, build_augmenter
 from trainer.data.input_pipeline import Split
+from trainer.data.lesions import LesionBatch, move_lesions
 from trainer.data.supervision import Supervision
 from tumor_ds.sources.slices import MASK_STATES
 
@@ -114,6 +115,7 @@ class TrainingBatches:
         self.split, self.variation, self.seed, self.batch_size = split, variation, seed, batch_size
         self.draws = np.ones(len(split.records)) if draws is None else draws
         self.steps = math.ceil(round(self.draws.sum()) / batch_size)
+        self.supervision = supervision
         self._gather = _build_gather(split, supervision)
         self._streams = [self._build_stream(variation) for _ in range(STREAMS)]
 
@@ -148,7 +150,7 @@ class TrainingBatches:
         return chosen.prefetch(_PREFETCHED)
 
     def _build_stream(self, config: AugmentationConfig) -> Callable:
-        augmenter = build_augmenter(config, self.seed)
+        augmenter, is_tumor = build_augmenter(config, self.seed), tf.constant(self.supervision.is_tumor)
 
         @tf.function
         def augment(batch: Batch, moment: tf.Tensor, replica: tf.Tensor) -> Batch:
@@ -156,9 +158,13 @@ class TrainingBatches:
             images, targets, weights, *outlines = batch
             if not outlines:
                 return augment_batch(augmenter, images), targets, weights
-            masks, mask_weights = outlines
-            images, masks = augment_with_masks(augmenter, images, masks)
-            return images, targets, weights, masks, mask_weights
+            lesions = LesionBatch(images, targets, weights, *outlines)
+            if config.transplants or config.removals:
+                numbers = tf.stack([moment, replica + 4096 * self.seed])
+                shares = config.transplants, config.removals
+                lesions = move_lesions(lesions, is_tumor, *shares, self.supervision.no_tumor_weight, numbers)
+            images, masks = augment_with_masks(augmenter, lesions.images, lesions.masks)
+            return images, lesions.targets, lesions.weights, masks, lesions.mask_weights
 
         return augment
 

@@ -23,6 +23,7 @@ from trainer.data.input_pipeline import (
     load_builder,
     load_learning_split,
     load_whole,
+    name_test_split,
 )
 from tumor_ds.grouping.mixing import join_groups_across, read_grouped
 
@@ -80,18 +81,19 @@ class Mix:
 def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple[Addition, ...]:
     """Find the datasets of `data.mix`, which lie beside the main one, and what of them must stay out.
 
-    All splits of an addition are learnt from, but for pictures whose group, over all datasets, has a picture
-    of the main dataset's test or validation: copies and slices of the same patient. Every picture is read
-    once for that.
+    All splits of an addition are learnt from, but for the fold of its own that is the main dataset's test
+    split, and for pictures whose group, over all datasets, has a picture of the main dataset's test or
+    validation: copies and slices of the same patient. Every picture is read once for that.
 
     Raises:
         DatasetMissingError: one is not built.
         MixError: its classes are others.
     """
-    if not data.mix:
+    mix = data.learnt_mix
+    if not mix:
         return ()
     root = Path(builder.data_dir).parents[2]  # ROOT/NAME/CONFIG/VERSION
-    builders = {name: load_builder(name, root) for name in sorted(data.mix)}
+    builders = {name: load_builder(name, root) for name in sorted(mix)}
     labels = builder.info.features["label"].names
     for name, other in builders.items():
         if other.info.features["label"].names != labels:
@@ -100,8 +102,18 @@ def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple
                 f" {other.info.features['label'].names}. Leave it out."
             )
     held_out = {name for split in ("test", "validation") for name in list_filenames(builder, split, data)}
-    left_out = _find_shared(data.dataset, builder, held_out, builders)
-    return tuple(Addition(name, data.mix[name], other, left_out[name]) for name, other in builders.items())
+    shared = _find_shared(data.dataset, builder, held_out, builders)
+    return tuple(
+        Addition(name, mix[name], other, shared[name] | list_own_fold(other, data.fold))
+        for name, other in builders.items()
+    )
+
+
+def list_own_fold(builder: tfds.core.DatasetBuilder, fold: int) -> frozenset[str]:
+    """Filenames of the fold of a dataset that is mixed in; none where it has no such fold."""
+    if not fold or name_test_split(fold) not in builder.info.splits:
+        return frozenset()
+    return frozenset(list_filenames(builder, "test", DataConfig(fold=fold)))
 
 
 def _find_shared(
@@ -192,7 +204,7 @@ def describe_additions(additions: Sequence[Addition]) -> Iterator[str]:
         total = sum(split.num_examples for split in other.builder.info.splits.values())
         yield (
             f"{other.name}: {other.share:.0%} of an epoch, from {total - len(other.left_out):,} of {total:,}"
-            f" pictures; {len(other.left_out):,} belong to groups of validation or test."
+            f" pictures; {len(other.left_out):,} are held out, or of groups of validation or test."
         )
 
 

@@ -4,6 +4,7 @@ Goes in: what is known of the images of a split. Comes out: for each image the k
 much it counts. An image of which nothing is known counts nothing here; it may still teach an outline.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ class Supervision:
     Attributes:
         targets: float32 (n, classes), 1 for each kind that the image may show, 0 for the others.
         weights: float32 (n,), how much the image counts; 0 where nothing is known.
+        is_tumor: bool (classes,), which kinds are tumours.
+        no_tumor_weight: of a slice without a tumour of a patient with one.
 
     Example:
         >>> facts = RecordFacts("a.jpg", label=-1, group=0, has_train_twin=False, tumor=1)
@@ -32,6 +35,8 @@ class Supervision:
 
     targets: np.ndarray
     weights: np.ndarray
+    is_tumor: np.ndarray
+    no_tumor_weight: float
 
 
 def supervise(records: Sequence[RecordFacts], labels: Sequence[str], no_tumor_weight: float) -> Supervision:
@@ -62,11 +67,11 @@ def supervise(records: Sequence[RecordFacts], labels: Sequence[str], no_tumor_we
     known = true != UNKNOWN
     targets[known] = np.eye(len(labels), dtype=np.float32)[true[known]]
     weights[known] = 1
-    return Supervision(targets, weights)
+    return Supervision(targets, weights, is_tumor, no_tumor_weight)
 
 
 def supervise_known(records: Sequence[RecordFacts], labels: Sequence[str]) -> Supervision:
     """Say what images are validated on: their kind, and nothing where it is unknown."""
     supervision = supervise(records, labels, no_tumor_weight=0)
     known = np.array([record.label != UNKNOWN for record in records], np.float32)
-    return Supervision(supervision.targets, known)
+    return dataclasses.replace(supervision, weights=known)
