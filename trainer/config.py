@@ -110,10 +110,11 @@ class DataConfig(Settings):
     or test hold; those two stay as they are. The rest of an epoch is the training split, every picture once.
     Pictures of other hospitals and sequences are what helps there most: 35 % of another hospital's gliomas
     were named without them, 89 % with them."""
-    left_out: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Datasets of `mix` that are not learnt from after all, because the run is tested on them: another
-    hospital is one of which nothing was learnt. Given by `tumor train --leave-out`, so that the recipe stays
-    the same file; the shares of the others stay as they are."""
+    left_out: dict[str, Annotated[tuple[str, ...], Field(strict=False)]] = {}
+    """By fold, datasets of `mix` that this fold's run does not learn from, since it is tested on them, too:
+    another hospital is one of which nothing was learnt. `[data.left_out]`, `1 = ["tumor_ds/lgg_tcga"]`, so
+    that the five runs of `tumor train --folds` answer both questions, and `tumor train --leave-out` for one
+    run. The shares of the others stay as they are."""
     balance: Literal["none", "cells"] = "none"
     """`cells`: pictures of rare combinations of class, sequence and skull are drawn more often, by the square
     root, and at most four times as often; `none`: as the shares say."""
@@ -150,14 +151,22 @@ class DataConfig(Settings):
         _require(sum(self.mix.values()) < 1, "data.mix", "shares that sum up to less than 1", self.mix)
         others = f"other datasets than {self.dataset}, which has the rest"
         _require(self.dataset not in self.mix, "data.mix", others, self.mix)
-        unknown, mixed = [name for name in self.left_out if name not in self.mix], ", ".join(self.mix)
-        _require(not unknown, "data.left_out", f"datasets of data.mix ({mixed or 'none'})", unknown)
+        folds = [key for key in self.left_out if key not in map(str, range(FOLDS + 1))]
+        _require(not folds, "data.left_out", f"folds from 0 to {FOLDS} as keys", folds)
+        unknown = [name for names in self.left_out.values() for name in names if name not in self.mix]
+        mixed = ", ".join(self.mix) or "none"
+        _require(not unknown, "data.left_out", f"datasets of data.mix ({mixed})", unknown)
         return self
+
+    @property
+    def left_out_here(self) -> tuple[str, ...]:
+        """Datasets of `mix` that this run is tested on."""
+        return self.left_out.get(str(self.fold), ())
 
     @property
     def learnt_mix(self) -> dict[str, float]:
         """What of `mix` is learnt from."""
-        return {name: share for name, share in self.mix.items() if name not in self.left_out}
+        return {name: share for name, share in self.mix.items() if name not in self.left_out_here}
 
 
 class AugmentationConfig(Settings):

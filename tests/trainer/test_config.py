@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from trainer.cli.config_file import load_config
+from trainer.cli.config_file import leave_out, load_config
 from trainer.config import Config, ConfigError, Settings, build_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,6 +154,21 @@ def test_bad_values_say_what_was_expected(tmp_path, override, message):
     path.write_text("")
     with pytest.raises(ConfigError, match=message):
         load_config(path, [override])
+
+
+def test_datasets_are_left_out_by_their_full_or_last_name(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        '[data.mix]\n"tumor_ds/lgg_tcga" = 0.2\n"tumor_ds/nins" = 0.1\n"tumor_ds/ms_iran" = 0.1\n'
+    )
+    config = leave_out(load_config(path), ["lgg_tcga", "tumor_ds/nins"])
+    assert config.data.left_out == {"0": ("tumor_ds/lgg_tcga", "tumor_ds/nins")}
+    assert config.data.learnt_mix == {"tumor_ds/ms_iran": 0.1}
+    assert build_config(json.loads(json.dumps(config.model_dump()))) == config
+    with pytest.raises(
+        ConfigError, match=r"data\.left_out: expected datasets of data\.mix .*, got \['figshare'\]"
+    ):
+        leave_out(config, ["figshare"])
 
 
 def test_a_config_extends_another_section_by_section(tmp_path):

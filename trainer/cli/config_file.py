@@ -5,6 +5,7 @@ that names the key. Light: no TensorFlow.
 """
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,22 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     for override in overrides or []:
         _apply_override(values, override)
     return Config.model_validate(values)
+
+
+def leave_out(config: Config, names: Sequence[str]) -> Config:
+    """Leave datasets of `data.mix` out of training, so that the run is tested on them.
+
+    Args:
+        config: of one run.
+        names: TFDS names of datasets that are mixed in, or their last parts: `lgg_tcga`.
+
+    Raises:
+        ConfigError: a name is none of those.
+    """
+    mixed = {name.rpartition("/")[2]: name for name in config.data.mix}
+    found = tuple(mixed.get(name.rpartition("/")[2], name) for name in names)
+    left_out = config.data.left_out | {str(config.data.fold): found}
+    return config.replace(data=config.data.replace(left_out=left_out))
 
 
 def check_folds(config: Config, all_folds: bool, artefact: bool) -> None:

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from trainer.cli.options import DataDirOption, console, require_training_extra, say
+from trainer.config import ConfigError
 
 _OVERRIDES = "section.key=value over the config; may be given several times."
 _RUN_DIR = "Run folder, also gs://; runs/CONFIG by default. The same command resumes there."
 _STRATEGY = "Where it runs; auto takes all workers in TF_CONFIG, else all GPUs."
 _TPU = "Name or address of the TPU; the one attached to this machine by default."
 _FOLDS = "Train all five folds of tumor_ds/patient, and pool what they say."
+_LEAVE_OUT = "Dataset of data.mix to test on instead of learning from it; may be given several times."
 _ARTEFACT = "Export, calibrate and score on the test split at the end; a sweep does not."
 _DRY_RUN = "Print config, model, steps and an estimate of the time; write nothing."
 _EXPORT_FOLDS = (
@@ -38,6 +40,7 @@ def train(
     strategy: Annotated[StrategyName, typer.Option(help=_STRATEGY)] = StrategyName.auto,
     tpu: Annotated[str, typer.Option(help=_TPU)] = "",
     folds: Annotated[bool, typer.Option("--folds", help=_FOLDS)] = False,
+    left_out: Annotated[list[str] | None, typer.Option("--leave-out", help=_LEAVE_OUT)] = None,
     artefact: Annotated[bool, typer.Option(help=_ARTEFACT)] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=_DRY_RUN)] = False,
 ) -> None:
@@ -45,18 +48,23 @@ def train(
     require_training_extra()
     from etils import epath
 
-    from trainer.cli.config_file import check_folds, load_config
+    from trainer.cli.config_file import check_folds, leave_out, load_config
 
     # A mistake in the config is told before TensorFlow is loaded, which takes many seconds.
-    resolved = load_config(config, overrides)
+    resolved, default_name = load_config(config, overrides), config.stem
     check_folds(resolved, folds, artefact)
+    if left_out:
+        if folds:
+            raise ConfigError("--leave-out is for one run; for each of --folds see [data.left_out].")
+        resolved = leave_out(resolved, left_out)
+        default_name += "_without_" + "_".join(name.rpartition("/")[2] for name in left_out)
     from trainer.data.input_pipeline import load_builder
     from trainer.runs.folds import choose_fold, complete_folds
     from trainer.runs.run import complete_run
     from trainer.training.dry_run import describe_run
     from trainer.training.strategies import build_strategy, resolve_precision
 
-    folder = epath.Path(run_dir or Path("runs") / config.stem)
+    folder = epath.Path(run_dir or Path("runs") / default_name)
     devices = build_strategy(strategy.value, tpu)  # before any other TensorFlow operation
     resolved = resolved.replace(precision=resolve_precision(resolved.precision, devices))
     builder = load_builder(resolved.data.dataset, data_dir)

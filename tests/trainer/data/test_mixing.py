@@ -5,8 +5,21 @@ import pytest
 
 from trainer.config import ConfigError, DataConfig, build_config
 from trainer.data.batches import draw_images, plan_epoch
-from trainer.data.input_pipeline import DatasetMissingError, RecordFacts, list_filenames, load_builder
-from trainer.data.mixing import MOST_OFTEN, balance_cells, compute_draws, find_additions, load_mix
+from trainer.data.input_pipeline import (
+    DatasetMissingError,
+    RecordFacts,
+    iterate_examples,
+    list_filenames,
+    load_builder,
+)
+from trainer.data.mixing import (
+    MOST_OFTEN,
+    balance_cells,
+    compute_draws,
+    find_additions,
+    list_own_fold,
+    load_mix,
+)
 
 OTHER = "tumor_ds/grouped"
 
@@ -95,6 +108,25 @@ def test_no_picture_of_validation_or_test_comes_in_through_another_dataset(build
     assert mix.draws[own:].sum() == pytest.approx(round(own / 0.75 * 0.25))
 
 
+def test_the_fold_of_the_test_split_stays_out_of_every_dataset(build_dataset, dummy_data_dir, tmp_path):
+    build_dataset(dummy_data_dir, tmp_path, config="patient")
+    patient = load_builder("tumor_ds/patient", tmp_path)
+    for fold in (2, 3):
+        expected = {example.facts.filename for example in iterate_examples(patient, f"fold{fold}")}
+        assert list_own_fold(patient, fold) == expected
+    assert list_own_fold(patient, 0) == frozenset()
+
+
+def test_a_dataset_without_that_fold_gives_all_that_it_has(builder):
+    assert list_own_fold(builder, 2) == frozenset()
+
+
+def test_nothing_of_what_is_left_out_comes_in(builder):
+    data = DataConfig(mix={OTHER: 0.25}, left_out={"0": (OTHER,), "1": ()})
+    assert find_additions(builder, data) == ()
+    assert [one.name for one in find_additions(builder, data.replace(left_out={"1": (OTHER,)}))] == [OTHER]
+
+
 def test_a_dataset_that_is_not_built_is_told(builder):
     with pytest.raises(DatasetMissingError, match="tumor_ds/patient is not built"):
         find_additions(builder, DataConfig(mix={"tumor_ds/patient": 0.1}))
@@ -111,3 +143,18 @@ def test_a_dataset_that_is_not_built_is_told(builder):
 def test_impossible_shares_are_refused(mix, message):
     with pytest.raises(ConfigError, match=message):
         build_config({"data": {"mix": mix}})
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [
+        (
+            {"1": ["tumor_ds/lgg_tcga"]},
+            r"datasets of data\.mix \(tumor_ds/grouped\), got \['tumor_ds/lgg_tcga'\]",
+        ),
+        ({"6": [OTHER]}, r"data\.left_out: expected folds from 0 to 5 as keys, got \['6'\]"),
+    ],
+)
+def test_what_cannot_be_left_out_is_refused(left_out, message):
+    with pytest.raises(ConfigError, match=message):
+        build_config({"data": {"mix": {OTHER: 0.5}, "left_out": left_out}})
