@@ -21,7 +21,7 @@ from etils import epath
 
 from serving.model.artefact import ArtefactConfig
 from serving.model.calibration import compute_probabilities
-from trainer.config import FOLDED_DATASET, Config, drop_removed_settings
+from trainer.config import FOLDED_DATASET, Config, ConfigError, build_config
 from trainer.evaluation.predictions import (
     OVER_FOLDS_FILE,
     PREDICTIONS_FILE,
@@ -36,7 +36,7 @@ FOLDS_SPLIT = "folds"
 EXPECTED_FOLDS = "Expected the folder of a finished `tumor train CONFIG --folds`."
 # What may differ between a run and the folds that it is calibrated by: which pictures it learns, chance, and
 # what changes no weight.
-FREE_SETTINGS = ("seed", "precision", "data.dataset", "data.fold", "data.cache", "tracking")
+FREE_SETTINGS = ("seed", "precision", "data.dataset", "data.fold", "data.left_out", "data.cache", "tracking")
 
 
 def calibrate_folds(
@@ -118,8 +118,9 @@ def load_unseen(
 def _check_recipe(folder: epath.Path, config: Config) -> None:
     try:
         recipe = json.loads((folder / OVER_FOLDS_FILE).read_text())["recipe"]
-        there = dict(_flatten(drop_removed_settings(recipe)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # What has come since is at its default.
+        there = dict(_flatten(build_config(recipe).model_dump(mode="json")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise RunError(f"{folder} holds no {OVER_FOLDS_FILE} with a recipe. {EXPECTED_FOLDS}") from error
     here = dict(_flatten(config.model_dump(mode="json")))
     different = [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
