@@ -300,7 +300,7 @@ class OptimizationConfig(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     """Decoupled, not on biases and batch norms; only for `adamw`."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
-    """Linear from near zero; pretrained features survive the first steps."""
+    """Linear from near zero; pretrained features survive the first steps. At most half of the epochs."""
     plateau_patience: WholeNumber = 0
     """Epochs without improvement of the validation loss after which the rate is lowered; 0: never, as the
     cosine lowers it already."""
@@ -335,12 +335,6 @@ class OptimizationConfig(Settings):
     """Which says what the best epoch is. Loss is finer on a few hundred images."""
     early_stopping_patience: WholeNumber = 6
     """Epochs without improvement before it stops; 0: never."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        warmup = self.warmup_epochs
-        _require(warmup < self.epochs, "optimization.warmup_epochs", "a number below epochs", warmup)
-        return self
 
 
 class TrackingConfig(Settings):

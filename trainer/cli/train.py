@@ -9,6 +9,7 @@ import typer
 from trainer.cli.options import DataDirOption, console, require_training_extra, say
 from trainer.config import ConfigError
 
+_CONFIG = "Recipe of this package by name, or a TOML file with what differs from the defaults."
 _OVERRIDES = "section.key=value over the config; may be given several times."
 _RUN_DIR = "Run folder, also gs://; runs/CONFIG by default. The same command resumes there."
 _STRATEGY = "Where it runs; auto takes all workers in TF_CONFIG, else all GPUs."
@@ -34,7 +35,7 @@ class StrategyName(enum.StrEnum):
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file with what differs from the defaults.")],
+    config: Annotated[str, typer.Argument(help=_CONFIG)] = "default",
     overrides: Annotated[list[str] | None, typer.Option("--set", help=_OVERRIDES)] = None,
     run_dir: Annotated[str | None, typer.Option(help=_RUN_DIR)] = None,
     data_dir: DataDirOption = None,
@@ -50,10 +51,11 @@ def train(
     require_training_extra()
     from etils import epath
 
-    from trainer.cli.config_file import check_folds, leave_out, load_config
+    from trainer.cli.config_file import check_folds, find_config, leave_out, load_config
 
     # A mistake in the config is told before TensorFlow is loaded, which takes many seconds.
-    resolved, default_name = load_config(config, overrides), config.stem
+    path = find_config(config)
+    resolved, default_name = load_config(path, overrides), path.stem
     if start:
         resolved = resolved.replace(model=resolved.model.replace(start=start))
     check_folds(resolved, folds, artefact)
