@@ -25,9 +25,7 @@ def test_recipes_go_by_name_and_other_configs_by_path(monkeypatch):
     for name in ("./release.toml", "mine/release.toml", "release.toml"):
         assert find_config(name) == Path(name)
     assert find_config("~/mine.toml") == Path("/somebody/mine.toml")
-    with pytest.raises(
-        ConfigError, match=r"no recipe relaese\. Expected one of calm, .*\./relaese\.toml"
-    ):
+    with pytest.raises(ConfigError, match=r"no recipe relaese\. Expected one of calm, .*\./relaese\.toml"):
         find_config("relaese")
 
 

@@ -161,8 +161,8 @@ class TrainingBatches:
             lesions = LesionBatch(images, targets, weights, *outlines)
             if config.transplants or config.removals:
                 numbers = tf.stack([moment, replica + 4096 * self.seed])
-                shares = config.transplants, config.removals
-                lesions = move_lesions(lesions, is_tumor, *shares, self.supervision.no_tumor_weight, numbers)
+                settings = config.transplants, config.removals, config.moved_weight
+                lesions = move_lesions(lesions, is_tumor, *settings, numbers)
             images, masks = augment_with_masks(augmenter, lesions.images, lesions.masks)
             return images, lesions.targets, lesions.weights, masks, lesions.mask_weights
 

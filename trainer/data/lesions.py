@@ -71,7 +71,7 @@ def move_lesions(
     is_tumor: tf.Tensor,
     transplants: float,
     removals: float,
-    no_tumor_weight: float,
+    weight: float,
     seed: tf.Tensor,
 ) -> LesionBatch:
     """Move tumours within a batch.
@@ -82,7 +82,8 @@ def move_lesions(
         transplants: share of the pictures known to be without tumour that get one of another picture.
         removals: share of the pictures with an outlined tumour that lose it, where the other half of the head
             can cover it.
-        no_tumor_weight: of a picture that lost its tumour.
+        weight: of a picture that got or lost a tumour in the loss of the classes; in that of the map it counts
+            as any other.
         seed: int64 (2,), of all random numbers.
 
     Returns:
@@ -91,8 +92,8 @@ def move_lesions(
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     removed = _remove(batch, removals, seeds[0])
     pasted = _paste(batch, transplants, seeds[1])
-    batch = _join(batch, removed, ~is_tumor, no_tumor_weight)
-    return _join(batch, pasted, is_tumor, 1.0)
+    batch = _join(batch, removed, ~is_tumor, weight)
+    return _join(batch, pasted, is_tumor, weight)
 
 
 class Change(NamedTuple):

@@ -25,7 +25,6 @@ class Supervision:
         targets: float32 (n, classes), 1 for each kind that the image may show, 0 for the others.
         weights: float32 (n,), how much the image counts; 0 where nothing is known.
         is_tumor: bool (classes,), which kinds are tumours.
-        no_tumor_weight: of a slice without a tumour of a patient with one.
 
     Example:
         >>> facts = RecordFacts("a.jpg", label=-1, group=0, has_train_twin=False, tumor=1)
@@ -36,7 +35,6 @@ class Supervision:
     targets: np.ndarray
     weights: np.ndarray
     is_tumor: np.ndarray
-    no_tumor_weight: float
 
 
 def supervise(records: Sequence[RecordFacts], labels: Sequence[str], no_tumor_weight: float) -> Supervision:
@@ -67,7 +65,7 @@ def supervise(records: Sequence[RecordFacts], labels: Sequence[str], no_tumor_we
     known = true != UNKNOWN
     targets[known] = np.eye(len(labels), dtype=np.float32)[true[known]]
     weights[known] = 1
-    return Supervision(targets, weights, is_tumor, no_tumor_weight)
+    return Supervision(targets, weights, is_tumor)
 
 
 def supervise_known(records: Sequence[RecordFacts], labels: Sequence[str]) -> Supervision:

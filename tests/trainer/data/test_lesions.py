@@ -56,7 +56,7 @@ def test_a_healthy_picture_gets_a_visible_tumour_inside_its_head_and_teaches_any
     for row in 8 + np.flatnonzero(got):
         inside = moved.masks[row, ..., 0] == 1
         assert moved.targets[row].tolist() == ANY_TUMOR
-        assert moved.weights[row] == 1
+        assert moved.weights[row] == 0.5
         assert HEAD[inside].mean() > 0.8
         change = (moved.images - batch.images).numpy()[row, ..., 0]
         assert abs(change[inside].mean()) > 0.7 * LEAST_CONTRAST
