@@ -82,7 +82,7 @@ def move_lesions(
         transplants: share of the pictures known to be without tumour that get one of another picture.
         removals: share of the pictures with an outlined tumour that lose it, where the other half of the head
             can cover it.
-        weight: of a picture that got or lost a tumour in the loss of the classes; in that of the map it counts
+        weight: of a picture that got or lost a tumour in the loss of the classes; in the map's it counts
             as any other.
         seed: int64 (2,), of all random numbers.
 
