@@ -1,0 +1,139 @@
+"""From the tumour map to the picture's own frame: the map in its size, outlines, and the share of the head.
+
+Goes in: the map of the square that the model saw, and the size of the picture. Comes out: the map at the
+picture's size, polygons in its pixels, and how much of the head lies inside them. Padding and stretching are
+undone here exactly: between the centres of its places the map is linear (bilinear), for the polygons as for
+the pixels, so that both show the same region.
+"""
+
+from typing import Any
+
+import numpy as np
+from contourpy import FillType, contour_generator
+
+from serving.preprocess import find_box
+
+# A place belongs to the head if it is brighter than this share of the picture's mean, as in
+# `trainer.data.stripping_layer`.
+DARKEST = 0.5
+
+
+def resize_map(tumor_map: np.ndarray, height: int, width: int, fit: str) -> np.ndarray:
+    """Bring the map of a square to the frame and the size of the picture in it.
+
+    Args:
+        tumor_map: float32 (m, m), [0, 1], over the square that `serving.preprocess.fit_to_square` made.
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        fit: how it was made square, one of `serving.preprocess.FITS`.
+
+    Returns:
+        float32 (height, width), [0, 1].
+    """
+    left, top, right, bottom = np.array(find_box(height, width, fit)) * len(tumor_map)
+    rows = np.linspace(top, bottom, height, endpoint=False) + (bottom - top) / (2 * height)
+    columns = np.linspace(left, right, width, endpoint=False) + (right - left) / (2 * width)
+    return _interpolate(tumor_map, rows, columns)
+
+
+def trace_outlines(
+    tumor_map: np.ndarray, threshold: float, height: int, width: int, fit: str
+) -> tuple[np.ndarray, ...]:
+    """Outline where the map reaches a threshold, in pixels of the picture.
+
+    Args:
+        tumor_map: as for `resize_map`.
+        threshold: least value inside, above 0.
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        fit: how it was made square, one of `serving.preprocess.FITS`.
+
+    Returns:
+        Polygons float32 (k, 2), x and y, the largest first; the last point is joined to the first. The centre
+        of the first pixel is at (.5, .5). A hole is a polygon of its own that runs the other way round:
+        draw them together by the even-odd rule, and add up `compute_area`.
+    """
+    left, top, right, bottom = np.array(find_box(height, width, fit)) * len(tumor_map)
+    x, y = _place_lines(left, right), _place_lines(top, bottom)
+    generator = contour_generator(x, y, _interpolate(tumor_map, y, x), fill_type=FillType.OuterOffset)
+    # contourpy takes what lies above its lower level; what equals the threshold belongs to the region, too.
+    regions: Any = generator.filled(np.nextafter(threshold, 0), 2.0)
+    scales = np.array([width / (right - left), height / (bottom - top)])
+    polygons = [
+        # The last point is the first one again.
+        ((polygon[:-1] - (left, top)) * scales).astype(np.float32)
+        for points, offsets in zip(*regions, strict=True)
+        for polygon in np.split(points, offsets[1:-1])
+    ]
+    return tuple(sorted(polygons, key=lambda polygon: -abs(compute_area(polygon))))
+
+
+def compute_area(outline: np.ndarray) -> float:
+    """Area inside a polygon (k, 2), in square pixels; below 0 where it is a hole in another one.
+
+    Source: the shoelace formula (Meister 1769).
+    """
+    x, y = np.asarray(outline, np.float64).T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+def compute_tumor_shares(tumor_maps: np.ndarray, images: np.ndarray, threshold: float) -> np.ndarray:
+    """Share of the head's area where the map reaches the threshold.
+
+    Args:
+        tumor_maps: float32 (n, m, m), [0, 1].
+        images: uint8 (n, size, size, 1), [0, 255], the preprocessed pictures; size is a multiple of m.
+        threshold: least value inside an outline.
+
+    Returns:
+        float64 (n,), [0, 1]; 0 where no head is found.
+    """
+    size, side = images.shape[1], tumor_maps.shape[1]
+    places = (np.arange(size) + 0.5) * side / size
+    inside = _interpolate(tumor_maps, places, places) >= threshold
+    heads = find_heads(images, size // side).repeat(size // side, axis=1).repeat(size // side, axis=2)
+    return (inside & heads).sum(axis=(1, 2)) / np.maximum(heads.sum(axis=(1, 2)), 1)
+
+
+def find_heads(images: np.ndarray, square: int) -> np.ndarray:
+    """Find roughly where the head is.
+
+    A square belongs to it that is brighter than half of the picture's mean, and so does what lies between
+    such squares both in its row and in its column: dark ventricles and bone are filled, letters in a corner
+    add little. The mean over squares does away with noise.
+
+    Args:
+        images: uint8 (n, size, size, 1), [0, 255].
+        square: side of a square, pixels; size is a multiple of it.
+
+    Returns:
+        bool (n, size / square, size / square).
+    """
+    count, size = images.shape[:2]
+    side = size // square
+    means = images.reshape(count, side, square, side, square).mean(axis=(2, 4))
+    found = means > DARKEST * means.mean(axis=(1, 2), keepdims=True)
+    sides = [np.logical_or.accumulate(found, axis=axis) for axis in (1, 2)]
+    sides += [np.flip(np.logical_or.accumulate(np.flip(found, axis), axis=axis), axis) for axis in (1, 2)]
+    return np.logical_and.reduce(sides)
+
+
+def _place_lines(low: float, high: float) -> np.ndarray:
+    """Both edges and the centres of the map's places between them, where its linear pieces meet."""
+    centres = np.arange(np.floor(low), np.ceil(high)) + 0.5
+    return np.concatenate([[low], centres[(centres > low) & (centres < high)], [high]])
+
+
+def _interpolate(maps: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Values of maps (..., m, m) at rows (h,) by columns (w,), linear between the centres of their places.
+
+    Beyond the outermost centres the values stay as they are there.
+    """
+    weights = [_weigh(places, maps.shape[-1]) for places in (rows, columns)]
+    return weights[0] @ maps @ weights[1].T
+
+
+def _weigh(places: np.ndarray, side: int) -> np.ndarray:
+    """How much each of `side` values counts at each of n places, float32 (n, side)."""
+    inside = np.clip(places - 0.5, 0, side - 1)
+    return np.maximum(1 - np.abs(inside[:, None] - np.arange(side)), 0).astype(np.float32)
