@@ -117,13 +117,11 @@ class Classifier:
         self, images: np.ndarray, coloured: np.ndarray, shapes: Sequence[tuple[int, ...]]
     ) -> list[Prediction]:
         config, outputs = self.config, self.run(images)
-        peaks = None if outputs.tumor_maps is None else outputs.tumor_maps.max(axis=(1, 2))
-        probs = compute_answers(config, outputs.logits, peaks)
+        logits, peaks = outputs.logits, outputs.tumor_peaks
+        probs = compute_answers(logits, peaks, config.temperature, self.labels, config.map)
+        doubts = explain_disagreements(logits, probs, peaks, self.labels, config.map)
         judged = judge(config.guard, outputs.embeddings, images, coloured)
-        judged = [
-            _add_doubt(*one, doubt)
-            for one, doubt in zip(judged, explain_disagreements(config, outputs.logits, peaks), strict=True)
-        ]
+        judged = [_add_doubt(*one, doubt) for one, doubt in zip(judged, doubts, strict=True)]
         found = self._find_tumors(outputs, images, shapes)
         return [
             Prediction(

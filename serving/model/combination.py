@@ -6,9 +6,11 @@ tumour from none better than the classes do; so both are heard, and "no tumour" 
 outline that is shown.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from serving.model.artefact import NO_TUMOUR, ArtefactConfig, MapConfig
+from serving.model.artefact import NO_TUMOUR, MapConfig
 from serving.model.calibration import compute_probabilities
 
 # Nearest that a probability may come to 0 and 1 before its log-odds are taken: float32 ends there.
@@ -26,21 +28,29 @@ REGION_WITHOUT_TUMOUR = (
 )
 
 
-def compute_answers(config: ArtefactConfig, logits: np.ndarray, peaks: np.ndarray | None) -> np.ndarray:
+def compute_answers(
+    logits: np.ndarray,
+    peaks: np.ndarray | None,
+    temperature: float,
+    labels: Sequence[str],
+    tumor_map: MapConfig | None,
+) -> np.ndarray:
     """Probabilities of the answers: calibrated, and where the model has a map, combined with it.
 
     Args:
-        config: of the artefact.
         logits: float32 (n, classes).
-        peaks: float (n,), [0, 1], highest values of the tumour maps; None where the model has no map.
+        peaks: float64 (n,), [0, 1], highest values of the tumour maps; None where the model has no map.
+        temperature: divides the logits.
+        labels: in the order of the logits.
+        tumor_map: what was fitted to the map; None where the model has no map.
 
     Returns:
         float64 (n, classes), rows sum to 1.
     """
-    probs = compute_probabilities(logits, config.temperature)
-    if config.map is None or peaks is None or NO_TUMOUR not in config.labels:
+    probs = compute_probabilities(logits, temperature)
+    if tumor_map is None or peaks is None or NO_TUMOUR not in labels:
         return probs
-    return combine(probs, peaks, config.labels.index(NO_TUMOUR), config.map)
+    return combine(probs, peaks, list(labels).index(NO_TUMOUR), tumor_map)
 
 
 def combine(probs: np.ndarray, peaks: np.ndarray, healthy: int, config: MapConfig) -> np.ndarray:
@@ -52,14 +62,14 @@ def combine(probs: np.ndarray, peaks: np.ndarray, healthy: int, config: MapConfi
 
     Args:
         probs: float64 (n, classes), by the classes alone, rows sum to 1.
-        peaks: float (n,), [0, 1], highest values of the maps.
+        peaks: float64 (n,), [0, 1], highest values of the maps.
         healthy: index of "no tumour".
         config: threshold and weights.
 
     Returns:
         float64 (n, classes), rows sum to 1.
     """
-    weights, peaks = config.combination, np.asarray(peaks, np.float64)
+    weights = config.combination
     odds = weights.class_weight * compute_class_log_odds(probs, healthy)
     odds += weights.map_weight * compute_log_odds(peaks) + weights.intercept
     none = 1 / (1 + np.exp(np.clip(odds, -700, 700)))
@@ -84,25 +94,30 @@ def compute_log_odds(probs: np.ndarray) -> np.ndarray:
     return np.log(inside / (1 - inside))
 
 
-def explain_disagreements(config: ArtefactConfig, logits: np.ndarray, peaks: np.ndarray | None) -> list[str]:
+def explain_disagreements(
+    logits: np.ndarray,
+    probs: np.ndarray,
+    peaks: np.ndarray | None,
+    labels: Sequence[str],
+    tumor_map: MapConfig | None,
+) -> list[str]:
     """Say of n pictures why classes and map contradict each other; empty where they agree.
 
     Args:
-        config: of the artefact.
         logits: float32 (n, classes).
-        peaks: float (n,), [0, 1], highest values of the tumour maps; None where the model has no map.
+        probs: float64 (n, classes), of `compute_answers`.
+        peaks: float64 (n,), [0, 1], highest values of the tumour maps; None where the model has no map.
+        labels: in the order of the logits.
+        tumor_map: what was fitted to the map; None where the model has no map.
 
     Returns:
         n texts: `TUMOUR_WITHOUT_REGION` where the answer is a tumour and the map shows none,
         `REGION_WITHOUT_TUMOUR` where the classes alone say "no tumour" and the map shows one.
     """
-    if config.map is None or peaks is None or NO_TUMOUR not in config.labels:
+    if tumor_map is None or peaks is None or NO_TUMOUR not in labels:
         return [""] * len(logits)
-    healthy = config.labels.index(NO_TUMOUR)
-    shown = np.asarray(peaks, np.float64) >= config.map.threshold
-    called = compute_answers(config, logits, peaks).argmax(axis=1) != healthy
-    alone = logits.argmax(axis=1) == healthy
-    return [
-        REGION_WITHOUT_TUMOUR if region and none else TUMOUR_WITHOUT_REGION if tumour and not region else ""
-        for region, none, tumour in zip(shown, alone, called, strict=True)
-    ]
+    healthy, shown = list(labels).index(NO_TUMOUR), peaks >= tumor_map.threshold
+    unseen = ~shown & (probs.argmax(axis=1) != healthy)
+    unsaid = shown & (logits.argmax(axis=1) == healthy)
+    texts = np.where(unseen, TUMOUR_WITHOUT_REGION, np.where(unsaid, REGION_WITHOUT_TUMOUR, ""))
+    return [str(text) for text in texts]

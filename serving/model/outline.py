@@ -91,7 +91,7 @@ def compute_tumor_shares(tumor_maps: np.ndarray, images: np.ndarray, threshold: 
     size, side = images.shape[1], tumor_maps.shape[1]
     places = (np.arange(size) + 0.5) * side / size
     inside = _interpolate(tumor_maps, places, places) >= threshold
-    heads = find_heads(images, size // side).repeat(size // side, axis=1).repeat(size // side, axis=2)
+    heads = find_heads(images, size // side)
     return (inside & heads).sum(axis=(1, 2)) / np.maximum(heads.sum(axis=(1, 2)), 1)
 
 
@@ -107,7 +107,7 @@ def find_heads(images: np.ndarray, square: int) -> np.ndarray:
         square: side of a square, pixels; size is a multiple of it.
 
     Returns:
-        bool (n, size / square, size / square).
+        bool (n, size, size).
     """
     count, size = images.shape[:2]
     side = size // square
@@ -115,7 +115,7 @@ def find_heads(images: np.ndarray, square: int) -> np.ndarray:
     found = means > DARKEST * means.mean(axis=(1, 2), keepdims=True)
     sides = [np.logical_or.accumulate(found, axis=axis) for axis in (1, 2)]
     sides += [np.flip(np.logical_or.accumulate(np.flip(found, axis), axis=axis), axis) for axis in (1, 2)]
-    return np.logical_and.reduce(sides)
+    return np.logical_and.reduce(sides).repeat(square, axis=1).repeat(square, axis=2)
 
 
 def _place_lines(low: float, high: float) -> np.ndarray:

@@ -45,6 +45,11 @@ class Outputs:
     embeddings: np.ndarray
     tumor_maps: np.ndarray | None = None
 
+    @property
+    def tumor_peaks(self) -> np.ndarray | None:
+        """Highest value of each tumour map, float64 (n,), [0, 1]; None where the model has no decoder."""
+        return None if self.tumor_maps is None else self.tumor_maps.max(axis=(1, 2)).astype(np.float64)
+
 
 class LiteRTModel:
     """A graph with an interpreter of one thread for each call at a time, `MAX_INTERPRETERS` at most.
