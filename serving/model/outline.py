@@ -129,11 +129,16 @@ def _interpolate(maps: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
 
     Beyond the outermost centres the values stay as they are there.
     """
-    weights = [_weigh(places, maps.shape[-1]) for places in (rows, columns)]
-    return weights[0] @ maps @ weights[1].T
-
-
-def _weigh(places: np.ndarray, side: int) -> np.ndarray:
-    """How much each of `side` values counts at each of n places, float32 (n, side)."""
-    inside = np.clip(places - 0.5, 0, side - 1)
-    return np.maximum(1 - np.abs(inside[:, None] - np.arange(side)), 0).astype(np.float32)
+    for axis, places in ((-2, rows), (-1, columns)):
+        last = maps.shape[axis] - 1
+        inside = np.clip(places - 0.5, 0, last).astype(np.float32)
+        lower = np.minimum(np.floor(inside), last - 1)
+        share = np.expand_dims(inside - lower, -1) if axis == -2 else inside - lower
+        low, high = (np.take(maps, lower.astype(int) + step, axis) for step in (0, 1))
+        # In place: at the size of a large picture each array takes as much memory as four copies of it. No
+        # product of matrices, whose threads wait for each other.
+        high -= low
+        high *= share
+        high += low
+        maps = high
+    return maps
