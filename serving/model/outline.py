@@ -14,8 +14,9 @@ from contourpy import FillType, contour_generator
 from serving.preprocess import find_box
 
 # A place belongs to the head if it is brighter than this share of the picture's mean, as in
-# `trainer.data.stripping_layer`.
-DARKEST = 0.5
+# `trainer.data.stripping_layer`, and than this share of the mean of all places above that mean: around a
+# small head the noise of the background is as bright as half of the picture's mean.
+DARKEST, DARKEST_OF_BRIGHT = 0.5, 0.25
 
 
 def resize_map(tumor_map: np.ndarray, height: int, width: int, fit: str) -> np.ndarray:
@@ -98,9 +99,10 @@ def compute_tumor_shares(tumor_maps: np.ndarray, images: np.ndarray, threshold: 
 def find_heads(images: np.ndarray, square: int) -> np.ndarray:
     """Find roughly where the head is.
 
-    A square belongs to it that is brighter than half of the picture's mean, and so does what lies between
-    such squares both in its row and in its column: dark ventricles and bone are filled, letters in a corner
-    add little. The mean over squares does away with noise.
+    A square belongs to it that is brighter than half of the picture's mean and a quarter of its bright part,
+    and so does what lies between such squares both in its row and in its column: dark ventricles and bone are
+    filled, letters in a corner add little. The mean over squares does away with noise. Looked at on two
+    pictures of each of twenty sources: the outline follows the head in all of them.
 
     Args:
         images: uint8 (n, size, size, 1), [0, 255].
@@ -112,7 +114,9 @@ def find_heads(images: np.ndarray, square: int) -> np.ndarray:
     count, size = images.shape[:2]
     side = size // square
     means = images.reshape(count, side, square, side, square).mean(axis=(2, 4))
-    found = means > DARKEST * means.mean(axis=(1, 2), keepdims=True)
+    mean = means.mean(axis=(1, 2), keepdims=True)
+    bright = means.mean(axis=(1, 2), keepdims=True, where=means >= mean)
+    found = means > np.maximum(DARKEST * mean, DARKEST_OF_BRIGHT * bright)
     sides = [np.logical_or.accumulate(found, axis=axis) for axis in (1, 2)]
     sides += [np.flip(np.logical_or.accumulate(np.flip(found, axis), axis=axis), axis) for axis in (1, 2)]
     return np.logical_and.reduce(sides).repeat(square, axis=1).repeat(square, axis=2)

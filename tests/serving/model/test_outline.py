@@ -151,6 +151,16 @@ def test_the_head_is_found_with_what_is_dark_in_it():
     assert compute_overlap(head, np.hypot(rows / 0.9, columns / 0.7) < 1) > 0.93
 
 
+def test_noise_around_a_small_head_is_not_the_head():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 24, (1, 160, 160, 1), np.uint8)
+    rows, columns = np.mgrid[:160, :160]
+    inside = np.hypot(rows - 80, columns - 70) < 28
+    image[0, inside] = 90
+    [head] = find_heads(image, 4)
+    assert compute_overlap(head, inside) > 0.8
+
+
 def test_share_is_of_the_head():
     images, maps = draw_head().repeat(3, axis=0), np.zeros((3, SIDE, SIDE), np.float32)
     [head] = find_heads(images[:1], 4)
