@@ -34,6 +34,7 @@ from serving.preprocess import fit_to_square
 from trainer.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from trainer.fitting.calibration import fit_prediction_set_thresholds
 from trainer.fitting.outliers import KINDS, draw_outliers
+from tumor_ds.sources.records import UNKNOWN
 
 # Outliers of a kind: a share of the training slices, so that small data stay quick, and at most so many.
 OUTLIERS_SHARE, OUTLIERS_LIMIT = 1 / 30, 150
@@ -102,10 +103,11 @@ def fit_unlike_set_thresholds(
         outputs: of the graph for the varied slices.
         probs: float64 (m, classes), of the answers for them.
         doubted: bool (m,), where classes and tumour map contradict each other.
-        true: int (m,).
+        true: int (m,); those of unknown kind do not count.
         groups: int (m,).
     """
-    rows = doubted | (compute_distances(outputs.embeddings, guard.directions) > guard.unlike_threshold)
+    unlike = doubted | (compute_distances(outputs.embeddings, guard.directions) > guard.unlike_threshold)
+    rows = unlike & (true != UNKNOWN)
     return fit_prediction_set_thresholds(probs[rows], true[rows], groups[rows])
 
 

@@ -54,6 +54,7 @@ from trainer.reporting.terminal import print_summary
 from trainer.runs.provenance import find_git_commit
 from trainer.training.cost import load_cost
 from trainer.training.run_folder import BEST_WEIGHTS_FILE, RunError, load_run_config
+from tumor_ds.sources.records import UNKNOWN
 
 RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
 
@@ -175,9 +176,10 @@ def fit_sections(
     else:
         fitted = fit_on_unseen(unseen, threshold)
     guarded = fit_guard_sections(model, builder, config.data, fitted)
-    accuracy = float(np.mean(outputs.logits.argmax(axis=1) == validation.true))
+    known = validation.true != UNKNOWN
+    accuracy = float(np.mean(outputs.logits.argmax(axis=1)[known] == validation.true[known]))
     return {
-        "validation": {"count": len(validation.true), "accuracy": accuracy},
+        "validation": {"count": int(known.sum()), "accuracy": accuracy},
         "calibration": fitted["calibration"] | guarded["calibration"],
         "guard": guarded["guard"],
         "map": fitted["map"],
@@ -187,12 +189,13 @@ def fit_sections(
 def _fit_on_validation(
     outputs: Outputs, validation: Split, labels: Sequence[str], threshold: float | None
 ) -> dict[str, Any]:
-    """Sections `calibration` and `map`, by what the graph says of validation."""
-    maps = None
+    """Sections `calibration` and `map`, by what the graph says of the validation images of known kind."""
+    rows, maps = np.flatnonzero(validation.true != UNKNOWN), None
     if threshold is not None and outputs.tumor_peaks is not None:
-        sources = [record.source for record in validation.records]
-        maps = UnseenMaps(outputs.tumor_peaks, threshold, sources)
-    return fit_calibration(outputs.logits, validation.true, validation.groups, labels, "validation", maps)
+        sources = [validation.records[row].source for row in rows]
+        maps = UnseenMaps(outputs.tumor_peaks[rows], threshold, sources)
+    true, groups = validation.true[rows], validation.groups[rows]
+    return fit_calibration(outputs.logits[rows], true, groups, labels, "validation", maps)
 
 
 def fit_guard_sections(

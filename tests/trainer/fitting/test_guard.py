@@ -84,6 +84,7 @@ def test_sets_for_unlike_slices_are_also_fitted_on_those_in_doubt(fitted):
     guard = dataclasses.replace(guard, unlike_threshold=1.0)
     true, probs, doubted = np.zeros(100, int), np.tile([0.9, 0.1], (100, 1)), np.arange(100) < 30
     true[doubted] = 1
+    true[:5], probs[:5] = -1, [1, 0]  # of unknown kind, which is no kind
     found = fit_unlike_set_thresholds(guard, unusual, probs, doubted, true, np.arange(100))
     assert found[0.95] == pytest.approx(0.1)
 
