@@ -16,7 +16,7 @@ import numpy as np
 
 from serving.files.entries import MAX_SLICES, MAX_VOXELS, Entry
 from serving.files.errors import ImageError
-from serving.pictures.anatomy import Volume, find_plane
+from serving.pictures.anatomy import Volume, find_plane, measure_pixel
 from serving.pictures.codestreams import check_frame
 from serving.pictures.dicom_parser import find_value, import_pydicom, list_damage, parse, silence_pydicom
 from serving.pictures.dicom_pixels import make_slice
@@ -56,6 +56,8 @@ class _Frame:
     plane: str | None
     position: float | None
     instance: int
+    pixel_mm2: float | None
+    thickness_mm: float | None
 
 
 def is_dicom(head: bytes) -> bool:
@@ -162,7 +164,36 @@ def _locate(header: "Dataset", entry: Entry, number: int, shape: tuple[int, int]
                 position = float(np.dot(np.array(place, float), normal / np.linalg.norm(normal)))
     is_localiser = "LOCALIZER" in [str(part).upper() for part in header.get("ImageType") or ()]
     series = (str(header.get("SeriesInstanceUID", "")), is_localiser, directions, shape)
-    return _Frame(entry, number, series, plane, position, int(header.get("InstanceNumber") or 0))
+    sides = _read_lengths(header, number, "PixelSpacing", 2)
+    thickness = _read_lengths(header, number, "SliceThickness", 1)
+    return _Frame(
+        entry=entry,
+        number=number,
+        series=series,
+        plane=plane,
+        position=position,
+        instance=int(header.get("InstanceNumber") or 0),
+        pixel_mm2=sides[0] * sides[1] if sides else None,
+        thickness_mm=thickness[0] if thickness else None,
+    )
+
+
+def _read_lengths(header: "Dataset", number: int, keyword: str, count: int) -> list[float] | None:
+    """So many lengths of a frame, mm; None where the header has others, or something else there."""
+    with suppress(TypeError, ValueError, OverflowError):
+        lengths = [
+            float(one) for one in np.ravel(find_value(header, number, "PixelMeasuresSequence", keyword))
+        ]
+        if len(lengths) == count and all(0.0 < length < np.inf for length in lengths):
+            return lengths
+    return None
+
+
+def _find_common(values: Iterable[float | None]) -> float | None:
+    """The value that all share, to a hundredth; else None."""
+    numbers = np.array([np.nan if value is None else value for value in values])
+    is_common = np.isfinite(numbers).all() and numbers.max() <= 1.01 * numbers.min()
+    return float(np.median(numbers)) if is_common else None
 
 
 def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
@@ -186,7 +217,11 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
     places = tuple(frame.position for frame in kept if frame.position is not None)
     # Places of some slices only would belong to none of them.
     positions = places if len(places) == len(kept) else None
-    return Volume(shown, "DICOM", kept[0].plane, positions, facts, tuple(skipped))
+    pixel_mm2 = _find_common(frame.pixel_mm2 for frame in kept)
+    if pixel_mm2 is not None:
+        pixel_mm2 = measure_pixel(pixel_mm2, (rows, columns), shown[0].shape)
+    thickness = _find_common(frame.thickness_mm for frame in kept)
+    return Volume(shown, "DICOM", kept[0].plane, positions, facts, tuple(skipped), pixel_mm2, thickness)
 
 
 def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.ndarray]]:

@@ -83,6 +83,7 @@ class Picture:
         grey: uint8 (h, w), [0, 255], native size.
         coloured: share of the pixels that had a colour before they became grey, [0, 1].
         facts: of the file; None where the picture did not come from a decoder.
+        pixel_mm2: area of one pixel, mm²; only DICOM and NIfTI say it.
 
     Example:
         >>> picture = decode_image(Image.new("RGB", (6, 4), "red"))
@@ -93,6 +94,7 @@ class Picture:
     grey: np.ndarray
     coloured: float = 0.0
     facts: FileFacts | None = None
+    pixel_mm2: float | None = None
 
 
 def decode_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Picture:

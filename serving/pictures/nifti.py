@@ -16,7 +16,14 @@ from PIL import Image
 
 from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
 from serving.files.errors import ImageError
-from serving.pictures.anatomy import PLANES, Volume, compute_square_shape, orient_slice, square_pixels
+from serving.pictures.anatomy import (
+    PLANES,
+    Volume,
+    compute_square_shape,
+    measure_pixel,
+    orient_slice,
+    square_pixels,
+)
 from serving.pictures.image_files import decode_image
 from serving.pictures.windows import apply_percentile_window
 
@@ -57,6 +64,38 @@ class Grid:
     facts: dict[str, str]
 
 
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """How the voxels of a grid are cut into slices.
+
+    Attributes:
+        plane: one of the `PLANES`.
+        order: axes of the data: across the slices, along their columns, along their rows.
+        rows: distance of two rows of a stored slice, mm.
+        columns: distance of two of its columns, mm.
+        right: float (3,), patient direction in which its column number grows.
+        down: float (3,), patient direction in which its row number grows.
+        numbers: int (n,), along the first of the axes, in the order in which slices are shown.
+        positions: float (n,), of the shown slices along their normal, mm, rising.
+        pixel_mm2: area of a pixel of a shown slice, mm².
+
+    Example:
+        >>> cut = plan_cut("scan.nii", (2, 3, 4), np.eye(3, 4), "axial")
+        >>> cut.order, cut.numbers.tolist(), cut.pixel_mm2
+        ((2, 0, 1), [0, 1, 2, 3], 1.0)
+    """
+
+    plane: str
+    order: tuple[int, ...]
+    rows: float
+    columns: float
+    right: np.ndarray
+    down: np.ndarray
+    numbers: np.ndarray
+    positions: np.ndarray
+    pixel_mm2: float
+
+
 def is_nifti(head: bytes) -> bool:
     """Tell NIfTI, plain or compressed, by its first bytes."""
     return _find_version(_unpack_head(head)) is not None
@@ -93,9 +132,9 @@ def read_grid(entry: Entry) -> Grid:
     Raises:
         ImageError: the file is damaged, too large, or holds no picture.
     """
-    header, end = _read_header(entry)
+    header, end = read_header(entry)
     data, facts = _shape_data(header, _read_content(entry, end), entry.name)
-    affine = _RAS_TO_LPS @ header.get_best_affine()[:3]
+    affine = find_affine(header)
     if _find_axes(affine) is None:
         raise ImageError(f"{entry.name} has a damaged header: its axes point nowhere. Export it again.")
     facts["pixel spacing"] = " x ".join(f"{side:.3g}" for side in _measure_spacing(affine)) + " mm"
@@ -154,34 +193,65 @@ def _measure_spacing(affine: np.ndarray) -> np.ndarray:
     return np.linalg.norm(affine[:, :3], axis=0)
 
 
+def plan_cut(name: str, shape: tuple[int, ...], affine: np.ndarray, plane: str | None) -> Cut:
+    """Find how voxels are cut into slices.
+
+    Args:
+        name: of the file, fit to show.
+        shape: of the voxels, (x, y, z).
+        affine: of the `Grid`.
+        plane: as for `cut_grey`.
+
+    Raises:
+        ImageError: there are too many pixels, slices are too long and thin, or the axes span no volume.
+    """
+    spacing, axes = _measure_spacing(affine), _find_axes(affine)
+    if axes is None:
+        raise ImageError(f"{name} has axes that point nowhere. Export it again.")
+    across = _find_cut(plane, axes, spacing)
+    plane = PLANES[axes[across]]
+    order = [across, *(axis for axis in range(3) if axis != across)]
+    count, *stored = (shape[axis] for axis in order)
+    _, rows, columns = spacing[order].tolist()
+    height, width = compute_square_shape((stored[0], stored[1]), rows, columns)
+    if count * height * width > MAX_VOXELS:
+        what = f"too many pixels to be cut so: at most {MAX_VOXELS:,} are accepted"
+        raise ImageError(f"{name} has {what}. Choose another plane.")
+    step, down, right = affine[:, order].T
+    normal = np.cross(right, down)
+    normal *= np.sign(step[axes[across]]) * np.sign(normal @ step) / np.linalg.norm(normal)
+    centre = affine[:, 3] + down * (stored[0] - 1) / 2 + right * (stored[1] - 1) / 2
+    positions = (centre + np.outer(np.arange(count), step)) @ normal
+    stored_mm2 = float(np.linalg.norm(np.cross(right, down)))
+    area = measure_pixel(stored_mm2, (stored[0], stored[1]), (height, width))
+    ranks = np.argsort(positions)
+    return Cut(plane, tuple(order), rows, columns, right, down, ranks, positions[ranks], area)
+
+
 def _cut(
     grid: Grid, plane: str | None, draw: Callable[[np.ndarray], np.ndarray], resample: Image.Resampling
 ) -> Volume:
     """Cut across one axis, draw each slice as uint8, and turn it into the radiological view."""
-    affine, spacing, axes = grid.affine, _measure_spacing(grid.affine), _find_axes(grid.affine)
-    if axes is None:
-        raise ImageError(f"{grid.name} has axes that point nowhere. Export it again.")
-    across = _find_cut(plane, axes, spacing)
-    plane = PLANES[axes[across]]
-    order = [across, *(axis for axis in range(3) if axis != across)]
-    data, (_, rows, columns) = grid.data.transpose(order), spacing[order]
-    height, width = compute_square_shape(data.shape[1:], rows, columns)
-    if len(data) * height * width > MAX_VOXELS:
-        what = f"too many pixels to be cut so: at most {MAX_VOXELS:,} are accepted"
-        raise ImageError(f"{grid.name} has {what}. Choose another plane.")
-    step, down, right = affine[:, order].T
-    normal = step / spacing[across] * np.sign(step[axes[across]])
-    centre = affine[:, 3] + down * (data.shape[1] - 1) / 2 + right * (data.shape[2] - 1) / 2
-    positions = (centre + np.outer(np.arange(len(data)), step)) @ normal
-    slices = []
-    for number in np.argsort(positions):
-        drawn = square_pixels(draw(data[number]), rows, columns, resample)
-        slices.append(np.ascontiguousarray(orient_slice(drawn, right, down, plane)))
-    return Volume(tuple(slices), "NIfTI", plane, tuple(sorted(positions.tolist())), grid.facts)
+    cut = plan_cut(grid.name, grid.data.shape, grid.affine, plane)
+    data, slices = grid.data.transpose(cut.order), []
+    for number in cut.numbers:
+        drawn = square_pixels(draw(data[number]), cut.rows, cut.columns, resample)
+        slices.append(np.ascontiguousarray(orient_slice(drawn, cut.right, cut.down, cut.plane)))
+    positions = tuple(cut.positions.tolist())
+    return Volume(tuple(slices), "NIfTI", cut.plane, positions, grid.facts, pixel_mm2=cut.pixel_mm2)
 
 
-def _read_header(entry: Entry) -> tuple["Nifti1Header", int]:
-    """The header, and how many bytes the header and the data take together."""
+def find_affine(header: "Nifti1Header") -> np.ndarray:
+    """Give the `affine` of a `Grid`, float (3, 4)."""
+    return _RAS_TO_LPS @ header.get_best_affine()[:3]
+
+
+def read_header(entry: Entry) -> tuple["Nifti1Header", int]:
+    """Read the header, and how many bytes the header and the data take together.
+
+    Raises:
+        ImageError: it is damaged, or its data lie in another file.
+    """
     try:
         import nibabel
     except ImportError as error:

@@ -4,8 +4,11 @@ Goes in: a path, a folder, a zip, paths, or bytes. Comes out: a `Volume`, or the
 Formats are told apart by content, not by name.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from serving.files.entries import ZIP_MAGIC, VolumeSource, list_entries
 from serving.files.errors import ImageError
@@ -13,6 +16,7 @@ from serving.pictures.anatomy import PLANES, Volume
 from serving.pictures.dicom import is_dicom, read_dicom
 from serving.pictures.image_files import FileFacts, Picture
 from serving.pictures.nifti import GZIP_MAGIC, is_nifti, read_nifti
+from serving.pictures.nifti_masks import encode_mask
 
 _ADVICE = "Send a DICOM series, a zip of it, or a NIfTI file."
 
@@ -66,4 +70,20 @@ def decode_single(source: str | Path | bytes) -> Picture:
         raise ImageError(f"{name} holds {len(volume.slices):,} slices, expected one. {advice}")
     [grey] = volume.slices
     size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
-    return Picture(grey, facts=FileFacts(volume.format, "", grey.T.shape, size, (), volume.facts))
+    facts = FileFacts(volume.format, "", grey.T.shape, size, (), volume.facts)
+    return Picture(grey, facts=facts, pixel_mm2=volume.pixel_mm2)
+
+
+def encode_volume_mask(source: VolumeSource, plane: str | None, masks: Sequence[np.ndarray]) -> bytes:
+    """Make the NIfTI file of a mask on the grid of a NIfTI file, see `serving.pictures.nifti_masks`.
+
+    Args:
+        source: as for `read_volume`, which read NIfTI there.
+        plane: as for `read_volume`.
+        masks: bool (h, w), of each slice that it gave.
+
+    Raises:
+        ImageError: the file cannot be read any more.
+    """
+    [entry] = [one for one in list_entries(source) if is_nifti(one.head)]
+    return encode_mask(entry, plane, masks)
