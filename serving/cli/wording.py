@@ -17,6 +17,30 @@ def format_percent(share: float, digits: int = 1) -> str:
     return f"{text} %" if 100 * share >= least else f"< {least:.{digits}f} %"
 
 
+def format_head_share(share: float) -> str:
+    """Write how much of the head is outlined, [0, 1], no finer than outlines are.
+
+    Example:
+        >>> format_head_share(0.0378), format_head_share(0.002), format_head_share(0.0)
+        ('about 4 % of the head', 'under 1 % of the head', 'nothing outlined')
+    """
+    if share <= 0:
+        return "nothing outlined"
+    return f"about {100 * share:.0f} % of the head" if share >= 0.01 else "under 1 % of the head"
+
+
+def format_measure(value: float, unit: str) -> str:
+    """Write an area or a volume with the digits that it can bear.
+
+    Example:
+        >>> format_measure(1234.5, "mm²"), format_measure(9.87, "ml"), format_measure(0.02, "ml")
+        ('1,234 mm²', '9.9 ml', 'under 0.1 ml')
+    """
+    if 0 < value < 0.1:
+        return f"under 0.1 {unit}"
+    return f"{value:,.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
+
+
 def clean(text: str) -> str:
     """Make text from a file name safe to print: no markup, no control characters, only valid UTF-8."""
     printable = (one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
