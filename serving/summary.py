@@ -41,7 +41,8 @@ class VolumeSummary:
 
     Example:
         >>> volume = read_volume("series.zip")  # doctest: +SKIP
-        >>> summary = summarise_volume(from_pretrained().predict_batch(volume.slices), volume)  # doctest: +SKIP
+        >>> predictions = from_pretrained().predict_batch(volume.slices)  # doctest: +SKIP
+        >>> summary = summarise_volume(predictions, volume)  # doctest: +SKIP
         >>> summary.counts, summary.longest_runs["glioma"], summary.volume_ml  # doctest: +SKIP
     """
 
@@ -114,14 +115,14 @@ def _measure_volume(
 ) -> tuple[float, str] | tuple[None, None]:
     """Millilitres inside the outlines, and what this rests on; refused slices count as nothing.
 
-    A slice stands for half of the way to each of its neighbours, as in the trapezoidal rule; the first and the
-    last stand for as much on their outer side.
+    A slice stands for half of the way to each of its neighbours, as in the trapezoidal rule; the first and
+    the last stand for as much on their outer side.
     """
     if volume.pixel_mm2 is None or len(predictions) < 2:
         return None, None
     areas = [measure_area(prediction, volume.pixel_mm2) or 0.0 for prediction in predictions]
     if volume.positions is not None:
-        return float(areas @ np.gradient(volume.positions)) / 1000, "positions"
+        return float(np.dot(areas, np.gradient(volume.positions))) / 1000, "positions"
     if volume.thickness_mm is not None:
         return sum(areas) * volume.thickness_mm / 1000, "thickness"
     return None, None

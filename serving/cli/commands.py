@@ -13,8 +13,9 @@ from rich.table import Table
 from serving.classifier import from_pretrained
 from serving.cli.answers import Row, build_csv, list_slices
 from serving.cli.batch import find_inputs, score_inputs
+from serving.cli.pictures import PictureWriter
 from serving.cli.terminal import errors
-from serving.cli.wording import clean, format_percent
+from serving.cli.wording import BASES, clean, format_head_share, format_measure, format_percent
 from serving.files.writing import write_whole
 from serving.model.guard import Verdict
 
@@ -26,7 +27,12 @@ _INPUTS = (
     " or - for standard input."
 )
 _CSV = "Also write a CSV file, a row a picture and a row a slice of a volume."
-_HEATMAPS = "Also write the heat map of every scored picture into this folder."
+_HEATMAPS = "Also write the class activation map of every scored picture into this folder: where the evidence"
+_HEATMAPS += " for its label lies, coarse."
+_OUTLINES = (
+    "Also write masks of what is outlined into this folder: PNG in the picture's size, for NIfTI a NIfTI"
+)
+_OUTLINES += " on the scan's grid."
 _PLANE = "How a NIfTI volume is cut; by default as it was taken."
 _MIN_FOR_PROGRESS = 20
 
@@ -36,6 +42,7 @@ def predict(
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON, an object an input.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help=_CSV)] = None,
     heatmaps: Annotated[Path | None, typer.Option(help=_HEATMAPS)] = None,
+    outlines: Annotated[Path | None, typer.Option(help=_OUTLINES)] = None,
     plane: Annotated[Literal["axial", "coronal", "sagittal"] | None, typer.Option(help=_PLANE)] = None,
     model: ModelOption = None,
     revision: RevisionOption = None,
@@ -49,10 +56,15 @@ def predict(
         text = f"{csv_file.parent} is no folder. Make it first, or write elsewhere."
         raise typer.BadParameter(text, param_hint="--csv")
     classifier = from_pretrained(model, revision)
-    if heatmaps is not None:
-        heatmaps.mkdir(parents=True, exist_ok=True)
+    if outlines is not None and classifier.config.map is None:
+        text = "This model has no tumour map and outlines nothing. Leave --outlines out, or take another one."
+        raise typer.BadParameter(text, param_hint="--outlines")
+    for folder in (heatmaps, outlines):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    writer = PictureWriter(classifier.config.image_fit, heatmaps, outlines)
     found = find_inputs(inputs, sys.stdin.buffer)
-    rows = list(show_progress(score_inputs(classifier, found, plane, heatmaps), len(found)))
+    rows = list(show_progress(score_inputs(classifier, found, plane, writer), len(found)))
     if csv_file is not None:
         write_whole(csv_file, build_csv(rows, classifier.labels))
     if json_output:
@@ -76,18 +88,25 @@ def show_progress(rows: Iterator[Row], count: int) -> Iterator[Row]:
 def print_table(rows: list[Row], labels: tuple[str, ...]) -> None:
     """Print a row a picture or slice, and below them what the slices of each volume say together."""
     table = Table(caption="Research only, not a medical device.")
-    for column in ("file", "label", *labels, "cannot be ruled out"):
+    slices = list(list_slices(rows))
+    outlined = ["outlined"] if any(row.get("tumor_share") is not None for row in slices) else []
+    for column in ("file", "label", *labels, *outlined, "cannot be ruled out"):
         table.add_column(column, overflow="fold")
-    for row in list_slices(rows):
+    for row in slices:
         name = clean(row["file"]) + (f" {row['slice']}" if "slice" in row else "")
         if "error" in row:
-            table.add_row(name, "[red]not read[/red]", *["-"] * len(labels), clean(row["error"]))
+            table.add_row(
+                name, "[red]not read[/red]", *["-"] * (len(labels) + len(outlined)), clean(row["error"])
+            )
         elif not row["in_domain"]:
-            table.add_row(name, "[yellow]refused[/yellow]", *["-"] * len(labels), row["reason"])
+            table.add_row(
+                name, "[yellow]refused[/yellow]", *["-"] * (len(labels) + len(outlined)), row["reason"]
+            )
         else:
             shares = (format_percent(row["probabilities"][label]) for label in labels)
             reason = f". {row['reason']}" if row["reason"] else ""
-            table.add_row(name, row["label"], *shares, ", ".join(row["prediction_set"]) + reason)
+            sizes = [format_head_share(row["tumor_share"])] if outlined else []
+            table.add_row(name, row["label"], *shares, *sizes, ", ".join(row["prediction_set"]) + reason)
     console = Console()
     console.print(table)
     for row in rows:
@@ -109,4 +128,7 @@ def describe_volume(row: Row) -> str:
     if summary["most_affected"]:
         numbers = ", ".join(map(str, summary["most_affected"]))
         lines.append(f"  most likely to show a tumour: slices {numbers}")
+    if summary["volume_ml"] is not None:
+        size, basis = format_measure(summary["volume_ml"], "ml"), BASES[summary["volume_basis"]]
+        lines.append(f"  outlined: {size} in {summary['outlined_slices']} slices, {basis}")
     return "\n".join([*lines, *(f"  left out: {clean(reason)}" for reason in row["skipped"])])

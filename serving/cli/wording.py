@@ -2,6 +2,12 @@
 
 from rich.markup import escape
 
+# By `serving.summary.VolumeSummary.volume_basis`.
+BASES = {
+    "positions": "from the positions of the slices",
+    "thickness": "from the thickness of the slices alone: their positions are not stated, so gaps are left out",
+}
+
 
 def format_percent(share: float, digits: int = 1) -> str:
     """Write a probability, [0, 1], as a percentage that never claims to be certain.
@@ -22,10 +28,10 @@ def format_head_share(share: float) -> str:
 
     Example:
         >>> format_head_share(0.0378), format_head_share(0.002), format_head_share(0.0)
-        ('about 4 % of the head', 'under 1 % of the head', 'nothing outlined')
+        ('about 4 % of the head', 'under 1 % of the head', 'nothing')
     """
     if share <= 0:
-        return "nothing outlined"
+        return "nothing"
     return f"about {100 * share:.0f} % of the head" if share >= 0.01 else "under 1 % of the head"
 
 

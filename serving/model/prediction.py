@@ -12,6 +12,7 @@ import numpy as np
 
 from serving.model.calibration import DEFAULT_COVERAGE
 from serving.model.explain import compute_heatmap
+from serving.model.geojson import encode_outlines
 from serving.model.guard import Verdict
 from serving.model.outline import resize_map, trace_outlines
 
@@ -116,9 +117,12 @@ class Prediction:
 
         None where the model has no tumour map.
         """
-        if self.found is None or self.tumor_map is None:
+        if self.found is None:
             return None
-        return self.in_domain & (self.tumor_map >= self.found.threshold)
+        found = self.found
+        # Not of `tumor_map`, which stays in memory: a volume has hundreds of slices.
+        values = resize_map(found.square_map, found.height, found.width, found.fit)
+        return self.in_domain & (values >= found.threshold)
 
     @cached_property
     def outlines(self) -> tuple[np.ndarray, ...]:
@@ -147,7 +151,11 @@ class Prediction:
         return float(self.found.square_map.max()) if self.found else None
 
     def to_dict(self) -> dict[str, Any]:
-        """All that is no array as JSON-ready values; probabilities are null where the picture is refused."""
+        """All that is no array as JSON-ready values; the outlines as GeoJSON.
+
+        Probabilities, share and outlines are null where the picture is refused, share and outlines also where
+        the model has no tumour map.
+        """
         return {
             "label": self.label,
             "verdict": self.verdict.value,
@@ -157,6 +165,6 @@ class Prediction:
             "prediction_set": list(self.prediction_set),
             "prediction_sets": {str(share): list(members) for share, members in self.prediction_sets.items()},
             "domain_distance": self.domain_distance,
-            "outlines": [outline.tolist() for outline in self.outlines],
             "tumor_share": self.tumor_share,
+            "outlines": None if self.tumor_share is None else encode_outlines(self.outlines),
         }

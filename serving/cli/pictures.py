@@ -1,0 +1,86 @@
+"""Files that `tumor predict` writes beside its answers: heat maps and masks.
+
+Goes in: answers, and folders. Comes out: PNGs, and NIfTI for NIfTI, under names that no two of one run share.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from serving.files.writing import replace_whole, write_whole
+from serving.model.explain import overlay_heatmap
+from serving.model.prediction import Prediction
+
+# Of an input's name, in UTF-8: file systems take 255 bytes, and a number and an ending are added.
+_MOST_BYTES = 150
+_NIFTI_ENDINGS = (".gz", ".nii")
+
+
+class PictureWriter:
+    """Writes what was asked for of each scored picture or slice.
+
+    Attributes:
+        fit: how the model's input is made square, one of `serving.preprocess.FITS`.
+        heatmaps: folder for overlays of the class activation map; None: none are wanted.
+        outlines: folder for masks of what is outlined; None: none are wanted.
+
+    Example:
+        >>> writer = PictureWriter("pad", None, None)
+        >>> writer.write("slice.png", np.zeros((9, 9), np.uint8), prediction)  # doctest: +SKIP
+        {}
+    """
+
+    def __init__(self, fit: str, heatmaps: Path | None, outlines: Path | None):
+        self.fit, self.heatmaps, self.outlines, self._count = fit, heatmaps, outlines, 0
+
+    def write(
+        self, name: str, grey: np.ndarray, prediction: Prediction, with_mask: bool = True
+    ) -> dict[str, str]:
+        """Write the heat map and, unless its volume has one, the mask of a picture; none of a refused one.
+
+        Returns:
+            Paths by field of the answer: `heatmap` and `mask`.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        if prediction.label is None:
+            return {}
+        self._count += 1
+        written = {}
+        if self.heatmaps is not None:
+            written["heatmap"] = self.heatmaps / self._name(name, f"{prediction.label}.png")
+            _save_png(overlay_heatmap(grey, prediction.heatmap, self.fit), written["heatmap"])
+        mask = prediction.tumor_mask if self.outlines is not None and with_mask else None
+        if self.outlines is not None and mask is not None:
+            written["mask"] = self.outlines / self._name(name, "mask.png")
+            _save_png(np.where(mask, 255, 0).astype(np.uint8), written["mask"])
+        return {field: str(path) for field, path in written.items()}
+
+    def write_volume(self, name: str, content: bytes) -> dict[str, str]:
+        """Write the mask of a whole volume, a `.nii.gz`, into the folder for masks.
+
+        Returns:
+            Its path, as `mask`.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        assert self.outlines is not None
+        self._count += 1
+        for ending in _NIFTI_ENDINGS:
+            name = name.removesuffix(ending)
+        path = self.outlines / self._name(name, "mask.nii.gz")
+        write_whole(path, content)
+        return {"mask": str(path)}
+
+    def _name(self, name: str, ending: str) -> str:
+        stem = re.sub(r"[^\w.-]", "_", Path(name).name).encode()[:_MOST_BYTES].decode(errors="ignore")
+        return f"{self._count:04d}_{stem}_{ending}"
+
+
+def _save_png(pixels: np.ndarray, path: Path) -> None:
+    with replace_whole(path) as partial:
+        Image.fromarray(pixels).save(partial, "PNG")
