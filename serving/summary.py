@@ -14,7 +14,6 @@ import numpy as np
 from serving.classifier import Prediction
 from serving.model.artefact import NO_TUMOUR
 from serving.model.guard import Verdict
-from serving.model.outline import compute_area
 from serving.pictures.anatomy import Volume
 
 _MOST_AFFECTED = 3
@@ -58,7 +57,7 @@ class VolumeSummary:
 
 
 def measure_area(prediction: Prediction, pixel_mm2: float | None) -> float | None:
-    """Area inside the outlines of one slice, mm².
+    """Area inside the outlines of one slice, mm²: that of the pixels of its mask, as in the files written.
 
     Args:
         prediction: of the slice.
@@ -68,9 +67,10 @@ def measure_area(prediction: Prediction, pixel_mm2: float | None) -> float | Non
         0 where nothing is outlined. None where the slice is refused, the model has no tumour map, or the area
         of a pixel is not known.
     """
-    if prediction.tumor_share is None or pixel_mm2 is None:
+    if pixel_mm2 is None or prediction.tumor_share is None:
         return None
-    return pixel_mm2 * sum(compute_area(outline) for outline in prediction.outlines)
+    mask = prediction.tumor_mask
+    return None if mask is None else pixel_mm2 * int(np.count_nonzero(mask))
 
 
 def summarise_volume(predictions: Sequence[Prediction], volume: Volume) -> VolumeSummary:

@@ -24,7 +24,7 @@ class PictureWriter:
     Attributes:
         fit: how the model's input is made square, one of `serving.preprocess.FITS`.
         heatmaps: folder for overlays of the class activation map; None: none are wanted.
-        outlines: folder for masks of what is outlined; None: none are wanted.
+        outlines: folder for masks of what a model with a tumour map outlines; None: none are wanted.
 
     Example:
         >>> writer = PictureWriter("pad", None, None)
@@ -46,16 +46,18 @@ class PictureWriter:
         Raises:
             OSError: a file cannot be written.
         """
-        if prediction.label is None:
+        outlines = self.outlines if with_mask else None
+        if prediction.label is None or (self.heatmaps is None and outlines is None):
             return {}
         self._count += 1
         written = {}
         if self.heatmaps is not None:
             written["heatmap"] = self.heatmaps / self._name(name, f"{prediction.label}.png")
             _save_png(overlay_heatmap(grey, prediction.heatmap, self.fit), written["heatmap"])
-        mask = prediction.tumor_mask if self.outlines is not None and with_mask else None
-        if self.outlines is not None and mask is not None:
-            written["mask"] = self.outlines / self._name(name, "mask.png")
+        if outlines is not None:
+            mask = prediction.tumor_mask
+            assert mask is not None, "masks are wanted of a model that makes none"
+            written["mask"] = outlines / self._name(name, "mask.png")
             _save_png(np.where(mask, 255, 0).astype(np.uint8), written["mask"])
         return {field: str(path) for field, path in written.items()}
 

@@ -5,7 +5,7 @@ from rich.markup import escape
 # By `serving.summary.VolumeSummary.volume_basis`.
 BASES = {
     "positions": "from the positions of the slices",
-    "thickness": "from the thickness of the slices alone: their positions are not stated, so gaps are left out",
+    "thickness": "from the thickness of the slices: their positions are not stated, so gaps are left out",
 }
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from serving import from_pretrained
 from serving.app.page import EXAMPLES
-from serving.app.views import NAMES
+from serving.app.words import NAMES
 from serving.model.artefact import BUNDLED, METRICS_FILE
 from tests.draw_dicom import write_series
 
