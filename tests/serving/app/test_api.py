@@ -21,8 +21,10 @@ from PIL import Image
 
 from serving import from_pretrained
 from serving.app.page import EXAMPLES
+from serving.model.outline import compute_area
 from tests.answer_bad_inputs import build_cases
 from tests.benchmarks.benchmark_load import ask, load_app
+from tests.draw_dicom import write_series
 
 ROOT = Path(__file__).resolve().parents[3]
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
@@ -74,6 +76,30 @@ def test_explain_gives_maps_and_overlay(client):
     assert Image.open(io.BytesIO(base64.b64decode(answer["overlay"]))).mode == "RGB"
     with pytest.raises(AppError, match="Expected a label of glioma"):
         client.predict(send(EXAMPLES / "glioma.png"), "tumour", api_name="/explain")
+
+
+def test_outlines_areas_and_volumes(outlining_app, tmp_path):
+    """A disc in pixels of 1 mm², in slices that lie 5 mm apart; the second is too dim to be outlined."""
+    rows, columns = np.mgrid[:160, :160]
+    grey = np.where(np.hypot(rows - 70, columns - 60) < 40, 215, 30 + rows // 4).astype(np.uint8)
+    files = write_series(tmp_path / "series", grey, slices=2)
+    client = Client(outlining_app.url, verbose=False)
+    first = client.predict(send(files[0]), api_name="/predict")
+    [polygon] = first["outlines"]["coordinates"]
+    around = np.array(polygon[0])
+    # Four pixels are a place of the map, so the outline is a little inside.
+    np.testing.assert_allclose(np.hypot(*(around - (60.5, 70.5)).T), 38, atol=3)
+    assert first["area_mm2"] == pytest.approx(compute_area(around[:-1]), rel=0.03)
+    assert first["tumor_share"] > 0.1
+    volume = client.predict([send(file) for file in files], api_name="/predict_volume")
+    assert [one["area_mm2"] for one in volume["slices"]] == [first["area_mm2"], 0]
+    assert volume["summary"]["volume_ml"] == pytest.approx(first["area_mm2"] * 5 / 1000)
+    assert (volume["summary"]["volume_basis"], volume["plane"]) == ("positions", "axial")
+    with pytest.raises(AppError, match="cannot be shown as coronal"):
+        client.predict([send(file) for file in files], "coronal", api_name="/predict_volume")
+    [row] = client.predict([send(files[0])], api_name="/predict_batch")
+    assert row["prediction"]["area_mm2"] == first["area_mm2"]
+    assert outlining_app.list_uploads() == []
 
 
 def test_refused_picture_has_no_numbers_and_no_maps(client, tmp_path):
