@@ -20,14 +20,13 @@ from serving.app.words import (
     capitalise,
     describe_extent,
     describe_set,
-    describe_volume,
     lower,
     name_label,
     summarise,
 )
 from serving.classifier import Classifier
 from serving.cli.answers import Row, build_csv, build_row, build_volume_row
-from serving.cli.wording import format_head_share, format_percent
+from serving.cli.wording import describe_outlined, format_head_share, format_percent
 from serving.model.artefact import ArtefactConfig
 from serving.model.explain import INFERNO
 from serving.model.guard import Verdict
@@ -79,7 +78,9 @@ def render_volume(name: str, volume: Volume, predictions: list[Prediction], conf
         volume=volume,
         summary=summary,
         counts=[(key, name, summary.counts[key]) for key, name in names.items() if summary.counts[key]],
-        extent=describe_volume(summary, len(predictions)),
+        extent=describe_outlined(
+            summary.outlined_slices, len(predictions), summary.volume_ml, summary.volume_basis
+        ),
         frames=frames,
         start=len(frames) // 2 if summary.largest_slice is None else summary.largest_slice,
         labels=config.labels,

@@ -3,10 +3,9 @@
 Goes in: predictions, areas and volumes. Comes out: short sentences, the same on all pages.
 """
 
-from serving.cli.wording import BASES, format_head_share, format_measure, format_percent
+from serving.cli.wording import format_head_share, format_measure, format_percent
 from serving.model.guard import Verdict
 from serving.model.prediction import Prediction
-from serving.summary import VolumeSummary
 
 NAMES = {
     "glioma": "Glioma",
@@ -54,20 +53,6 @@ def describe_extent(prediction: Prediction, area_mm2: float | None) -> str:
         return "Nothing is outlined."
     area = "" if area_mm2 is None else f", {format_measure(area_mm2, 'mm²')}"
     return f"{capitalise(format_head_share(prediction.tumor_share))} is outlined{area}."
-
-
-def describe_volume(summary: VolumeSummary, count: int) -> str:
-    """Say in how many of `count` slices something is outlined, and how much; empty without a tumour map."""
-    if summary.outlined_slices is None:
-        return ""
-    if not summary.outlined_slices:
-        return "Nothing is outlined."
-    found = f"Outlined in {summary.outlined_slices} of {count} slices"
-    if summary.volume_ml is None or summary.volume_basis is None:
-        return (
-            f"{found}. The file does not say how far its pixels and slices lie apart, so no volume is given."
-        )
-    return f"{found}: about {format_measure(summary.volume_ml, 'ml')}, {BASES[summary.volume_basis]}."
 
 
 def summarise(prediction: Prediction, area_mm2: float | None) -> str:

@@ -15,7 +15,7 @@ from serving.cli.answers import Row, build_csv, list_slices
 from serving.cli.batch import find_inputs, score_inputs
 from serving.cli.pictures import PictureWriter
 from serving.cli.terminal import errors
-from serving.cli.wording import BASES, clean, format_head_share, format_measure, format_percent
+from serving.cli.wording import clean, describe_outlined, format_head_share, format_percent
 from serving.files.writing import write_whole
 from serving.model.guard import Verdict
 
@@ -128,7 +128,7 @@ def describe_volume(row: Row) -> str:
     if summary["most_affected"]:
         numbers = ", ".join(map(str, summary["most_affected"]))
         lines.append(f"  most likely to show a tumour: slices {numbers}")
-    if summary["volume_ml"] is not None:
-        size, basis = format_measure(summary["volume_ml"], "ml"), BASES[summary["volume_basis"]]
-        lines.append(f"  outlined: {size} in {summary['outlined_slices']} slices, {basis}")
+    fields = (summary[field] for field in ("volume_ml", "volume_basis"))
+    if outlined := describe_outlined(summary["outlined_slices"], len(row["slices"]), *fields):
+        lines.append(f"  {outlined}")
     return "\n".join([*lines, *(f"  left out: {clean(reason)}" for reason in row["skipped"])])

@@ -3,7 +3,7 @@
 from rich.markup import escape
 
 # By `serving.summary.VolumeSummary.volume_basis`.
-BASES = {
+_BASES = {
     "positions": "from the positions of the slices",
     "thickness": "from the thickness of the slices: their positions are not stated, so gaps are left out",
 }
@@ -45,6 +45,34 @@ def format_measure(value: float, unit: str) -> str:
     if 0 < value < 0.1:
         return f"under 0.1 {unit}"
     return f"{value:,.0f} {unit}" if value >= 10 else f"{value:.1f} {unit}"
+
+
+def describe_outlined(found: int | None, count: int, volume_ml: float | None, basis: str | None) -> str:
+    """Say in how many slices of a volume something is outlined, and how much.
+
+    Args:
+        found: slices with an outline; None: the model has no tumour map.
+        count: slices of the volume.
+        volume_ml: of what is outlined; None: not known.
+        basis: what the volume rests on, see `serving.summary.VolumeSummary`.
+
+    Returns:
+        A sentence or two; empty where the model has no tumour map.
+
+    Example:
+        >>> describe_outlined(7, 20, 12.3, "positions")
+        'Outlined in 7 of 20 slices: about 12 ml, from the positions of the slices.'
+    """
+    if found is None:
+        return ""
+    if not found:
+        return "Nothing is outlined."
+    text = f"Outlined in {found} of {count} slices"
+    if volume_ml is None or basis is None:
+        return (
+            f"{text}. The file does not say how far its pixels and slices lie apart, so no volume is given."
+        )
+    return f"{text}: about {format_measure(volume_ml, 'ml')}, {_BASES[basis]}."
 
 
 def clean(text: str) -> str:

@@ -137,7 +137,7 @@ def test_series_has_a_mask_a_slice_and_a_volume(predict, tmp_path):
     assert row["summary"]["volume_ml"] == pytest.approx(2 * 850 * 6 / 1000)
     assert (row["summary"]["volume_basis"], row["summary"]["outlined_slices"]) == ("positions", 2)
     table = CliRunner().invoke(app, ["predict", str(tmp_path / "series")], env={"COLUMNS": "200"}).stdout
-    assert "outlined: 10 ml in 2 slices, from the positions of the slices" in table
+    assert "Outlined in 2 of 4 slices: about 10 ml, from the positions of the slices." in table
 
 
 def test_refused_picture_has_no_mask(monkeypatch, tmp_path):
