@@ -14,6 +14,7 @@ import numpy as np
 from serving.classifier import Prediction
 from serving.model.artefact import NO_TUMOUR
 from serving.model.guard import Verdict
+from serving.model.outline import compute_area
 from serving.pictures.anatomy import Volume
 
 _MOST_AFFECTED = 3
@@ -32,7 +33,7 @@ class VolumeSummary:
             at most three.
         longest_runs: by label, the most slices in a row that say it.
         outlined_slices: how many have an outline; None where the model has no tumour map.
-        largest_slice: number, from 0, of the slice with the largest outlined share; None without outlines.
+        largest_slice: number, from 0, of the slice with the largest outlined area; None without outlines.
         volume_ml: of what is outlined, millilitres; None where the model has no tumour map, or the file does
             not say how far pixels and slices lie apart.
         volume_basis: what it rests on beside the pixels: `positions` of the slices, or, where these are not
@@ -93,7 +94,7 @@ def summarise_volume(predictions: Sequence[Prediction], volume: Volume) -> Volum
     runs = [(label, len(list(run))) for label, run in groupby(said)]
     longest = {label: max((length for name, length in runs if name == label), default=0) for label in labels}
     has_map = predictions[0].tumor_peak is not None
-    shares = [prediction.tumor_share or 0.0 for prediction in predictions]
+    areas = [sum(map(compute_area, prediction.outlines)) for prediction in predictions]
     volume_ml, basis = _measure_volume(predictions, volume) if has_map else (None, None)
     means = {label: float(np.mean([one[label] for one in probs.values()])) for label in labels if probs}
     return VolumeSummary(
@@ -104,7 +105,7 @@ def summarise_volume(predictions: Sequence[Prediction], volume: Volume) -> Volum
         most_affected=tuple(sorted(probs, key=lambda n: probs[n].get(NO_TUMOUR, 0.0))[:_MOST_AFFECTED]),
         longest_runs=longest,
         outlined_slices=sum(bool(prediction.outlines) for prediction in predictions) if has_map else None,
-        largest_slice=int(np.argmax(shares)) if any(shares) else None,
+        largest_slice=int(np.argmax(areas)) if any(areas) else None,
         volume_ml=volume_ml,
         volume_basis=basis,
     )

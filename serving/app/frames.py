@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from serving.app.words import summarise
+from serving.model.outline import compute_area
 from serving.model.prediction import Prediction
 from serving.preprocess import find_box, fit_to_square
 
@@ -31,8 +32,8 @@ def build_frame(
         side: of the picture sent to the page, pixels.
 
     Returns:
-        `outline` and `share` are empty and null where the model has no tumour map; then there is `heat`, by
-        label, with so many `cells` a side. A refused slice has neither.
+        `outline`, with its `area` in pixels of the slice, is empty where the model has no tumour map; then
+        there is `heat`, by label, with so many `cells` a side. A refused slice has neither.
     """
     has_map, is_scored = prediction.found is not None, prediction.in_domain
     heatmaps = prediction.heatmaps if is_scored and not has_map else {}
@@ -40,7 +41,7 @@ def build_frame(
         "image": encode_picture(grey, side, fit),
         "label": prediction.label,
         "outline": draw_path(prediction.outlines, grey.shape, fit),
-        "share": prediction.tumor_share,
+        "area": sum(map(compute_area, prediction.outlines)),
         "heat": {label: _encode_heat(heatmap) for label, heatmap in heatmaps.items()},
         "cells": len(prediction.heatmap),
         "caption": summarise(prediction, area_mm2),

@@ -60,9 +60,10 @@ def build_volume_row(name: str, volume: Volume, predictions: Sequence[Prediction
 
 
 def list_slices(rows: Iterable[Row]) -> Iterator[Row]:
-    """Flatten rows to one a picture and one a slice."""
+    """Flatten rows to one a picture and one a slice, each with the mask of its volume where that has one."""
     for row in rows:
-        yield from ({"file": row["file"]} | each for each in row.get("slices", [row]))
+        shared = {name: row[name] for name in ("file", "mask") if name in row}
+        yield from (shared | each for each in row.get("slices", [row]))
 
 
 def build_csv(rows: Iterable[Row], labels: Sequence[str]) -> bytes:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from serving.files.entries import Entry
 from serving.pictures.anatomy import compute_square_shape, restore_slice
-from serving.pictures.nifti import Cut, find_affine, plan_cut, read_header
+from serving.pictures.cuts import Cut, plan_cut
+from serving.pictures.nifti import find_affine, read_header
 
 # Fields of NIfTI 1 and 2 that say where voxels lie: zooms, qform and sform with their codes, and units.
 _PLACE_FIELDS = (

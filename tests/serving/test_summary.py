@@ -81,20 +81,21 @@ SPHERE_ML = 4 / 3 * np.pi * RADIUS**3 / 1000
 
 
 @pytest.mark.parametrize(
-    "heights", [np.arange(12, 70, 3.0), np.r_[np.arange(12, 40, 2.0), np.arange(40, 70, 4.0)]]
+    # All through the sphere: a slice that shows little of the window of its header may get another one.
+    "heights",
+    [np.arange(16, 65, 3.0), np.r_[np.arange(16, 40, 2.0), np.arange(40, 65, 4.0)]],
 )
 def test_volume_of_a_sphere_by_the_places_of_its_slices(bright, heights):
     """Also where slices lie unevenly, and whatever thickness the header states."""
     summary = summarise(bright, draw_sphere(heights, SliceThickness=9))
     assert summary.volume_ml == pytest.approx(SPHERE_ML, rel=0.03)
     assert summary.volume_basis == "positions"
-    # At the poles a few pixels are bright.
-    assert sum(abs(heights - CENTRE) < RADIUS) - summary.outlined_slices in (0, 1, 2)
+    assert summary.outlined_slices == len(heights)
     assert abs(heights[summary.largest_slice] - CENTRE) < 8
 
 
 def test_volume_by_thickness_where_places_are_not_stated(bright):
-    heights = np.arange(14, 68, 4.0)
+    heights = np.arange(16, 65, 4.0)
     summary = summarise(bright, draw_sphere(heights, places=False, SliceThickness=4))
     assert summary.volume_ml == pytest.approx(SPHERE_ML, rel=0.03)
     assert summary.volume_basis == "thickness"

@@ -138,7 +138,7 @@ function mountViewer(viewer) {
 
   if (position) {
     const [strip, profile] = [viewer.querySelector(".strip"), viewer.querySelector(".profile")];
-    const largest = Math.max(...slices.map((slice) => slice.share ?? 0));
+    const largest = Math.max(...slices.map((slice) => slice.area));
     slices.forEach((slice, index) => {
       const title = `${index + 1}: ${slice.caption}`;
       const cell = document.createElement("i");
@@ -148,7 +148,7 @@ function mountViewer(viewer) {
       if (profile) {
         const bar = document.createElement("i");
         // However little is outlined, it must not look like nothing.
-        bar.style.setProperty("--share", slice.share ? Math.max(slice.share / largest, 0.06) : 0);
+        bar.style.setProperty("--share", slice.area ? Math.max(slice.area / largest, 0.06) : 0);
         bar.title = title;
         profile.append(bar);
       }

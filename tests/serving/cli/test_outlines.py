@@ -104,7 +104,15 @@ def test_nifti_in_nifti_out(predict, tmp_path, codes, plane):
     )
     scan.set_sform(scan.affine, code=4)
     nibabel.save(scan, tmp_path / "scan.nii.gz")
-    [row] = predict(tmp_path / "scan.nii.gz", "--plane", plane, "--outlines", tmp_path / "masks")
+    [row] = predict(
+        tmp_path / "scan.nii.gz",
+        "--plane",
+        plane,
+        "--outlines",
+        tmp_path / "masks",
+        "--csv",
+        tmp_path / "out.csv",
+    )
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["0001_scan_mask.nii.gz"]
     mask = nibabel.load(row["mask"])
     assert mask.shape == scan.shape
@@ -114,6 +122,8 @@ def test_nifti_in_nifti_out(predict, tmp_path, codes, plane):
     np.testing.assert_array_equal(found == 1, np.asarray(scan.dataobj) == 1000)
     assert row["summary"]["volume_ml"] == pytest.approx(found.sum() * 1.05 / 1000)
     assert not any("mask" in one for one in row["slices"])
+    written = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    assert [one["mask"] for one in written] == [row["mask"]] * len(row["slices"])
 
 
 def test_series_has_a_mask_a_slice_and_a_volume(predict, tmp_path):
