@@ -55,7 +55,9 @@ def test_large_parts_are_made_when_they_are_asked_for_and_once(prediction):
 def test_as_json(prediction):
     told = json.loads(json.dumps(prediction.to_dict()))
     assert told["tumor_share"] == 0.03
-    assert told["outlines"]
+    [[ring]] = told["outlines"]["coordinates"]
+    assert ring[0] == ring[-1]
+    np.testing.assert_allclose(ring[:-1], prediction.outlines[0], atol=0.006)
 
 
 def test_a_refused_picture_has_a_map_and_no_outline(prediction):
@@ -65,13 +67,11 @@ def test_a_refused_picture_has_a_map_and_no_outline(prediction):
     assert refused.outlines == ()
     assert not refused.tumor_mask.any()
     assert refused.tumor_share is None
-    assert not refused.to_dict()["outlines"]
-    assert refused.to_dict()["tumor_share"] is None
+    assert (refused.to_dict()["outlines"], refused.to_dict()["tumor_share"]) == (None, None)
 
 
 def test_without_a_map_there_is_nothing(prediction):
     without = dataclasses.replace(prediction, found=None)
     assert without.tumor_map is without.tumor_mask is without.tumor_share is without.tumor_peak is None
     assert without.outlines == ()
-    assert not without.to_dict()["outlines"]
-    assert without.to_dict()["tumor_share"] is None
+    assert without.to_dict()["outlines"] is without.to_dict()["tumor_share"] is None
