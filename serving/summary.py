@@ -32,7 +32,7 @@ class VolumeSummary:
 
     Example:
         >>> volume = read_volume("series.zip")  # doctest: +SKIP
-        >>> summary = summarise_volume(from_pretrained().predict_batch(volume.slices))  # doctest: +SKIP
+        >>> summary = summarise_volume(from_pretrained().predict_batch(volume.pictures))  # doctest: +SKIP
         >>> summary.counts, summary.longest_runs["glioma"]  # doctest: +SKIP
     """
 

@@ -148,7 +148,7 @@ def build_foreign() -> list[Case]:
         "json": (b'{"a": [1, 2]}', "a.json", UNKNOWN),
         "random bytes": (np.random.default_rng(1).bytes(5000), "a.png", UNKNOWN),
         "ppm": (encode(draw(), "PPM"), "a.ppm", UNKNOWN),
-        "ico": (encode(draw(), "ICO"), "a.ico", UNKNOWN),
+        "ico": (encode(draw(), "ICO"), "a.ico", "an icon"),
         "gzip of text": (gzip.compress(b"text"), "a.png", "neither DICOM nor NIfTI"),
         "html": (b"<!DOCTYPE html><script>alert(1)</script>", "a.jpg", "web page"),
         "svg": (
@@ -177,7 +177,7 @@ def build_foreign() -> list[Case]:
         ),
         "executable": (b"\x7fELF\x02\x01\x01" + bytes(200), "a.png", "a program"),
         "rar": (b"Rar!\x1a\x07\x01\0" + bytes(100), "a.zip", "RAR"),
-        "gif animation": (several("GIF"), "a.gif", "is GIF"),
+        "gif animation": (several("GIF"), "a.gif", "is GIF of 2 pictures"),
         "jpeg 2000": (encode(draw(), "JPEG2000"), "a.jp2", "JPEG 2000"),
     }
     return [
@@ -225,7 +225,7 @@ def build_pngs() -> list[Case]:
         Case(
             "png with a broken animation", "a.png", lambda: png(chunk(b"acTL", b"\xff" * 8), pixels()), SCORED
         ),
-        Case("png animation", "a.png", lambda: several("PNG"), SCORED),
+        Case("png animation", "a.png", lambda: several("PNG"), "2 pictures"),
         Case("png with a page behind it", "a.png", lambda: whole + b"<script>alert(1)</script>", SCORED),
         Case("png named jpg", "a.jpg", lambda: whole, SCORED),
         Case("png of one pixel", "a.png", lambda: encode(Image.new("L", (1, 1))), SCORED),
@@ -333,7 +333,7 @@ def build_others() -> list[Case]:
             "tiff of unknown compression",
             "a.tif",
             lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 777)), bytes(64)),
-            DAMAGED,
+            "packed by method 777, which is not read",
         ),
         Case(
             "tiff, deflated garbage",
@@ -341,7 +341,7 @@ def build_others() -> list[Case]:
             lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 8)), b"\x78\x9c" + b"\xff" * 62),
             DAMAGED,
         ),
-        Case("tiff of two pages", "a.tif", lambda: several("TIFF"), SCORED),
+        Case("tiff of two pages", "a.tif", lambda: several("TIFF"), "2 pictures"),
         Case("tiff of numbers that are none", "a.tif", lambda: encode(Image.fromarray(nan), "TIFF"), SCORED),
         Case("bmp header alone", "a.bmp", lambda: bmp[:30], DAMAGED),
         Case("bmp cut in its pixels", "a.bmp", lambda: bmp[:2000], DAMAGED),
@@ -359,5 +359,5 @@ def build_others() -> list[Case]:
         ),
         Case("webp cut in half", "a.webp", lambda: webp[: len(webp) // 2], DAMAGED),
         Case("webp of 16,000 x 16,000", "a.webp", lambda: webp_of_size(16_000, 16_000), TOO_MANY_PIXELS),
-        Case("webp animation", "a.webp", lambda: several("WEBP"), SCORED),
+        Case("webp animation", "a.webp", lambda: several("WEBP"), "2 pictures"),
     ]

@@ -394,7 +394,7 @@ def build_zips() -> list[Case]:
             "zip of an office document",
             "a.docx",
             lambda: pack({"word/document.xml": b"<w/>"}),
-            "neither DICOM nor NIfTI",
+            "document.xml is SVG, XML",
         ),
         Case("zip of names that climb", "a.zip", lambda: pack({"../../../etc/passwd": slice_}), SCORED),
         Case(

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from serving.files.errors import ImageError
-from serving.pictures.image_files import MAX_PIXELS, MAX_SIDE
+from serving.pictures.image_files import MAX_PIXELS, MAX_SIDE, Picture
 
 # By patient axis (x, y, z) that a slice is cut across.
 PLANES = ("sagittal", "coronal", "axial")
@@ -37,6 +37,7 @@ class Volume:
         positions: of each slice along the normal of the plane, mm, rising; None where the file does not say.
         facts: harmless technical facts, by name; never an identifier or a text that a person typed.
         skipped: what was left out, and why.
+        coloured: share of each slice's pixels that had a colour, [0, 1]; empty where none had.
 
     Example:
         >>> volume = read_volume("series.zip")  # doctest: +SKIP
@@ -49,6 +50,13 @@ class Volume:
     positions: tuple[float, ...] | None
     facts: dict[str, str]
     skipped: tuple[str, ...] = ()
+    coloured: tuple[float, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The slices with their colour, for `serving.classifier.Classifier.predict_batch`."""
+        coloured = self.coloured or (0.0,) * len(self.slices)
+        return tuple(map(Picture, self.slices, coloured))
 
 
 def find_plane(normal: np.ndarray) -> str:

@@ -20,6 +20,7 @@ from serving.pictures.anatomy import Volume, find_plane
 from serving.pictures.codestreams import check_frame
 from serving.pictures.dicom_parser import find_value, import_pydicom, list_damage, parse, silence_pydicom
 from serving.pictures.dicom_pixels import make_slice
+from serving.pictures.image_files import Picture
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -42,6 +43,8 @@ _SEQUENCES = {
     "EP": "echo planar",
     "RM": "research mode",
 }
+# PS3.5 table 6.2-1, those of short elements: what a file without a prefix may start with.
+_TYPES = tuple(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _AGAIN = "Export it again."
 _TIMES = {"EchoTime": "echo time", "RepetitionTime": "repetition time", "InversionTime": "inversion time"}
 
@@ -59,12 +62,13 @@ class _Frame:
 
 
 def is_dicom(head: bytes) -> bool:
-    """Tell DICOM by its first bytes: the prefix `DICM`, or, in old files, a first element of group 8."""
+    """Tell DICOM by its first bytes: the prefix `DICM`, or, in old files, a first element of group 2 or 8."""
     if head[128:132] == b"DICM":
         return True
-    is_group_8 = head[:2] == b"\x08\x00" and head[3:4] == b"\x00"
-    has_type = head[4:6].isalpha() and head[4:6].isupper()
-    return is_group_8 and (has_type or head[6:8] == b"\x00\x00")  # else a length, of less than 64 kB
+    if head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00":
+        # Else a length, of less than 64 kB.
+        return head[4:6] in _TYPES or (head[:1] == b"\x08" and head[6:8] == b"\x00\x00")
+    return head[:3] == b"\x00\x08\x00" and head[4:6] in _TYPES  # the byte order of long ago
 
 
 def read_dicom(entries: Sequence[Entry]) -> Volume:
@@ -174,7 +178,7 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
     by_file: dict[int, list[_Frame]] = {}
     for frame in frames:
         by_file.setdefault(id(frame.entry), []).append(frame)
-    slices: dict[_Frame, np.ndarray] = {}
+    slices: dict[_Frame, Picture] = {}
     facts: dict[str, str] = {}
     for described, decoded in _read_each(_decode_file, by_file.values(), skipped, is_alone):
         slices |= decoded
@@ -182,14 +186,14 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
     kept = [frame for frame in frames if frame in slices]
     if not kept:
         raise ImageError(f"No slice of the series can be read. {skipped[-1]}")
-    shown = tuple(slices[frame] for frame in kept)
+    shown, coloured = zip(*((slices[frame].grey, slices[frame].coloured) for frame in kept), strict=True)
     places = tuple(frame.position for frame in kept if frame.position is not None)
     # Places of some slices only would belong to none of them.
     positions = places if len(places) == len(kept) else None
-    return Volume(shown, "DICOM", kept[0].plane, positions, facts, tuple(skipped))
+    return Volume(shown, "DICOM", kept[0].plane, positions, facts, tuple(skipped), coloured)
 
 
-def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.ndarray]]:
+def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, Picture]]:
     """Facts and slices of one file."""
     entry = frames[0].entry
     with entry.open() as stream:
@@ -201,7 +205,8 @@ def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.
         pixels = import_pydicom().pixels.iter_pixels(dataset, indices=[frame.number for frame in frames])
         decoded = zip(frames, pixels, strict=True)
         slices = {frame: make_slice(dataset, frame.number, frame.plane, array) for frame, array in decoded}
-        return _describe(dataset, frames[0]), slices
+        shown = slices[frames[0]].facts
+        return _describe(dataset, frames[0]) | dict(shown.details if shown else {}), slices
     except ImageError as error:
         raise ImageError(f"{entry.name}: {error}") from None
     except RuntimeError as error:

@@ -17,13 +17,15 @@ from PIL import Image
 from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
 from serving.files.errors import ImageError
 from serving.pictures.anatomy import PLANES, Volume, compute_square_shape, orient_slice, square_pixels
-from serving.pictures.image_files import decode_image
+from serving.pictures.image_files import Picture, decode_image
 from serving.pictures.windows import apply_percentile_window
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
 
 GZIP_MAGIC = b"\x1f\x8b"
+# nifti1.h: NIFTI_INTENT_RGB_VECTOR and NIFTI_INTENT_RGBA_VECTOR.
+_COLOUR_VECTORS = (2003, 2004)
 _HEADER_BYTES = {1: 348, 2: 540}
 # NIfTI's world has x to the right and y to the front; that of DICOM, to the left and to the back.
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -133,8 +135,8 @@ def cut_mask(grid: Grid, plane: str | None) -> Volume:
         ImageError: there are too many pixels, or slices are too long and thin.
     """
 
-    def draw(values: np.ndarray) -> np.ndarray:
-        return np.where(values * grid.slope + grid.intercept > 0.5, 255, 0).astype(np.uint8)
+    def draw(values: np.ndarray) -> Picture:
+        return Picture(np.where(values * grid.slope + grid.intercept > 0.5, 255, 0).astype(np.uint8))
 
     return _cut(grid, plane, draw, Image.Resampling.NEAREST)
 
@@ -155,9 +157,9 @@ def _measure_spacing(affine: np.ndarray) -> np.ndarray:
 
 
 def _cut(
-    grid: Grid, plane: str | None, draw: Callable[[np.ndarray], np.ndarray], resample: Image.Resampling
+    grid: Grid, plane: str | None, draw: Callable[[np.ndarray], Picture], resample: Image.Resampling
 ) -> Volume:
-    """Cut across one axis, draw each slice as uint8, and turn it into the radiological view."""
+    """Cut across one axis, draw each slice, and turn it into the radiological view."""
     affine, spacing, axes = grid.affine, _measure_spacing(grid.affine), _find_axes(grid.affine)
     if axes is None:
         raise ImageError(f"{grid.name} has axes that point nowhere. Export it again.")
@@ -173,11 +175,14 @@ def _cut(
     normal = step / spacing[across] * np.sign(step[axes[across]])
     centre = affine[:, 3] + down * (data.shape[1] - 1) / 2 + right * (data.shape[2] - 1) / 2
     positions = (centre + np.outer(np.arange(len(data)), step)) @ normal
-    slices = []
+    slices, coloured = [], []
     for number in np.argsort(positions):
-        drawn = square_pixels(draw(data[number]), rows, columns, resample)
-        slices.append(np.ascontiguousarray(orient_slice(drawn, right, down, plane)))
-    return Volume(tuple(slices), "NIfTI", plane, tuple(sorted(positions.tolist())), grid.facts)
+        drawn = draw(data[number])
+        square = square_pixels(drawn.grey, rows, columns, resample)
+        slices.append(np.ascontiguousarray(orient_slice(square, right, down, plane)))
+        coloured.append(drawn.coloured)
+    places = tuple(sorted(positions.tolist()))
+    return Volume(tuple(slices), "NIfTI", plane, places, grid.facts, (), tuple(coloured))
 
 
 def _read_header(entry: Entry) -> tuple["Nifti1Header", int]:
@@ -200,7 +205,11 @@ def _read_header(entry: Entry) -> tuple["Nifti1Header", int]:
     except (*DAMAGE, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
         raise ImageError(f"{entry.name} has a damaged NIfTI header. Export it again.") from error
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
-        raise ImageError(f"{entry.name} is the header of a pair .hdr and .img. Convert it to one .nii file.")
+        what = "is one half of a pair of files, .hdr and .img, which is not read"
+        raise ImageError(f"{entry.name} {what}: convert the pair to one NIfTI file (.nii.gz).")
+    if int(header["intent_code"]) in _COLOUR_VECTORS:
+        what = "is a colour picture whose channels are volumes of their own, and MRI slices are grey"
+        raise ImageError(f"{entry.name} {what}. Send the scan that it was made from.")
     return header, end
 
 
@@ -265,12 +274,12 @@ def _find_cut(plane: str | None, axes: list[int], spacing: np.ndarray) -> int:
     return thickest if spacing[thickest] > 1.1 * np.median(spacing) else axes.index(PLANES.index("axial"))
 
 
-def _to_grey(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """One slice as uint8: colour becomes luma, complex numbers their magnitude."""
+def _to_grey(values: np.ndarray, slope: float, intercept: float) -> Picture:
+    """One slice: colour becomes luma, complex numbers their magnitude."""
     if values.dtype.names:
-        return decode_image(np.stack([values[name] for name in values.dtype.names[:3]], axis=-1)).grey
+        return decode_image(np.stack([values[name] for name in values.dtype.names[:3]], axis=-1))
     if values.dtype.kind == "c":
         values = np.abs(values)
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    return apply_percentile_window(scaled)
+    return Picture(apply_percentile_window(scaled))
