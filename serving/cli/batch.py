@@ -5,6 +5,7 @@ arguments; one that cannot be read is an answer, too. Pictures are scored in bat
 one volume is in memory at a time.
 """
 
+import errno
 import glob
 import os
 import re
@@ -19,9 +20,10 @@ from PIL import Image
 
 from serving.classifier import Classifier, Prediction
 from serving.cli.answers import Row, build_row, build_volume_row
+from serving.cli.terminal import describe_os_error
 from serving.files.entries import HEAD_BYTES, MAX_VOLUME_BYTES, read_start
 from serving.files.errors import ImageError
-from serving.files.writing import replace_whole
+from serving.files.writing import cut_name, replace_whole
 from serving.model.explain import overlay_heatmap
 from serving.model.runtime import MAX_BATCH
 from serving.pictures.dicom import is_dicom
@@ -29,6 +31,8 @@ from serving.pictures.volumes import is_volume, read_volume
 from serving.preprocess import Picture, decode
 
 STDIN = "-"
+# Of a picture's name in that of its overlay; a name has at most 255 bytes, its temporary one included.
+_MOST_STEM_BYTES = 100
 
 
 @dataclass(frozen=True)
@@ -138,10 +142,15 @@ class _HeatmapWriter:
         if self.folder is None or prediction.label is None:
             return {}
         self.count += 1
-        stem = re.sub(r"[^\w.-]", "_", Path(name).name)[:100]
+        stem = cut_name(re.sub(r"[^\w.-]", "_", Path(name).name), _MOST_STEM_BYTES)
         path = self.folder / f"{self.count:04d}_{stem}_{prediction.label}.png"
-        with replace_whole(path) as partial:
-            Image.fromarray(overlay_heatmap(grey, prediction.heatmap, self.fit)).save(partial, "PNG")
+        try:
+            with replace_whole(path) as partial:
+                Image.fromarray(overlay_heatmap(grey, prediction.heatmap, self.fit)).save(partial, "PNG")
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # the next would fail as well
+                raise
+            return {"error": f"Its heat map cannot be written. {describe_os_error(error)}"}
         return {"heatmap": str(path)}
 
 

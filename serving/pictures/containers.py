@@ -21,6 +21,7 @@ _READ = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 _FORMATS = {1: "whole numbers", 2: "signed whole numbers", 3: "floating point", 5: "complex numbers"}
 _SPACES = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIE Lab", 32803: "raw"}
 
+# By tag its first numbers, and by the negative tag where in the file they lie.
 Tags = dict[int, tuple[int, ...]]
 
 
@@ -42,10 +43,11 @@ def count_frames(image: Image.Image) -> int:
     if shots is not None:  # beside the picture: thumbnails, depth, brightness for other displays
         kinds = [str(one["Attribute"]["MPType"]) for one in shots.get(0xB002, ())]
         return 1 + sum("Multi-Frame" in kind for kind in kinds[1:])
+    stated = _count_in_description(str(getattr(image, "tag_v2", {}).get(270, "")).encode())
     try:
-        return int(getattr(image, "n_frames", 1))
+        return max(stated, int(getattr(image, "n_frames", 1)))
     except (OSError, SyntaxError, ValueError):  # the caller has closed its file
-        return 1
+        return stated
 
 
 def count_tiff(content: bytes) -> int:
@@ -55,13 +57,17 @@ def count_tiff(content: bytes) -> int:
         kind = tags.get(254, (0,))[0]
         if not kind & 0b101 and tags.get(255, (1,))[0] != 2:  # a smaller copy, a mask
             count += max(1, *tags.get(32997, (1,)))
-        if count == 1 and (
-            stated := re.match(rb"ImageJ=[^\0]{,500}?\nimages=(\d{1,6})\n", _describe(content, tags))
-        ):
-            count = max(count, int(stated[1]))
+        if count == 1:
+            count = _count_in_description(_describe(content, tags))
         if count >= MAX_COUNTED:
             return MAX_COUNTED
     return count
+
+
+def _count_in_description(description: bytes) -> int:
+    """What ImageJ says of a stack that it keeps in one page."""
+    stated = re.match(rb"ImageJ=[^\0]{,500}?\nimages=(\d{1,6})\n", description)
+    return int(stated[1]) if stated else 1
 
 
 def describe_tiff(content: bytes, is_open: bool) -> str | None:
@@ -94,6 +100,22 @@ def describe_tiff(content: bytes, is_open: bool) -> str | None:
     return f"a TIFF of {_SPACES.get(space, f'colour space {space}')}, {layout}{split}"
 
 
+def turn_black_is_zero(content: bytes) -> bytes | None:
+    """Let a TIFF of more than 8 bits whose white is zero say the opposite, which Pillow reads at more depths.
+
+    Returns:
+        The changed file, whose pixels are to be inverted; None where white is not zero, and for 8 bits, which
+        Pillow inverts itself.
+    """
+    tags = next(_list_directories(content), {})
+    bits = tags.get(258, (1,))
+    if tags.get(262) != (0,) or len(bits) != 1 or bits[0] <= 8 or tags.get(277, (1,)) != (1,):
+        return None
+    (place,), changed = tags[-262], bytearray(content)
+    changed[place + (content[:2] == b"MM")] = 1  # of a number of 16 bits
+    return bytes(changed)
+
+
 def count_gif(content: bytes) -> int:
     """Count the frames of a GIF by its blocks, without decoding one."""
     flags = content[10] if len(content) > 10 else 0
@@ -117,7 +139,7 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _list_directories(content: bytes) -> Iterator[Tags]:
-    """The numbers in each directory of a TIFF, and how its description lies; stops at what is damaged."""
+    """The numbers in each directory of a TIFF, and where they lie; stops at what is damaged."""
     order = {b"II": "<", b"MM": ">"}.get(content[:2])
     if order is None:
         return
@@ -134,13 +156,15 @@ def _list_directories(content: bytes) -> Iterator[Tags]:
                 return
             tags = [_read_tag(content, start + entry * one, order, word) for one in range(count)]
             (at,) = struct.unpack_from(f"{order}{word}", content, start + entry * count)
-            yield {tag: values for tag, values in tags if values}
+            yield {tag: values for tag, _, values in tags if values} | {
+                -tag: (place,) for tag, place, _ in tags
+            }
     except struct.error:
         return
 
 
-def _read_tag(content: bytes, at: int, order: str, word: str) -> tuple[int, tuple[int, ...]]:
-    """A tag and its first numbers; of the description, where it lies and how long it is."""
+def _read_tag(content: bytes, at: int, order: str, word: str) -> tuple[int, int, tuple[int, ...]]:
+    """A tag, where its numbers lie, and the first of them; of the description only how long it is."""
     tag, kind, count = struct.unpack_from(f"{order}HH{word}", content, at)
     room = struct.calcsize(f"={word}")
     place = at + 4 + room
@@ -149,12 +173,12 @@ def _read_tag(content: bytes, at: int, order: str, word: str) -> tuple[int, tupl
     if width * count > room:
         (place,) = struct.unpack_from(f"{order}{word}", content, place)
     if tag == 270:
-        return tag, (place, count)
+        return tag, place, (count,)
     if letter is None or not count:
-        return tag, ()
-    return tag, struct.unpack_from(f"{order}{min(count, 8)}{letter}", content, place)
+        return tag, place, ()
+    return tag, place, struct.unpack_from(f"{order}{min(count, 8)}{letter}", content, place)
 
 
 def _describe(content: bytes, tags: Tags) -> bytes:
-    place, count = tags.get(270, (0, 0))
+    (place,), (count,) = tags.get(-270, (0,)), tags.get(270, (0,))
     return content[place : place + min(count, 1000)]

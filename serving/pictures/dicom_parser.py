@@ -99,9 +99,9 @@ def parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
             stream, lambda tag, _vr, _length: tag >= end or next(left, None) is None, force=True
         )
         if "TransferSyntaxUID" not in dataset.file_meta:
-            is_implicit, uid = dataset.original_encoding[0], pydicom.uid
-            syntax = uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
-            dataset.file_meta.TransferSyntaxUID = syntax
+            (is_implicit, is_little_endian), uid = dataset.original_encoding, pydicom.uid
+            explicit = uid.ExplicitVRLittleEndian if is_little_endian else uid.ExplicitVRBigEndian
+            dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if is_implicit else explicit
         return dataset
     except ImageError:
         raise

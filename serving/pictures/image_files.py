@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from serving.files.entries import read_start
 from serving.files.errors import ImageError
-from serving.pictures.containers import count_frames, count_pictures, describe_tiff
+from serving.pictures.containers import count_frames, count_pictures, describe_tiff, turn_black_is_zero
 from serving.pictures.foreign import describe_foreign
 from serving.pictures.samples import find_deep_rawmode, read_deep_samples, weigh_channels
 from serving.pictures.windows import (
@@ -110,20 +110,23 @@ def decode_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Pictu
     if isinstance(source, np.ndarray):
         return _decode_array(source)
     if isinstance(source, Image.Image):
-        name, image, size = "The image", source, None
+        name, image, size, count = "The image", source, None, count_frames(source)
         content = _read_again(image) if find_deep_rawmode(image) else b""
-        count = count_frames(image)
+        is_inverse = image.mode in _DEEP_MODES and getattr(image, "tag_v2", {}).get(262) == 0
     else:
         name = "The upload" if isinstance(source, bytes) else Path(source).name
         content = source if isinstance(source, bytes) else read_start(Path(source), MAX_BYTES + 1)
-        size, image = len(content), _open(content, name)
+        size = len(content)
+        turned = turn_black_is_zero(content) if content.startswith(_TIFF_STARTS) else None
+        is_inverse, content = turned is not None, turned or content
+        image = _open(content, name)
         count = count_pictures(content, image)
     _check_size(name, image.width, image.height)
     if count > 1:
         text = f"{name} holds {count:,} pictures, expected one: all but the first would go unseen."
         raise ImageError(f"{text} Send each as a file of its own, or all as one NIfTI file.")
     try:
-        grey, coloured, steps = _load(image, content)
+        grey, coloured, steps = _load(image, content, is_inverse)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         kind = image.format or image.mode
         raise ImageError(f"{name} is damaged or cut short ({kind}). {_AGAIN}") from error
@@ -143,8 +146,11 @@ def _read_again(image: Image.Image) -> bytes:
     return content
 
 
-def _load(image: Image.Image, content: bytes) -> tuple[np.ndarray, float, list[str]]:
-    """Decode what was opened: grey pixels, the share that had a colour, and what was done to them."""
+def _load(image: Image.Image, content: bytes, is_inverse: bool) -> tuple[np.ndarray, float, list[str]]:
+    """Decode what was opened: grey pixels, the share that had a colour, and what was done to them.
+
+    `content` is asked for 16-bit samples with several channels only; `is_inverse`: white is zero.
+    """
     rawmode = find_deep_rawmode(image)
     if rawmode is not None and content:
         samples, orientation = read_deep_samples(content, image, rawmode)
@@ -153,8 +159,6 @@ def _load(image: Image.Image, content: bytes) -> tuple[np.ndarray, float, list[s
         grey, coloured, steps = _reduce_deep(luma, spread)
         grey = _turn(grey, orientation)
     else:
-        # Pillow inverts 8 bits itself, and deeper samples not at all.
-        is_inverse = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
         image.load()
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         # Not in place: the image may be the caller's.
@@ -227,10 +231,7 @@ def _turn(grey: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _to_grey(image: Image.Image, is_inverse: bool = False) -> tuple[np.ndarray, float, list[str]]:
-    """Grey pixels, the share that had a colour, and what was done to them.
-
-    `is_inverse`: the file says that white is zero.
-    """
+    """Grey pixels, the share that had a colour, and what was done to them."""
     if image.mode in _DEEP_MODES:
         values = np.asarray(image).astype(np.float32)
         if is_inverse:
@@ -246,7 +247,9 @@ def _to_grey(image: Image.Image, is_inverse: bool = False) -> tuple[np.ndarray, 
         steps.append(_LUMA)
     grey = np.asarray(image.convert("L"))
     extremes = np.ravel(image.getextrema())
-    if _is_shallow(255 - extremes[0] if is_inverse else extremes.max(), grey):
+    # Of a TIFF whose white is zero Pillow has inverted 8 bits already: few bits lie at the bright end.
+    is_inverted = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
+    if _is_shallow(255 - extremes[0] if is_inverted else extremes.max(), grey):
         low, high = np.percentile(grey, WINDOW_PERCENTILES)
         table = apply_window(np.arange(256, dtype=np.float32), float(low), float(high)).tolist()
         image = image.point(table * len(image.getbands()))
