@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -16,13 +17,12 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from serving.app.page import EXAMPLES
 from serving.preprocess import decode_grey
 from tests.bad_inputs import chunk, encode, png
 from tests.bad_volumes import make_dicom, make_nifti, save_dicom
 
 # A glioma, uint8 (h, w), and in the 12 bits of a scanner, uint16.
-GREY = decode_grey(EXAMPLES / "glioma.png")
+GREY = decode_grey(Path(__file__).parents[1] / "serving/app/examples/glioma.png")
 DEEP = GREY.astype(np.uint16) * 16
 # A part around the head, which shows nothing: the two columns at either side, and the corners.
 OUTSIDE = np.zeros(GREY.shape, bool)

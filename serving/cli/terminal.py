@@ -58,10 +58,10 @@ def expand_home(argument: str) -> str:
         >>> expand_home("a~b.png")
         'a~b.png'
     """
-    name, equals, value = argument.partition("=")
     if argument.startswith("~"):
         return argument if os.path.lexists(argument) else os.path.expanduser(argument)
-    return f"{name}={os.path.expanduser(value)}" if equals else argument
+    name, equals, value = argument.rpartition("=~")
+    return f"{name}={os.path.expanduser(f'~{value}')}" if equals else argument
 
 
 def describe_os_error(error: OSError) -> str:

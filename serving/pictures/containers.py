@@ -12,6 +12,8 @@ from PIL import Image, TiffImagePlugin
 
 # Counting stops here: a file of some megabytes can state a million pictures.
 MAX_COUNTED = 2000
+# Of all directories together; one has some twenty. Reading a tag takes a microsecond.
+_MAX_TAGS = 100_000
 _WIDTHS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _COMPRESSIONS = {
     **{6: "JPEG of the old kind", 7: "JPEG", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000"},
@@ -146,20 +148,22 @@ def _list_directories(content: bytes) -> Iterator[Tags]:
     is_big = struct.unpack_from(f"{order}H", content, 2)[0] == 43 if len(content) >= 16 else False
     number, word, entry = ("Q", "Q", 20) if is_big else ("H", "I", 12)
     seen: set[int] = set()
+    left = _MAX_TAGS
     try:
         (at,) = struct.unpack_from(f"{order}{word}", content, 8 if is_big else 4)
-        while at and at not in seen and len(seen) < MAX_COUNTED:
+        while at and at not in seen and len(seen) < MAX_COUNTED and left > 0:
             seen.add(at)
             (count,) = struct.unpack_from(f"{order}{number}", content, at)
             start = at + struct.calcsize(f"={number}")
-            if count > 4096:  # a directory has some twenty
+            left -= count
+            if left < 0:
                 return
             tags = [_read_tag(content, start + entry * one, order, word) for one in range(count)]
             (at,) = struct.unpack_from(f"{order}{word}", content, start + entry * count)
             yield {tag: values for tag, _, values in tags if values} | {
                 -tag: (place,) for tag, place, _ in tags
             }
-    except struct.error:
+    except (struct.error, OverflowError):  # beyond the end, or beyond any end
         return
 
 

@@ -5,6 +5,7 @@ Goes in: the path or the bytes of a picture file, a PIL image or an array; it st
 """
 
 import io
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,11 @@ _STRETCHED = (
     f"Stretched between the same percentiles as deeper pictures: it used fewer than {FEW_LEVELS} levels."
 )
 _INVERTED = "Inverted, since its header says that white is zero."
+# What Pillow raises of damaged files.
+_DAMAGE = (
+    *(ArithmeticError, EOFError, LookupError, MemoryError, OSError, SyntaxError, ValueError),
+    *(struct.error, Image.DecompressionBombError),
+)
 # Below that there is nothing to see; `serving.model.guard` calls such a picture empty.
 _LEAST_LEVELS = 4
 # Brightest minus darkest channel from which a pixel counts as coloured; JPEG gives grey pixels a few levels.
@@ -127,7 +133,7 @@ def decode_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Pictu
         raise ImageError(f"{text} Send each as a file of its own, or all as one NIfTI file.")
     try:
         grey, coloured, steps = _load(image, content, is_inverse)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _DAMAGE as error:
         kind = image.format or image.mode
         raise ImageError(f"{name} is damaged or cut short ({kind}). {_AGAIN}") from error
     facts = FileFacts(image.format or "", image.mode, image.size, size, tuple(steps))
@@ -181,7 +187,7 @@ def _open(content: bytes, name: str) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         what = f"{name} unpacks to more than the {MAX_PIXELS:,} pixels accepted"
         raise ImageError(f"{what}. {_SMALLER}") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except _DAMAGE as error:
         if isinstance(error, UnidentifiedImageError):
             layout = describe_tiff(content, is_open=False) if content.startswith(_TIFF_STARTS) else None
             if layout is not None:
