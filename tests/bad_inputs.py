@@ -69,6 +69,25 @@ def pixels(rows: int = 8, row_bytes: int = 8, value: int = 0) -> bytes:
     return chunk(b"IDAT", zlib.compress((b"\0" + bytes([value]) * row_bytes) * rows))
 
 
+def deep_colour(side: int) -> bytes:
+    """A square of 12 bits in 16, with colour and opacity."""
+    row = (np.arange(side, dtype=">u2")[:, None] % 512 * 8 // [1, 2, 3, 1] + [0, 0, 0, 9]).astype(">u2")
+    rows = (b"\0" + row.tobytes()) * side
+    return png(chunk(b"IDAT", zlib.compress(rows)), size=(side, side), depth=16, colour=6)
+
+
+def many_directories() -> bytes:
+    """A TIFF of 5,000 directories without a size."""
+    entry = struct.pack("<H", 1) + struct.pack("<HHII", 254, 4, 1, 1)
+    return b"II*\0\x08\0\0\0" + b"".join(entry + struct.pack("<I", 8 + 18 * (n + 1)) for n in range(5000))
+
+
+def gif_of_many_frames() -> bytes:
+    """A GIF of half a million frames."""
+    frame = b"," + struct.pack("<4H", 0, 0, 1, 1) + b"\0\x02\x02D\x01\0"
+    return b"GIF89a" + struct.pack("<2H", 1, 1) + b"\x80\0\0" + bytes(6) + frame * 500_000 + b";"
+
+
 def tiff(tags: dict[int, tuple[int, int, int]], rest: bytes = b"", following: int = 0) -> bytes:
     """A little-endian TIFF with one directory of (type, count, value) by tag."""
     entries = b"".join(struct.pack("<HHII", tag, *field) for tag, field in sorted(tags.items()))
@@ -242,6 +261,20 @@ def build_pngs() -> list[Case]:
             SCORED,
         ),
         Case(
+            "png of four times 16 bits, as large as is read",
+            "a.png",
+            lambda: deep_colour(4096),
+            SCORED,
+        ),
+        Case(
+            "png of 4 bits of colour in 8, as large as is read",
+            "a.png",
+            lambda: encode(
+                Image.fromarray(np.tile(np.arange(16, dtype=np.uint8), (4096, 256))).convert("RGBA")
+            ),
+            SCORED,
+        ),
+        Case(
             "png with transparency, as large as is read",
             "a.png",
             lambda: encode(Image.new("RGBA", (4096, 4096))),
@@ -341,6 +374,14 @@ def build_others() -> list[Case]:
             lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 8)), b"\x78\x9c" + b"\xff" * 62),
             DAMAGED,
         ),
+        Case("tiff of 5,000 smaller copies", "a.tif", many_directories, DAMAGED),
+        Case(
+            "tiff whose tag lies beyond any end",
+            "a.tif",
+            lambda: encode(draw(), "TIFF", big_tiff=True)[:8] + b"\xff" * 8 + bytes(99),
+            DAMAGED,
+        ),
+        Case("gif of half a million frames", "a.gif", gif_of_many_frames, "GIF of 2,000 pictures or more"),
         Case("tiff of two pages", "a.tif", lambda: several("TIFF"), "2 pictures"),
         Case("tiff of numbers that are none", "a.tif", lambda: encode(Image.fromarray(nan), "TIFF"), SCORED),
         Case("bmp header alone", "a.bmp", lambda: bmp[:30], DAMAGED),

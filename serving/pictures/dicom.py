@@ -183,6 +183,13 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
     for described, decoded in _read_each(_decode_file, by_file.values(), skipped, is_alone):
         slices |= decoded
         facts = facts or described
+    windows = Counter(
+        shown.facts.details["window"]
+        for shown in slices.values()
+        if shown.facts and "window" in shown.facts.details
+    )
+    if len(windows) > 1:
+        facts["window"] = "; ".join(f"{count:,} slices {window}" for window, count in windows.most_common())
     kept = [frame for frame in frames if frame in slices]
     if not kept:
         raise ImageError(f"No slice of the series can be read. {skipped[-1]}")

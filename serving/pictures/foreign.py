@@ -7,7 +7,7 @@ it as PNG or JPEG". Only the content decides; the name is asked where the conten
 import re
 import zlib
 
-from serving.pictures.containers import count_gif
+from serving.pictures.containers import MAX_COUNTED, count_gif
 
 _AS_PICTURE = "export it as PNG or JPEG"
 _AS_NIFTI = "convert it to NIfTI (.nii.gz)"
@@ -81,7 +81,8 @@ def _find(content: bytes) -> tuple[str, str] | None:
     text = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
     if content.startswith(b"GIF8"):
         count = count_gif(content)
-        return ("GIF" if count < 2 else f"GIF of {count:,} pictures"), _AS_PICTURE
+        more = " or more" if count == MAX_COUNTED else ""
+        return ("GIF" if count < 2 else f"GIF of {count:,} pictures{more}"), _AS_PICTURE
     if b"%PDF-" in content[:1024]:
         return "a PDF", _AS_PICTURE
     if content[4:8] == b"ftyp":

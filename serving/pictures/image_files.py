@@ -15,7 +15,13 @@ from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from serving.files.entries import read_start
 from serving.files.errors import ImageError
-from serving.pictures.containers import count_frames, count_pictures, describe_tiff, turn_black_is_zero
+from serving.pictures.containers import (
+    MAX_COUNTED,
+    count_frames,
+    count_pictures,
+    describe_tiff,
+    turn_black_is_zero,
+)
 from serving.pictures.foreign import describe_foreign
 from serving.pictures.samples import find_deep_rawmode, read_deep_samples, weigh_channels
 from serving.pictures.windows import (
@@ -129,7 +135,8 @@ def decode_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Pictu
         count = count_pictures(content, image)
     _check_size(name, image.width, image.height)
     if count > 1:
-        text = f"{name} holds {count:,} pictures, expected one: all but the first would go unseen."
+        more = " or more" if count >= MAX_COUNTED else ""
+        text = f"{name} holds {count:,}{more} pictures, expected one: all but the first would go unseen."
         raise ImageError(f"{text} Send each as a file of its own, or all as one NIfTI file.")
     try:
         grey, coloured, steps = _load(image, content, is_inverse)
