@@ -168,7 +168,11 @@ def build_foreign() -> list[Case]:
         "random bytes": (np.random.default_rng(1).bytes(5000), "a.png", UNKNOWN),
         "ppm": (encode(draw(), "PPM"), "a.ppm", UNKNOWN),
         "ico": (encode(draw(), "ICO"), "a.ico", "an icon"),
-        "gzip of text": (gzip.compress(b"text"), "a.png", "neither DICOM nor NIfTI"),
+        "gzip of text": (
+            gzip.compress(b"text"),
+            "a.png",
+            "a packed file .*: unpack it",
+        ),
         "html": (b"<!DOCTYPE html><script>alert(1)</script>", "a.jpg", "web page"),
         "svg": (
             b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',

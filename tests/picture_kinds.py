@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from serving.preprocess import decode_grey
 from tests.bad_inputs import chunk, encode, png
-from tests.bad_volumes import make_dicom, make_nifti, save_dicom
+from tests.bad_volumes import make_dicom, make_nifti, pack, save_dicom
 
 # A glioma, uint8 (h, w), and in the 12 bits of a scanner, uint16.
 GREY = decode_grey(Path(__file__).parents[1] / "serving/app/examples/glioma.png")
@@ -410,6 +410,8 @@ def build_bare() -> list[Instance]:
             ("implicit", lambda: bare_dicom(ImplicitVRLittleEndian, False, {})),
             ("implicit with the group", lambda: bare_dicom(ImplicitVRLittleEndian, True, {})),
             ("Motorola", lambda: bare_dicom(ExplicitVRBigEndian, False, {})),
+            ("with the prefix", lambda: save_dicom(make_dicom(DEEP))[128:]),
+            ("with 128 bytes and no prefix", lambda: bytes(128) + save_dicom(make_dicom(DEEP))[132:]),
         )
     ]
 
@@ -470,6 +472,7 @@ def build_foreign() -> list[Instance]:
         "save the slice as 16-bit PNG",
     )
     shot = "export one slice of it as PNG"
+    packed_dicom, packed_heic = gzip.compress(save_dicom(make_dicom())), pack({"b": ftyp(b"heic")})
     return [
         Instance("foreign format", name, filename, lambda content=content: content, f"{right}: {remedy}")
         for name, filename, content, right, remedy in (
@@ -510,6 +513,20 @@ def build_foreign() -> list[Instance]:
             (".mat 7.3", "a.mat", b"MATLAB 7.3 MAT-file" + bytes(999), r"\.mat.*not read", saved),
             ("HDF5", "a.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), r"HDF5.*not read", saved),
             ("MINC", "a.mnc", b"CDF\x01" + bytes(99), r"\.mnc.*not read", volume),
+            (
+                "packed DICOM",
+                "a.dcm.gz",
+                gzip.compress(save_dicom(make_dicom())),
+                "packed file.*not read",
+                "unpack",
+            ),
+            (
+                "HEIC in a zip",
+                "a.zip",
+                pack(dict.fromkeys("ab", ftyp(b"heic"))),
+                "is HEIC, which is not read",
+                picture,
+            ),
             ("PDF", "a.pdf", b"%PDF-1.7\n", "is a PDF, which is not read", picture),
             ("PDF behind other lines", "a.pdf", b"\r\n  \n%PDF-1.4", "is a PDF, which is not read", picture),
         )

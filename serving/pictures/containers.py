@@ -91,7 +91,8 @@ def describe_tiff(content: bytes, is_open: bool) -> str | None:
     if packing not in _READ and not is_open:
         return f"a TIFF packed by {_COMPRESSIONS.get(packing, f'method {packing}')}"
     is_split = tags.get(284, (1,))[0] == 2 and samples > 1
-    is_mixed_up = space == 8 or (is_split and max(bits) > 8)
+    is_signed = space < 2 and kinds[0] == 2 and max(bits) <= 8
+    is_mixed_up = space == 8 or is_signed or (is_split and max(bits) > 8)
     full = bits * samples if len(bits) == 1 and samples < 9 else bits
     key = content[:2], space, kinds[:1], tags.get(266, (1,))[0], full, extra
     if not is_mixed_up and (is_open or key in TiffImagePlugin.OPEN_INFO):

@@ -18,7 +18,14 @@ from serving.files.entries import MAX_SLICES, MAX_VOXELS, Entry
 from serving.files.errors import ImageError
 from serving.pictures.anatomy import Volume, find_plane
 from serving.pictures.codestreams import check_frame
-from serving.pictures.dicom_parser import find_value, import_pydicom, list_damage, parse, silence_pydicom
+from serving.pictures.dicom_parser import (
+    find_start,
+    find_value,
+    import_pydicom,
+    list_damage,
+    parse,
+    silence_pydicom,
+)
 from serving.pictures.dicom_pixels import make_slice
 from serving.pictures.image_files import Picture
 
@@ -43,8 +50,6 @@ _SEQUENCES = {
     "EP": "echo planar",
     "RM": "research mode",
 }
-# PS3.5 table 6.2-1, those of short elements: what a file without a prefix may start with.
-_TYPES = tuple(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _AGAIN = "Export it again."
 _TIMES = {"EchoTime": "echo time", "RepetitionTime": "repetition time", "InversionTime": "inversion time"}
 
@@ -62,13 +67,8 @@ class _Frame:
 
 
 def is_dicom(head: bytes) -> bool:
-    """Tell DICOM by its first bytes: the prefix `DICM`, or, in old files, a first element of group 2 or 8."""
-    if head[128:132] == b"DICM":
-        return True
-    if head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00":
-        # Else a length, of less than 64 kB.
-        return head[4:6] in _TYPES or (head[:1] == b"\x08" and head[6:8] == b"\x00\x00")
-    return head[:3] == b"\x00\x08\x00" and head[4:6] in _TYPES  # the byte order of long ago
+    """Tell DICOM by its first bytes, see `serving.pictures.dicom_parser.find_start`."""
+    return find_start(head) is not None
 
 
 def read_dicom(entries: Sequence[Entry]) -> Volume:
@@ -183,11 +183,7 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
     for described, decoded in _read_each(_decode_file, by_file.values(), skipped, is_alone):
         slices |= decoded
         facts = facts or described
-    windows = Counter(
-        shown.facts.details["window"]
-        for shown in slices.values()
-        if shown.facts and "window" in shown.facts.details
-    )
+    windows = Counter(_name_window(shown) for shown in slices.values())
     if len(windows) > 1:
         facts["window"] = "; ".join(f"{count:,} slices {window}" for window, count in windows.most_common())
     kept = [frame for frame in frames if frame in slices]
@@ -198,6 +194,10 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
     # Places of some slices only would belong to none of them.
     positions = places if len(places) == len(kept) else None
     return Volume(shown, "DICOM", kept[0].plane, positions, facts, tuple(skipped), coloured)
+
+
+def _name_window(picture: Picture) -> str:
+    return picture.facts.details.get("window", "none") if picture.facts else "none"
 
 
 def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, Picture]]:
@@ -230,6 +230,8 @@ def _check_frames(dataset: "Dataset", frames: list[_Frame]) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
         return
+    if syntax.name.startswith(("MPEG", "HEVC")):
+        raise ImageError("it is a film, which is not read. Send the slices that it was made from.")
     count = int(dataset.get("NumberOfFrames") or 1)
     size = (dataset.BitsAllocated + 7) // 8 * dataset.SamplesPerPixel
     for frame in frames:

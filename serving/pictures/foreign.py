@@ -72,8 +72,11 @@ def describe_foreign(content: bytes, name: str) -> str | None:
     Returns:
         A clause that follows "is"; None where neither the content nor the name has a mark of such a format.
     """
-    content = _unpack_start(content) if content.startswith(b"\x1f\x8b") else content
+    is_packed = content.startswith(b"\x1f\x8b")
+    content = _unpack_start(content) if is_packed else content
     found = _find(content) or _find_medical(content, name)
+    if is_packed and not found:
+        found = "a packed file (.gz)", "unpack it"
     return f"{found[0]}, which is not read: {found[1]}" if found else None
 
 

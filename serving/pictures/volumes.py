@@ -45,7 +45,7 @@ def read_volume(source: VolumeSource, plane: str | None = None) -> Volume:
         found = f"There are {len(niftis)} NIfTI files and {len(dicoms)} DICOM files"
         raise ImageError(f"{found}; one volume is read at a time. {_ADVICE}")
     if not niftis and not dicoms:
-        many = f"None of {len(entries):,} files is DICOM or NIfTI"
+        many = f"None of {len(entries):,} files is DICOM or NIfTI: {', '.join(skipped[:1])}"
         raise ImageError(f"{skipped[0] if len(entries) == 1 else many}. {_ADVICE}")
     volume = read_nifti(niftis[0], plane) if niftis else read_dicom(dicoms)
     if plane is not None and plane != volume.plane:
