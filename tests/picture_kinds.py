@@ -516,14 +516,14 @@ def build_foreign() -> list[Instance]:
             (
                 "packed DICOM",
                 "a.dcm.gz",
-                gzip.compress(save_dicom(make_dicom())),
+                packed_dicom,
                 "packed file.*not read",
                 "unpack",
             ),
             (
                 "HEIC in a zip",
                 "a.zip",
-                pack(dict.fromkeys("ab", ftyp(b"heic"))),
+                packed_heic,
                 "is HEIC, which is not read",
                 picture,
             ),
