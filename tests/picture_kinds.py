@@ -316,11 +316,12 @@ def build_paddings() -> list[Instance]:
 
 
 def build_windows() -> list[Instance]:
-    wide = make_table(np.arange(4096) // 256, bits=16)
+    wide, coarse = make_table(np.arange(4096) // 256, bits=16), DEEP // 256 * 256
     return [
         Instance("window", name, "a.dcm", build, AS_DEEP)
         for name, build in (
             ("of all 16 bits", dicom(WindowCenter=32768, WindowWidth=65535)),
+            ("of all 16 bits over 4 bits", dicom(coarse, WindowCenter=32768, WindowWidth=65535)),
             ("of 12 bits over 8", dicom(GREY.astype(np.uint16), WindowCenter=2048, WindowWidth=4096)),
             (
                 "exact, of all 16 bits",

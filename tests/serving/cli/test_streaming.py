@@ -110,7 +110,9 @@ def test_a_heat_map_that_cannot_be_written_costs_one_answer(tmp_path, monkeypatc
     assert len(list((tmp_path / "maps").iterdir())) == len(pictures) - 1
 
 
-@pytest.mark.parametrize("stem", ["é" * 120, "脳" * 80, "a" * 250])
+@pytest.mark.parametrize(
+    "stem", ["é" * 120, "脳" * 80, "a" * 250], ids=["two bytes", "three bytes", "one byte"]
+)
 def test_names_of_heat_maps_are_cut_by_bytes(tmp_path, stem):
     shutil.copy(GLIOMA, tmp_path / f"{stem}.png")
     result = run(tmp_path / f"{stem}.png", "--heatmaps", tmp_path / "maps", "--json")
