@@ -41,7 +41,7 @@ class VolumeSummary:
 
     Example:
         >>> volume = read_volume("series.zip")  # doctest: +SKIP
-        >>> predictions = from_pretrained().predict_batch(volume.slices)  # doctest: +SKIP
+        >>> predictions = from_pretrained().predict_batch(volume.pictures)  # doctest: +SKIP
         >>> summary = summarise_volume(predictions, volume)  # doctest: +SKIP
         >>> summary.counts, summary.longest_runs["glioma"], summary.volume_ml  # doctest: +SKIP
     """

@@ -251,6 +251,11 @@ class ModelConfig(Settings):
     padding need 64 pixels, the large kernels 96."""
     pretrained: bool = True
     """Start from ImageNet weights; there are none for reference_vgg."""
+    start: str = ""
+    """A model to start from, instead of the ImageNet weights of `pretrained`: `bundled`, the folder of an
+    artefact or of a run, or `user/repo`, `user/repo@revision` on the Hub; of the same architecture. Given by
+    `tumor train --from`. Its backbone and decoder are taken, and of its last layer the labels that both know.
+    It has seen pictures: what it learnt from may hold those that a run is tested on."""
     dropout: Share = 0.2
     """Share of the embedding dropped before the last layer; reference_vgg was published with .5."""
     decoder_channels: WholeNumber = 0

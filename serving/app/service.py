@@ -111,7 +111,7 @@ class AnswerService:
         deadline = time.monotonic() + MANY_SECONDS
         sources = [paths[0] if len(paths) == 1 else paths]
         (volume,) = self._run(lambda source: read_volume(source, plane), sources, deadline)
-        chunks = self._run(self.classifier.predict_batch, _split(volume.slices), deadline)
+        chunks = self._run(self.classifier.predict_batch, _split(volume.pictures), deadline)
         return volume, [prediction for chunk in chunks for prediction in chunk]
 
     def _run(self, work: Callable[[Task], Result], tasks: list[Task], deadline: float) -> Iterator[Result]:

@@ -66,12 +66,13 @@ def list_slices(rows: Iterable[Row]) -> Iterator[Row]:
         yield from (shared | each for each in row.get("slices", [row]))
 
 
-def build_csv(rows: Iterable[Row], labels: Sequence[str]) -> bytes:
+def build_csv(rows: Iterable[Row], labels: Sequence[str], with_header: bool = True) -> bytes:
     """Write a line a picture or slice; an input that could not be read has only `file` and `error`.
 
     Args:
         rows: of `build_row` and `build_volume_row`; also `heatmap` and `mask`, paths of pictures.
         labels: of the model, each a column `prob_...`.
+        with_header: whether the names of the columns come first.
 
     Returns:
         UTF-8. Text that a spreadsheet would take for a formula starts with an apostrophe; file names that are
@@ -93,7 +94,8 @@ def build_csv(rows: Iterable[Row], labels: Sequence[str]) -> bytes:
         ),
     )
     writer = csv.DictWriter(stream, columns, extrasaction="ignore")
-    writer.writeheader()
+    if with_header:
+        writer.writeheader()
     for row in list_slices(rows):
         row |= {f"prob_{label}": value for label, value in (row.get("probabilities") or {}).items()}
         row["prediction_set"] = " ".join(row.get("prediction_set", ()))

@@ -120,7 +120,7 @@ def _score_volume(classifier: Classifier, one: Input, plane: str | None, writer:
         volume = read_volume(one.source, plane)
     except ImageError as error:
         return build_row(one.name, str(error))
-    predictions = classifier.predict_batch(volume.slices)
+    predictions = classifier.predict_batch(volume.pictures)
     row = build_volume_row(one.name, volume, predictions)
     is_nifti = volume.format == "NIfTI"
     for each, grey, prediction in zip(row.get("slices", [row]), volume.slices, predictions, strict=True):

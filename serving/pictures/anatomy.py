@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from serving.files.errors import ImageError
-from serving.pictures.image_files import MAX_PIXELS, MAX_SIDE
+from serving.pictures.image_files import MAX_PIXELS, MAX_SIDE, Picture
 
 # By patient axis (x, y, z) that a slice is cut across.
 PLANES = ("sagittal", "coronal", "axial")
@@ -37,6 +37,7 @@ class Volume:
         positions: of each slice along the normal of the plane, mm, rising; None where the file does not say.
         facts: harmless technical facts, by name; never an identifier or a text that a person typed.
         skipped: what was left out, and why.
+        coloured: share of each slice's pixels that had a colour, [0, 1]; empty where none had.
         pixel_mm2: area of one pixel of `slices`, mm²; None where the file does not say, or slices differ.
         thickness_mm: of a slice as stated; None where the file does not say. Slices may lie farther apart.
 
@@ -51,8 +52,16 @@ class Volume:
     positions: tuple[float, ...] | None
     facts: dict[str, str]
     skipped: tuple[str, ...] = ()
+    coloured: tuple[float, ...] = ()
     pixel_mm2: float | None = None
     thickness_mm: float | None = None
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The slices with their colour, for `serving.classifier.Classifier.predict_batch`."""
+        coloured = self.coloured or (0.0,) * len(self.slices)
+        answered = zip(self.slices, coloured, strict=True)
+        return tuple(Picture(grey, share, pixel_mm2=self.pixel_mm2) for grey, share in answered)
 
 
 def find_plane(normal: np.ndarray) -> str:

@@ -18,13 +18,15 @@ from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXE
 from serving.files.errors import ImageError
 from serving.pictures.anatomy import Volume, orient_slice, square_pixels
 from serving.pictures.cuts import find_axes, measure_spacing, plan_cut
-from serving.pictures.image_files import decode_image
+from serving.pictures.image_files import Picture, decode_image
 from serving.pictures.windows import apply_percentile_window
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
 
 GZIP_MAGIC = b"\x1f\x8b"
+# nifti1.h: NIFTI_INTENT_RGB_VECTOR and NIFTI_INTENT_RGBA_VECTOR.
+_COLOUR_VECTORS = (2003, 2004)
 _HEADER_BYTES = {1: 348, 2: 540}
 # NIfTI's world has x to the right and y to the front; that of DICOM, to the left and to the back.
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -134,8 +136,8 @@ def cut_mask(grid: Grid, plane: str | None) -> Volume:
         ImageError: there are too many pixels, or slices are too long and thin.
     """
 
-    def draw(values: np.ndarray) -> np.ndarray:
-        return np.where(values * grid.slope + grid.intercept > 0.5, 255, 0).astype(np.uint8)
+    def draw(values: np.ndarray) -> Picture:
+        return Picture(np.where(values * grid.slope + grid.intercept > 0.5, 255, 0).astype(np.uint8))
 
     return _cut(grid, plane, draw, Image.Resampling.NEAREST)
 
@@ -151,16 +153,18 @@ def is_same_grid(one: Grid, other: Grid) -> bool:
 
 
 def _cut(
-    grid: Grid, plane: str | None, draw: Callable[[np.ndarray], np.ndarray], resample: Image.Resampling
+    grid: Grid, plane: str | None, draw: Callable[[np.ndarray], Picture], resample: Image.Resampling
 ) -> Volume:
-    """Cut across one axis, draw each slice as uint8, and turn it into the radiological view."""
+    """Cut across one axis, draw each slice, and turn it into the radiological view."""
     cut = plan_cut(grid.name, grid.data.shape, grid.affine, plane)
-    data, slices = grid.data.transpose(cut.order), []
+    data, slices, coloured = grid.data.transpose(cut.order), [], []
     for number in cut.numbers:
-        drawn = square_pixels(draw(data[number]), cut.rows, cut.columns, resample)
-        slices.append(np.ascontiguousarray(orient_slice(drawn, cut.right, cut.down, cut.plane)))
-    positions = tuple(cut.positions.tolist())
-    return Volume(tuple(slices), "NIfTI", cut.plane, positions, grid.facts, pixel_mm2=cut.pixel_mm2)
+        drawn = draw(data[number])
+        square = square_pixels(drawn.grey, cut.rows, cut.columns, resample)
+        slices.append(np.ascontiguousarray(orient_slice(square, cut.right, cut.down, cut.plane)))
+        coloured.append(drawn.coloured)
+    places, shares = tuple(cut.positions.tolist()), tuple(coloured)
+    return Volume(tuple(slices), "NIfTI", cut.plane, places, grid.facts, (), shares, cut.pixel_mm2)
 
 
 def find_affine(header: "Nifti1Header") -> np.ndarray:
@@ -192,7 +196,11 @@ def read_header(entry: Entry) -> tuple["Nifti1Header", int]:
     except (*DAMAGE, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
         raise ImageError(f"{entry.name} has a damaged NIfTI header. Export it again.") from error
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
-        raise ImageError(f"{entry.name} is the header of a pair .hdr and .img. Convert it to one .nii file.")
+        what = "is one half of a pair of files, .hdr and .img, which is not read"
+        raise ImageError(f"{entry.name} {what}: convert the pair to one NIfTI file (.nii.gz).")
+    if int(header["intent_code"]) in _COLOUR_VECTORS:
+        what = "is a colour picture whose channels are volumes of their own, and MRI slices are grey"
+        raise ImageError(f"{entry.name} {what}. Send the scan that it was made from.")
     return header, end
 
 
@@ -238,12 +246,12 @@ def _shape_data(header: "Nifti1Header", content: bytes, name: str) -> tuple[np.n
     return data, facts
 
 
-def _to_grey(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """One slice as uint8: colour becomes luma, complex numbers their magnitude."""
+def _to_grey(values: np.ndarray, slope: float, intercept: float) -> Picture:
+    """One slice: colour becomes luma, complex numbers their magnitude."""
     if values.dtype.names:
-        return decode_image(np.stack([values[name] for name in values.dtype.names[:3]], axis=-1)).grey
+        return decode_image(np.stack([values[name] for name in values.dtype.names[:3]], axis=-1))
     if values.dtype.kind == "c":
         values = np.abs(values)
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    return apply_percentile_window(scaled)
+    return Picture(apply_percentile_window(scaled))

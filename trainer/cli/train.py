@@ -15,6 +15,7 @@ _STRATEGY = "Where it runs; auto takes all workers in TF_CONFIG, else all GPUs."
 _TPU = "Name or address of the TPU; the one attached to this machine by default."
 _FOLDS = "Train all five folds of tumor_ds/patient, and pool what they say."
 _LEAVE_OUT = "Dataset of data.mix to test on instead of learning from it; may be given several times."
+_FROM = "Start from a model: `bundled`, an artefact or run folder, or user/repo[@revision] on the Hub."
 _ARTEFACT = "Export, calibrate and score on the test split at the end; a sweep does not."
 _DRY_RUN = "Print config, model, steps and an estimate of the time; write nothing."
 _EXPORT_FOLDS = (
@@ -41,6 +42,7 @@ def train(
     tpu: Annotated[str, typer.Option(help=_TPU)] = "",
     folds: Annotated[bool, typer.Option("--folds", help=_FOLDS)] = False,
     left_out: Annotated[list[str] | None, typer.Option("--leave-out", help=_LEAVE_OUT)] = None,
+    start: Annotated[str | None, typer.Option("--from", help=_FROM)] = None,
     artefact: Annotated[bool, typer.Option(help=_ARTEFACT)] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=_DRY_RUN)] = False,
 ) -> None:
@@ -52,6 +54,8 @@ def train(
 
     # A mistake in the config is told before TensorFlow is loaded, which takes many seconds.
     resolved, default_name = load_config(config, overrides), config.stem
+    if start:
+        resolved = resolved.replace(model=resolved.model.replace(start=start))
     check_folds(resolved, folds, artefact)
     if left_out:
         if folds:
