@@ -1,11 +1,9 @@
-"""From a picture to an answer: calibrated probabilities, labels not ruled out, heat maps, or a refusal.
+"""From a picture to an answer: calibrated probabilities, labels not ruled out, outlines, or a refusal.
 
 Goes in: an artefact and pictures. Comes out: a `Prediction` a picture.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +11,12 @@ import numpy as np
 
 from serving.hub.fetch import locate_artefact
 from serving.model import artefact
-from serving.model.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
+from serving.model.calibration import compute_prediction_sets
+from serving.model.combination import compute_answers, explain_disagreements
 from serving.model.copying import copy_artefact
-from serving.model.explain import compute_heatmap
 from serving.model.guard import Verdict, judge
+from serving.model.outline import compute_tumor_shares
+from serving.model.prediction import FoundTumor, Prediction
 from serving.model.runtime import MAX_BATCH, LiteRTModel, Outputs
 from serving.preprocess import ImageSource, decode, fit_to_square
 
@@ -28,76 +28,6 @@ if TYPE_CHECKING:
 RUNTIMES = {"litert": artefact.LITERT_FILE, "keras": artefact.KERAS_FILE}
 # Pictures that are decoded and scored together. The guard needs some 300 kB for each of them.
 CHUNK = 8 * MAX_BATCH
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one picture.
-
-    Attributes:
-        label: the most probable label; None exactly where the picture is refused.
-        probabilities: calibrated, by label, summing to 1. They mean nothing where the picture is refused.
-        prediction_sets: by the coverage aimed at, .95 and .99: the labels that cannot be ruled out, most
-            probable first; wider for a picture unlike the training pictures, empty for a refused one.
-        verdict: of the guard.
-        reason: why the verdict is not `like_training`, for the person who sent the picture; else empty.
-        domain_distance: outlier score of `serving.model.guard`, as a share of the score from which pictures
-            are refused; one that is refused for its colour or because it is empty may have less than 1.
-        logits: float32 (classes,), in the order of `probabilities`.
-        cams: float32 (h, w, classes), class activation maps; `heatmaps` is made of them.
-        image_size: side of the model's input and of the heat maps, pixels.
-
-    Example:
-        >>> prediction = from_pretrained().predict(artefact.BUNDLED.parent / "app/examples/glioma.png")
-        >>> prediction.label, prediction.prediction_set, prediction.in_domain
-        ('glioma', ('glioma',), True)
-        >>> prediction.heatmap.shape
-        (160, 160)
-    """
-
-    label: str | None
-    probabilities: dict[str, float]
-    prediction_sets: dict[float, tuple[str, ...]]
-    verdict: Verdict
-    reason: str
-    domain_distance: float
-    logits: np.ndarray
-    cams: np.ndarray
-    image_size: int
-
-    @property
-    def in_domain(self) -> bool:
-        """False exactly where the picture is refused; a slice unlike the training pictures is scored."""
-        return self.verdict is not Verdict.not_brain_mri
-
-    @property
-    def prediction_set(self) -> tuple[str, ...]:
-        """The labels that cannot be ruled out at 95 %."""
-        return self.prediction_sets[DEFAULT_COVERAGE]
-
-    @cached_property
-    def heatmaps(self) -> dict[str, np.ndarray]:
-        """By label, float32 (image_size, image_size), [0, 1]: where the evidence for it lies."""
-        labels = enumerate(self.probabilities)
-        return {label: compute_heatmap(self.cams, index, self.image_size) for index, label in labels}
-
-    @property
-    def heatmap(self) -> np.ndarray:
-        """The heat map of the most probable label, also where the picture is refused."""
-        return self.heatmaps[max(self.probabilities, key=self.probabilities.__getitem__)]
-
-    def to_dict(self) -> dict[str, Any]:
-        """All that is no array as JSON-ready values; probabilities are null where the picture is refused."""
-        return {
-            "label": self.label,
-            "verdict": self.verdict.value,
-            "reason": self.reason,
-            "in_domain": self.in_domain,
-            "probabilities": self.probabilities if self.in_domain else None,
-            "prediction_set": list(self.prediction_set),
-            "prediction_sets": {str(share): list(members) for share, members in self.prediction_sets.items()},
-            "domain_distance": self.domain_distance,
-        }
 
 
 class Classifier:
@@ -148,33 +78,51 @@ class Classifier:
         """Classify several pictures; see `predict`. Only `CHUNK` of them are in memory at a time."""
         predictions: list[Prediction] = []
         for start in range(0, len(sources), CHUNK):
-            images, coloured = [], []
+            images, coloured, shapes = [], [], []
             for source in sources[start : start + CHUNK]:
                 picture = decode(source)
                 images.append(fit_to_square(picture.grey, self.config.image_size, self.config.image_fit))
                 coloured.append(picture.coloured)
-            predictions += self.score(np.stack(images), np.array(coloured))
+                shapes.append(picture.grey.shape)
+            predictions += self.score(np.stack(images), np.array(coloured), shapes)
         return predictions
 
     def run(self, images: np.ndarray) -> Outputs:
         """Give the raw outputs for preprocessed images, uint8 (n, size, size, 1)."""
         return self._model.run(images)
 
-    def score(self, images: np.ndarray, coloured: np.ndarray | None = None) -> list[Prediction]:
+    def score(
+        self,
+        images: np.ndarray,
+        coloured: np.ndarray | None = None,
+        shapes: Sequence[tuple[int, ...]] | None = None,
+    ) -> list[Prediction]:
         """Classify preprocessed images.
 
         Args:
             images: uint8 (n, size, size, 1), [0, 255].
             coloured: float (n,), [0, 1], share of each picture's pixels that had a colour; None: 0.
+            shapes: height and width of each picture before it was made square, the frame of its tumour map
+                and outlines; None: the preprocessed images are the pictures.
         """
         coloured = np.zeros(len(images)) if coloured is None else coloured
-        chunks = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
-        return [one for chunk in chunks for one in self._score_chunk(images[chunk], coloured[chunk])]
+        shapes = [images.shape[1:3]] * len(images) if shapes is None else shapes
+        predictions: list[Prediction] = []
+        for start in range(0, len(images), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            predictions += self._score_chunk(images[chunk], coloured[chunk], shapes[chunk])
+        return predictions
 
-    def _score_chunk(self, images: np.ndarray, coloured: np.ndarray) -> list[Prediction]:
+    def _score_chunk(
+        self, images: np.ndarray, coloured: np.ndarray, shapes: Sequence[tuple[int, ...]]
+    ) -> list[Prediction]:
         config, outputs = self.config, self.run(images)
-        probs = compute_probabilities(outputs.logits, config.temperature)
+        logits, peaks = outputs.logits, outputs.tumor_peaks
+        probs = compute_answers(logits, peaks, config.temperature, self.labels, config.map)
+        doubts = explain_disagreements(logits, probs, peaks, self.labels, config.map)
         judged = judge(config.guard, outputs.embeddings, images, coloured)
+        judged = [_add_doubt(*one, doubt) for one, doubt in zip(judged, doubts, strict=True)]
+        found = self._find_tumors(outputs, images, shapes)
         return [
             Prediction(
                 label=self.labels[probs[row].argmax()] if verdict is not Verdict.not_brain_mri else None,
@@ -185,9 +133,29 @@ class Classifier:
                 domain_distance=distance,
                 logits=outputs.logits[row],
                 cams=outputs.cams[row],
-                image_size=config.image_size,
+                found=found[row],
             )
             for row, (verdict, reason, distance) in enumerate(judged)
+        ]
+
+    def _find_tumors(
+        self, outputs: Outputs, images: np.ndarray, shapes: Sequence[tuple[int, ...]]
+    ) -> Sequence[FoundTumor | None]:
+        """What the tumour map says of each picture; None for each where the model has no map."""
+        config = self.config.map
+        if outputs.tumor_maps is None or config is None:
+            return [None] * len(images)
+        shares = compute_tumor_shares(outputs.tumor_maps, images, config.threshold)
+        return [
+            FoundTumor(
+                square_map=outputs.tumor_maps[row],
+                threshold=config.threshold,
+                share=float(share),
+                height=shapes[row][0],
+                width=shapes[row][1],
+                fit=self.config.image_fit,
+            )
+            for row, share in enumerate(shares)
         ]
 
     def _find_sets(self, probs: np.ndarray, verdict: Verdict) -> dict[float, tuple[str, ...]]:
@@ -222,6 +190,13 @@ class Classifier:
         return push_artefact(self.folder, repo_id, **options)
 
 
+def _add_doubt(verdict: Verdict, reason: str, distance: float, doubt: str) -> tuple[Verdict, str, float]:
+    """Verdict and reason of a picture about which classes and tumour map may contradict each other."""
+    if not doubt or verdict is Verdict.not_brain_mri:
+        return verdict, reason, distance
+    return Verdict.unlike_training, f"{reason} {doubt}".strip(), distance
+
+
 def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | keras_runtime.KerasModel":
     """Load the model and check on one black image that it fits the config."""
     model: LiteRTModel | keras_runtime.KerasModel
@@ -241,10 +216,11 @@ def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | k
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:
         problem = f"{path.name} is no model that can be run ({error})"
         raise artefact.ArtefactError(f"{problem}. Export it again.") from error
-    sizes = (model.image_size, outputs.logits.shape[1], outputs.embeddings.shape[1])
-    stated = (config.image_size, len(config.labels), len(config.guard.content_weights))
+    has_map, needs_map = outputs.tumor_maps is not None, config.map is not None
+    sizes = (model.image_size, outputs.logits.shape[1], outputs.embeddings.shape[1], has_map)
+    stated = (config.image_size, len(config.labels), len(config.guard.content_weights), needs_map)
     if sizes != stated:
-        names = ("image size", "labels", "embedding")
+        names = ("image size", "labels", "embedding", "tumour map")
         found, expected = (dict(zip(names, values, strict=True)) for values in (sizes, stated))
         problem = f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}"
         raise artefact.ArtefactError(f"{problem}. Export both again together.")

@@ -85,9 +85,31 @@ def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:
     """
     if fit == "pad":
         height, width = grey.shape
-        side = max(height, width)
+        side, top, left = _place_in_square(height, width)
         square = np.zeros((side, side), np.uint8)
-        top, left = (side - height) // 2, (side - width) // 2
         square[top : top + height, left : left + width] = grey
         grey = square
     return np.array(Image.fromarray(grey).resize((size, size), Image.Resampling.BICUBIC))[..., None]
+
+
+def find_box(height: int, width: int, fit: str) -> tuple[float, float, float, float]:
+    """Where `fit_to_square` puts a picture, so that places in the square can be found in the picture.
+
+    Args:
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+        fit: one of `FITS`.
+
+    Returns:
+        Left, top, right and bottom edge, as shares of the square's side.
+    """
+    if fit != "pad":
+        return 0.0, 0.0, 1.0, 1.0
+    side, top, left = _place_in_square(height, width)
+    return left / side, top / side, (left + width) / side, (top + height) / side
+
+
+def _place_in_square(height: int, width: int) -> tuple[int, int, int]:
+    """Side of the padded square, and the row and the column where the picture begins in it."""
+    side = max(height, width)
+    return side, (side - height) // 2, (side - width) // 2

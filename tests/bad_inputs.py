@@ -69,6 +69,25 @@ def pixels(rows: int = 8, row_bytes: int = 8, value: int = 0) -> bytes:
     return chunk(b"IDAT", zlib.compress((b"\0" + bytes([value]) * row_bytes) * rows))
 
 
+def deep_colour(side: int) -> bytes:
+    """A square of 12 bits in 16, with colour and opacity."""
+    row = (np.arange(side, dtype=">u2")[:, None] % 512 * 8 // [1, 2, 3, 1] + [0, 0, 0, 9]).astype(">u2")
+    rows = (b"\0" + row.tobytes()) * side
+    return png(chunk(b"IDAT", zlib.compress(rows)), size=(side, side), depth=16, colour=6)
+
+
+def many_directories() -> bytes:
+    """A TIFF of 5,000 directories without a size."""
+    entry = struct.pack("<H", 1) + struct.pack("<HHII", 254, 4, 1, 1)
+    return b"II*\0\x08\0\0\0" + b"".join(entry + struct.pack("<I", 8 + 18 * (n + 1)) for n in range(5000))
+
+
+def gif_of_many_frames() -> bytes:
+    """A GIF of half a million frames."""
+    frame = b"," + struct.pack("<4H", 0, 0, 1, 1) + b"\0\x02\x02D\x01\0"
+    return b"GIF89a" + struct.pack("<2H", 1, 1) + b"\x80\0\0" + bytes(6) + frame * 500_000 + b";"
+
+
 def tiff(tags: dict[int, tuple[int, int, int]], rest: bytes = b"", following: int = 0) -> bytes:
     """A little-endian TIFF with one directory of (type, count, value) by tag."""
     entries = b"".join(struct.pack("<HHII", tag, *field) for tag, field in sorted(tags.items()))
@@ -148,8 +167,12 @@ def build_foreign() -> list[Case]:
         "json": (b'{"a": [1, 2]}', "a.json", UNKNOWN),
         "random bytes": (np.random.default_rng(1).bytes(5000), "a.png", UNKNOWN),
         "ppm": (encode(draw(), "PPM"), "a.ppm", UNKNOWN),
-        "ico": (encode(draw(), "ICO"), "a.ico", UNKNOWN),
-        "gzip of text": (gzip.compress(b"text"), "a.png", "neither DICOM nor NIfTI"),
+        "ico": (encode(draw(), "ICO"), "a.ico", "an icon"),
+        "gzip of text": (
+            gzip.compress(b"text"),
+            "a.png",
+            "a packed file .*: unpack it",
+        ),
         "html": (b"<!DOCTYPE html><script>alert(1)</script>", "a.jpg", "web page"),
         "svg": (
             b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
@@ -177,7 +200,7 @@ def build_foreign() -> list[Case]:
         ),
         "executable": (b"\x7fELF\x02\x01\x01" + bytes(200), "a.png", "a program"),
         "rar": (b"Rar!\x1a\x07\x01\0" + bytes(100), "a.zip", "RAR"),
-        "gif animation": (several("GIF"), "a.gif", "is GIF"),
+        "gif animation": (several("GIF"), "a.gif", "is GIF of 2 pictures"),
         "jpeg 2000": (encode(draw(), "JPEG2000"), "a.jp2", "JPEG 2000"),
     }
     return [
@@ -225,7 +248,7 @@ def build_pngs() -> list[Case]:
         Case(
             "png with a broken animation", "a.png", lambda: png(chunk(b"acTL", b"\xff" * 8), pixels()), SCORED
         ),
-        Case("png animation", "a.png", lambda: several("PNG"), SCORED),
+        Case("png animation", "a.png", lambda: several("PNG"), "2 pictures"),
         Case("png with a page behind it", "a.png", lambda: whole + b"<script>alert(1)</script>", SCORED),
         Case("png named jpg", "a.jpg", lambda: whole, SCORED),
         Case("png of one pixel", "a.png", lambda: encode(Image.new("L", (1, 1))), SCORED),
@@ -239,6 +262,20 @@ def build_pngs() -> list[Case]:
             "png of 16 bits, as large as is read",
             "a.png",
             lambda: encode(Image.fromarray(np.zeros((4096, 4096), np.uint16))),
+            SCORED,
+        ),
+        Case(
+            "png of four times 16 bits, as large as is read",
+            "a.png",
+            lambda: deep_colour(4096),
+            SCORED,
+        ),
+        Case(
+            "png of 4 bits of colour in 8, as large as is read",
+            "a.png",
+            lambda: encode(
+                Image.fromarray(np.tile(np.arange(16, dtype=np.uint8), (4096, 256))).convert("RGBA")
+            ),
             SCORED,
         ),
         Case(
@@ -333,7 +370,7 @@ def build_others() -> list[Case]:
             "tiff of unknown compression",
             "a.tif",
             lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 777)), bytes(64)),
-            DAMAGED,
+            "packed by method 777, which is not read",
         ),
         Case(
             "tiff, deflated garbage",
@@ -341,7 +378,15 @@ def build_others() -> list[Case]:
             lambda: tiff(tiff_tags(8, 8, _259=(3, 1, 8)), b"\x78\x9c" + b"\xff" * 62),
             DAMAGED,
         ),
-        Case("tiff of two pages", "a.tif", lambda: several("TIFF"), SCORED),
+        Case("tiff of 5,000 smaller copies", "a.tif", many_directories, DAMAGED),
+        Case(
+            "tiff whose tag lies beyond any end",
+            "a.tif",
+            lambda: encode(draw(), "TIFF", big_tiff=True)[:8] + b"\xff" * 8 + bytes(99),
+            DAMAGED,
+        ),
+        Case("gif of half a million frames", "a.gif", gif_of_many_frames, "GIF of 2,000 pictures or more"),
+        Case("tiff of two pages", "a.tif", lambda: several("TIFF"), "2 pictures"),
         Case("tiff of numbers that are none", "a.tif", lambda: encode(Image.fromarray(nan), "TIFF"), SCORED),
         Case("bmp header alone", "a.bmp", lambda: bmp[:30], DAMAGED),
         Case("bmp cut in its pixels", "a.bmp", lambda: bmp[:2000], DAMAGED),
@@ -359,5 +404,5 @@ def build_others() -> list[Case]:
         ),
         Case("webp cut in half", "a.webp", lambda: webp[: len(webp) // 2], DAMAGED),
         Case("webp of 16,000 x 16,000", "a.webp", lambda: webp_of_size(16_000, 16_000), TOO_MANY_PIXELS),
-        Case("webp animation", "a.webp", lambda: several("WEBP"), SCORED),
+        Case("webp animation", "a.webp", lambda: several("WEBP"), "2 pictures"),
     ]

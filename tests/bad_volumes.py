@@ -13,6 +13,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    MPEG2MPML,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -197,6 +198,7 @@ def build_dicoms() -> list[Case]:
             "damaged pixels|decompressed",
         ),
         Case("dicom, runs that unpack to 64 MB", "a.dcm", packed(rle_bomb(), RLELossless), "does not unpack"),
+        Case("dicom, film", "a.dcm", packed(b"\0\0\x01\xb3" + bytes(99), MPEG2MPML), "it is a film"),
         Case("dicom, runs of garbage", "a.dcm", packed(b"\xff" * 100, RLELossless), "segments"),
         Case(
             "dicom, slope that is no number", "a.dcm", dicom(RescaleSlope="nan", RescaleIntercept="0"), SCORED
@@ -394,7 +396,7 @@ def build_zips() -> list[Case]:
             "zip of an office document",
             "a.docx",
             lambda: pack({"word/document.xml": b"<w/>"}),
-            "neither DICOM nor NIfTI",
+            "document.xml is SVG, XML",
         ),
         Case("zip of names that climb", "a.zip", lambda: pack({"../../../etc/passwd": slice_}), SCORED),
         Case(

@@ -355,9 +355,8 @@ def test_the_bundled_model_is_calibrated_by_the_published_folds():
         epath.Path(RELEASE_PATIENT), build_config(config.raw["training"]), config.labels, tested
     )
     assert not test_groups & set(unseen.groups.tolist())
-    fitted = json.loads(
-        json.dumps(fit_calibration(unseen.logits, unseen.true, unseen.groups, unseen.labels, "folds"))
-    )
+    sections = fit_calibration(unseen.logits, unseen.true, unseen.groups, unseen.labels, "folds")
+    fitted = json.loads(json.dumps(sections["calibration"]))
     assert {name: config.raw["calibration"][name] for name in fitted} == fitted
     groups, text = len(np.unique(unseen.groups)), " ".join(README.split())
     assert f"say of {len(unseen.filenames):,} pictures in {groups} groups that hold no test picture" in text

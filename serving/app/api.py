@@ -1,24 +1,35 @@
-"""The endpoints for scripts: `/predict`, `/predict_batch` and `/explain`, with typed JSON.
+"""The endpoints for scripts: `/predict`, `/predict_batch`, `/predict_volume` and `/explain`, typed JSON.
 
 Goes in: files that were uploaded to `/gradio_api/upload`, as `gradio_client.handle_file` does. Comes out: the
 dictionaries below, or an error with a message, which in a batch is that of its file.
 """
 
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import gradio as gr
 import numpy as np
 
+from serving.app.frames import encode_base64
 from serving.app.service import Answer, AnswerService
 from serving.app.uploads import open_uploads
-from serving.app.views import encode_base64
-from serving.classifier import Prediction
+from serving.cli.answers import build_volume_row
 from serving.files.errors import ImageError
 from serving.model.explain import overlay_heatmap
 
 
+class Outlines(TypedDict):
+    """GeoJSON: of each polygon the ring around it, then those around its holes, in pixels of the picture."""
+
+    type: str
+    coordinates: list[list[list[list[float]]]]
+
+
 class PredictionAnswer(TypedDict):
-    """A prediction, as `serving.classifier.Prediction.to_dict` gives it."""
+    """A prediction, as `Prediction.to_dict` gives it, and the area inside its outlines.
+
+    `tumor_share`, `outlines` and `area_mm2` are null where the picture is refused or the model has no tumour
+    map; `area_mm2` also where the file does not say how large a pixel is, as only DICOM and NIfTI do.
+    """
 
     label: str | None
     verdict: str
@@ -28,6 +39,9 @@ class PredictionAnswer(TypedDict):
     prediction_set: list[str]
     prediction_sets: dict[str, list[str]]
     domain_distance: float
+    tumor_share: float | None
+    outlines: Outlines | None
+    area_mm2: float | None
 
 
 class FileAnswer(TypedDict):
@@ -38,11 +52,28 @@ class FileAnswer(TypedDict):
     prediction: PredictionAnswer | None
 
 
-class Explanation(TypedDict):
-    """A prediction and where its evidence lies.
+class VolumeAnswer(TypedDict):
+    """A volume, as `serving.cli.answers.build_volume_row` gives it.
 
-    `heatmaps` and `overlay` are PNGs in base64: by label the map over the slice made square, 0 to 255 for 0
-    to 1, and the map of the wanted label laid over the slice. Where the picture is refused there are none.
+    `summary` holds among others `volume_ml` and `volume_basis`, see `serving.summary.VolumeSummary`; `slices`
+    the fields of a `PredictionAnswer` each. A volume of one slice has its fields in place of both.
+    """
+
+    file: str
+    format: str
+    plane: str | None
+    facts: dict[str, str]
+    skipped: list[str]
+    summary: NotRequired[dict[str, Any]]
+    slices: NotRequired[list[dict[str, Any]]]
+
+
+class Explanation(TypedDict):
+    """A prediction and where its evidence lies, coarsely: class activation maps.
+
+    `heatmaps` and `overlay` are PNGs in base64: by label the map over the slice made square, a pixel a cell,
+    0 to 255 for 0 to 1, and the map of the wanted label laid over the slice. Where the picture is refused
+    there are none.
     """
 
     prediction: PredictionAnswer
@@ -61,7 +92,7 @@ def add_endpoints(service: AnswerService) -> None:
 
     def predict(file: gr.FileData) -> PredictionAnswer:
         """Classify one picture, or a DICOM or NIfTI file of one slice."""
-        return _to_json(_answer_slice(service, file).prediction)
+        return _to_json(_answer_slice(service, file))
 
     def predict_batch(files: list[gr.FileData]) -> list[FileAnswer]:
         """Classify many pictures, or zips of them; one that cannot be read has an error in its place."""
@@ -79,7 +110,7 @@ def add_endpoints(service: AnswerService) -> None:
         answer, labels = _answer_slice(service, file), service.classifier.labels
         if label is not None and label not in labels:
             raise _refuse(f"Expected a label of {', '.join(labels)}, or none; got {str(label)[:40]!r}.")
-        prediction, found = answer.prediction, _to_json(answer.prediction)
+        prediction, found = answer.prediction, _to_json(answer)
         if prediction is None or answer.picture is None or prediction.label is None:
             return {"prediction": found, "heatmaps": None, "overlay_label": None, "overlay": None}
         wanted, fit = label or prediction.label, service.classifier.config.image_fit
@@ -88,17 +119,31 @@ def add_endpoints(service: AnswerService) -> None:
         heatmaps = {name: encode_base64(pixels, "PNG") for name, pixels in maps.items()}
         return {"prediction": found, "heatmaps": heatmaps, "overlay_label": wanted, "overlay": overlay}
 
-    for endpoint in (predict, predict_batch, explain):
+    def predict_volume(files: list[gr.FileData], plane: str | None = None) -> VolumeAnswer:
+        """Classify each slice of a DICOM series or of NIfTI, which is cut in a plane of the caller's choice.
+
+        `files` are one file or zip, or the files of a series.
+        """
+        if not isinstance(files, list) or not files:
+            raise _refuse("Expected a list of files. Send [file, file, ...].")
+        try:
+            with open_uploads([_get_path(file) for file in files]) as paths:
+                volume, predictions = service.answer_volume(paths, plane)
+                return cast(VolumeAnswer, build_volume_row(paths[0].name, volume, predictions))
+        except ImageError as error:
+            raise _refuse(str(error)) from error
+
+    for endpoint in (predict, predict_batch, predict_volume, explain):
         gr.api(endpoint, api_name=endpoint.__name__)
 
 
-def _to_json(prediction: Prediction | None) -> PredictionAnswer:
-    assert prediction is not None
-    return cast(PredictionAnswer, prediction.to_dict())
+def _to_json(answer: Answer) -> PredictionAnswer:
+    assert answer.prediction is not None
+    return cast(PredictionAnswer, answer.prediction.to_dict() | {"area_mm2": answer.area_mm2})
 
 
 def _to_file_answer(answer: Answer) -> FileAnswer:
-    prediction = _to_json(answer.prediction) if answer.prediction else None
+    prediction = _to_json(answer) if answer.prediction else None
     return {"file": answer.name, "error": answer.error or None, "prediction": prediction}
 
 

@@ -83,10 +83,11 @@ def build_app(classifier: Classifier) -> gr.Blocks:
     service = AnswerService(classifier)
     handlers = EventHandlers(service)
     with gr.Blocks(title="Brain MRI slice classifier", analytics_enabled=False) as app:
-        gr.HTML(views.render("masthead.html.j2"), apply_default_css=False, js_on_load=None)
+        masthead = views.render("masthead.html.j2", has_map=classifier.config.map is not None)
+        gr.HTML(masthead, apply_default_css=False, js_on_load=None)
         with gr.Tabs():
             with gr.Tab("Slice"), gr.Row(elem_classes="columns"):
-                _add_form(handlers.show_slice, "slice", examples=views.list_examples())
+                _add_form(handlers.show_slice, "slice", examples=views.list_examples(classifier))
             with gr.Tab("Batch"), gr.Column(elem_classes="columns"):
                 _add_form(handlers.show_batch, "batch")
             with gr.Tab("Volume"), gr.Column(elem_classes="columns"):

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from serving.pictures.anatomy import Volume
 from serving.pictures.image_files import MAX_BYTES
 from serving.pictures.volumes import read_volume
 from serving.preprocess import Picture, decode, fit_to_square
+from serving.summary import measure_area
 
 SLICE_SECONDS = 20.0
 # For a batch or a volume.
@@ -42,6 +43,8 @@ class Answer:
         picture: None where the file could not be read.
         prediction: None where the file could not be read.
         error: why the file could not be read; else empty.
+        area_mm2: inside the outlines; None where the model outlines nothing, or the file does not say how
+            large a pixel is.
 
     Example:
         >>> Answer("notes.txt", error="notes.txt is no picture.").prediction is None
@@ -52,6 +55,7 @@ class Answer:
     picture: Picture | None = None
     prediction: Prediction | None = None
     error: str = ""
+    area_mm2: float | None = None
 
 
 class AnswerService:
@@ -107,7 +111,7 @@ class AnswerService:
         deadline = time.monotonic() + MANY_SECONDS
         sources = [paths[0] if len(paths) == 1 else paths]
         (volume,) = self._run(lambda source: read_volume(source, plane), sources, deadline)
-        chunks = self._run(self.classifier.predict_batch, _split(volume.slices), deadline)
+        chunks = self._run(self.classifier.predict_batch, _split(volume.pictures), deadline)
         return volume, [prediction for chunk in chunks for prediction in chunk]
 
     def _run(self, work: Callable[[Task], Result], tasks: list[Task], deadline: float) -> Iterator[Result]:
@@ -131,7 +135,7 @@ class AnswerService:
 
     def _score_slice(self, path: Path) -> Answer:
         picture = decode(path)
-        return Answer(path.name, picture, self.classifier.predict(picture))
+        return _answer(path.name, picture, self.classifier.predict(picture))
 
     def _score_chunk(self, files: Sequence[Entry | Answer]) -> list[Answer]:
         """Read up to `MAX_BATCH` files and score together those that could be read."""
@@ -141,8 +145,14 @@ class AnswerService:
         for at, answer in enumerate(answers):
             if answer.picture is not None:
                 thumbnail = Picture(fit_to_square(answer.picture.grey, KEPT_SIDE, fit)[..., 0])
-                answers[at] = Answer(answer.name, thumbnail, next(predictions))
+                answers[at] = replace(
+                    _answer(answer.name, answer.picture, next(predictions)), picture=thumbnail
+                )
         return answers
+
+
+def _answer(name: str, picture: Picture, prediction: Prediction) -> Answer:
+    return Answer(name, picture, prediction, area_mm2=measure_area(prediction, picture.pixel_mm2))
 
 
 def _split(items: Sequence[Task]) -> list[Sequence[Task]]:

@@ -4,8 +4,6 @@ Goes in: answers, and the artefact. Comes out: HTML in which every text from out
 picture is part of the page, so that the server never has to hand out a file.
 """
 
-import base64
-import io
 import itertools
 import re
 import urllib.parse
@@ -15,81 +13,34 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-from PIL import Image
 
+from serving.app.frames import build_frame, draw_path, encode_picture
 from serving.app.service import Answer
-from serving.classifier import Prediction
+from serving.app.words import (
+    capitalise,
+    describe_extent,
+    describe_set,
+    lower,
+    name_label,
+    summarise,
+)
+from serving.classifier import Classifier
 from serving.cli.answers import Row, build_csv, build_row, build_volume_row
-from serving.cli.wording import format_percent
+from serving.cli.wording import describe_outlined, format_head_share, format_percent
 from serving.model.artefact import ArtefactConfig
 from serving.model.explain import INFERNO
 from serving.model.guard import Verdict
+from serving.model.prediction import Prediction
 from serving.pictures.anatomy import Volume
-from serving.preprocess import decode_grey, fit_to_square
-from serving.summary import summarise_volume
+from serving.preprocess import decode_grey
+from serving.summary import measure_area, summarise_volume
 
 WEB = Path(__file__).parent / "web"
 EXAMPLES = Path(__file__).parent / "examples"
-NAMES = {
-    "glioma": "Glioma",
-    "meningioma": "Meningioma",
-    "notumor": "No tumour",
-    "pituitary": "Pituitary tumour",
-}
 _REFUSED = "No brain MRI slice"
-SLICE_SIDE = 448
 VOLUME_SIDE = 320
 THUMBNAIL_SIDE = 88
-# The model's maps have 6 x 6 positions; a browser smooths between these.
-HEAT_SIDE = 32
 _counter = itertools.count()
-
-
-def name_label(label: str) -> str:
-    """The label as a person would say it."""
-    return NAMES.get(label, label)
-
-
-def describe_set(prediction: Prediction, coverage: float) -> str:
-    """Say which labels cannot be ruled out, such as "Glioma or meningioma; cannot be told apart at 95 %."."""
-    members, level = prediction.prediction_sets[coverage], format_percent(coverage, digits=0)
-    names = [name_label(label) for label in members]
-    if len(members) == 1:
-        return f"{names[0]} alone; every other label is ruled out at {level}."
-    if len(members) == len(prediction.probabilities):
-        return f"No label can be ruled out at {level}."
-    listed = ", ".join([names[0], *map(_lower, names[1:-1])])
-    return f"{listed} or {_lower(names[-1])}; cannot be told apart at {level}."
-
-
-def _lower(name: str) -> str:
-    return name[:1].lower() + name[1:]
-
-
-def build_frame(grey: np.ndarray, prediction: Prediction, fit: str, side: int = SLICE_SIDE) -> dict[str, Any]:
-    """What the page's viewer shows of uint8 (h, w), [0, 255], in a square; a refused one has no heat map."""
-    heatmaps = prediction.heatmaps.items() if prediction.in_domain else ()
-    return {
-        "image": encode_picture(grey, side, fit),
-        "label": prediction.label,
-        "heat": {label: _encode_heat(heatmap) for label, heatmap in heatmaps},
-        "caption": _summarise(prediction),
-        "kind": prediction.verdict.value,
-    }
-
-
-def encode_picture(grey: np.ndarray, side: int, fit: str = "pad") -> str:
-    """Make a square WebP of uint8 (h, w), [0, 255], as an address that holds the picture itself."""
-    square = fit_to_square(grey, side, fit)[..., 0]
-    return f"data:image/webp;base64,{encode_base64(square, 'WEBP', quality=90)}"
-
-
-def encode_base64(pixels: np.ndarray, file_format: str, **options: Any) -> str:
-    """Base64 of the picture file of uint8 (h, w) or (h, w, 3), [0, 255]."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, file_format, **options)
-    return base64.b64encode(stream.getvalue()).decode()
 
 
 def render(template: str, **context: Any) -> str:
@@ -104,26 +55,34 @@ def render_slice(answer: Answer, config: ArtefactConfig) -> str:
     return render(
         "slice.html.j2",
         prediction=answer.prediction,
-        frame=build_frame(answer.picture.grey, answer.prediction, config.image_fit),
+        extent=describe_extent(answer.prediction, answer.area_mm2),
+        frame=build_frame(answer.picture.grey, answer.prediction, config.image_fit, answer.area_mm2),
         labels=config.labels,
         facts=list_facts(answer, config),
-        announcement=_summarise(answer.prediction),
-        csv=_encode_csv([build_row(answer.name, answer.prediction)], config),
+        announcement=summarise(answer.prediction, answer.area_mm2),
+        csv=_encode_csv([build_row(answer.name, answer.prediction, answer.area_mm2)], config),
     )
 
 
 def render_volume(name: str, volume: Volume, predictions: list[Prediction], config: ArtefactConfig) -> str:
     """The answers for all slices of a volume, named like its first file, and what they say together."""
-    summary = summarise_volume(predictions)
+    summary = summarise_volume(predictions, volume)
     names = {**{label: name_label(label) for label in config.labels}, Verdict.not_brain_mri.value: _REFUSED}
     size = f"{len(volume.slices)} slices, {volume.plane or 'plane not stated'}"
-    answered = zip(volume.slices, predictions, strict=True)
+    frames = [
+        build_frame(grey, one, config.image_fit, measure_area(one, volume.pixel_mm2), VOLUME_SIDE)
+        for grey, one in zip(volume.slices, predictions, strict=True)
+    ]
     return render(
         "volume.html.j2",
         volume=volume,
         summary=summary,
         counts=[(key, name, summary.counts[key]) for key, name in names.items() if summary.counts[key]],
-        frames=[build_frame(grey, one, config.image_fit, VOLUME_SIDE) for grey, one in answered],
+        extent=describe_outlined(
+            summary.outlined_slices, len(predictions), summary.volume_ml, summary.volume_basis
+        ),
+        frames=frames,
+        start=len(frames) // 2 if summary.largest_slice is None else summary.largest_slice,
         labels=config.labels,
         facts=[("Read as", f"{volume.format}, {size}"), *_title(volume.facts)],
         csv=_encode_csv([build_volume_row(name, volume, predictions)], config),
@@ -163,24 +122,31 @@ def strip_card(card: str) -> str:
     return re.sub(r"!\[[^\]]*\]\([^)]*\)\n?", "", text)
 
 
-def list_examples() -> list[dict[str, str]]:
-    """The bundled example slices, with a small picture of each."""
+def list_examples(classifier: Classifier) -> list[dict[str, str]]:
+    """The bundled example slices, with a small picture of each and what the model outlines in it."""
     pictures = {path.stem: decode_grey(path) for path in sorted(EXAMPLES.glob("*.png"))}
+    fit, predictions = classifier.config.image_fit, classifier.predict_batch(list(pictures.values()))
     return [
-        {"name": name, "title": name_label(name), "thumbnail": encode_picture(grey, 2 * THUMBNAIL_SIDE)}
-        for name, grey in pictures.items()
+        {
+            "name": name,
+            "title": name_label(name),
+            "thumbnail": encode_picture(grey, 2 * THUMBNAIL_SIDE, fit),
+            "outline": draw_path(prediction.outlines, grey.shape, fit),
+        }
+        for (name, grey), prediction in zip(pictures.items(), predictions, strict=True)
     ]
 
 
 def render_batch(answers: Sequence[Answer], config: ArtefactConfig) -> str:
     """All answers of a batch, as a table and as CSV."""
-    rows = [build_row(answer.name, answer.prediction or answer.error) for answer in answers]
+    rows = [build_row(one.name, one.prediction or one.error, one.area_mm2) for one in answers]
     titles = ["Not read" if "error" in row else name_label(row["label"] or _REFUSED) for row in rows]
-    counts = [(_lower(title), count) for title, count in Counter(titles).most_common()]
+    counts = [(lower(title), count) for title, count in Counter(titles).most_common()]
     pictures = [answer.picture and encode_picture(answer.picture.grey, THUMBNAIL_SIDE) for answer in answers]
     return render(
         "batch.html.j2",
         rows=list(zip(rows, titles, pictures, strict=True)),
+        has_map=config.map is not None,
         counts=counts,
         announcement=", ".join(f"{count} {title}" for title, count in counts),
         csv=_encode_csv(rows, config),
@@ -192,24 +158,9 @@ def _encode_csv(rows: Sequence[Row], config: ArtefactConfig) -> str:
     return f"data:text/csv;charset=utf-8,{urllib.parse.quote(build_csv(rows, config.labels))}"
 
 
-def _encode_heat(heatmap: np.ndarray) -> str:
-    """Base64 of uint8 (HEAT_SIDE, HEAT_SIDE), row by row, for the page to colour."""
-    small = np.asarray(Image.fromarray(heatmap).resize((HEAT_SIDE, HEAT_SIDE), Image.Resampling.BICUBIC))
-    return base64.b64encode(np.round(np.clip(small, 0, 1) * 255).astype(np.uint8).tobytes()).decode()
-
-
 def _title(facts: Mapping[str, str]) -> list[tuple[str, str]]:
     """Facts whose names start with a capital."""
-    return [(name[:1].upper() + name[1:], value) for name, value in facts.items()]
-
-
-def _summarise(prediction: Prediction) -> str:
-    """An answer in a sentence."""
-    if prediction.label is None:
-        return "This does not look like a brain MRI slice."
-    share = format_percent(prediction.probabilities[prediction.label])
-    warning = " Unlike the training pictures." if prediction.verdict is Verdict.unlike_training else ""
-    return f"{name_label(prediction.label)}, {share}.{warning}"
+    return [(capitalise(name), value) for name, value in facts.items()]
 
 
 _ENVIRONMENT = jinja2.Environment(
@@ -223,6 +174,7 @@ _stops = ", ".join("rgb({:.0f} {:.0f} {:.0f})".format(*stop) for stop in INFERNO
 _ENVIRONMENT.globals.update(
     name_label=name_label,
     format_percent=format_percent,
+    format_head_share=format_head_share,
     describe_set=describe_set,
     unique=lambda: f"choice-{next(_counter)}",
     ramp=f"linear-gradient(90deg, {_stops})",

@@ -11,7 +11,7 @@ from typing import Any
 
 from serving.classifier import Prediction
 from serving.pictures.anatomy import Volume
-from serving.summary import summarise_volume
+from serving.summary import measure_area, summarise_volume
 
 Row = dict[str, Any]
 # A spreadsheet takes text that starts with one of these for a formula.
@@ -19,42 +19,60 @@ Row = dict[str, Any]
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
-def build_row(name: str, answer: Prediction | str) -> Row:
-    """Make the row of one picture: `file` and `Prediction.to_dict`, or `file` and why it cannot be read."""
-    return {"file": name} | ({"error": answer} if isinstance(answer, str) else answer.to_dict())
+def build_row(name: str, answer: Prediction | str, area_mm2: float | None = None) -> Row:
+    """Make the row of one picture.
+
+    Args:
+        name: of its file.
+        answer: its prediction, or why it cannot be read.
+        area_mm2: inside its outlines; None: not known.
+
+    Returns:
+        `file` with the fields of `Prediction.to_dict` and `area_mm2`, or `file` and `error`.
+    """
+    if isinstance(answer, str):
+        return {"file": name, "error": answer}
+    return {"file": name} | answer.to_dict() | {"area_mm2": area_mm2}
 
 
 def build_volume_row(name: str, volume: Volume, predictions: Sequence[Prediction]) -> Row:
     """Make the row of one volume.
 
     Returns:
-        `file`, `format`, `plane`, `facts` and `skipped`; for one slice also the fields of its prediction, for
-        several `summary` and `slices`: `slice` (from 0), `position_mm` and the fields of a prediction each.
+        `file`, `format`, `plane`, `facts` and `skipped`; for one slice also the fields of its prediction and
+        `area_mm2`, for several `summary` and `slices`: `slice` (from 0), `position_mm` and the same fields
+        each.
     """
     row: Row = {"file": name, "format": volume.format, "plane": volume.plane}
     row |= {"facts": volume.facts, "skipped": list(volume.skipped)}
-    if len(predictions) == 1:
-        return row | predictions[0].to_dict()
+    fields = [
+        prediction.to_dict() | {"area_mm2": measure_area(prediction, volume.pixel_mm2)}
+        for prediction in predictions
+    ]
+    if len(fields) == 1:
+        return row | fields[0]
     positions = volume.positions or (None,) * len(predictions)
     slices = [
-        {"slice": number, "position_mm": position} | prediction.to_dict()
-        for number, (position, prediction) in enumerate(zip(positions, predictions, strict=True))
+        {"slice": number, "position_mm": position} | each
+        for number, (position, each) in enumerate(zip(positions, fields, strict=True))
     ]
-    return row | {"summary": asdict(summarise_volume(predictions)), "slices": slices}
+    return row | {"summary": asdict(summarise_volume(predictions, volume)), "slices": slices}
 
 
 def list_slices(rows: Iterable[Row]) -> Iterator[Row]:
-    """Flatten rows to one a picture and one a slice."""
+    """Flatten rows to one a picture and one a slice, each with the mask of its volume where that has one."""
     for row in rows:
-        yield from ({"file": row["file"]} | each for each in row.get("slices", [row]))
+        shared = {name: row[name] for name in ("file", "mask") if name in row}
+        yield from (shared | each for each in row.get("slices", [row]))
 
 
-def build_csv(rows: Iterable[Row], labels: Sequence[str]) -> bytes:
+def build_csv(rows: Iterable[Row], labels: Sequence[str], with_header: bool = True) -> bytes:
     """Write a line a picture or slice; an input that could not be read has only `file` and `error`.
 
     Args:
-        rows: of `build_row` and `build_volume_row`; also `heatmap`, the path of a picture.
+        rows: of `build_row` and `build_volume_row`; also `heatmap` and `mask`, paths of pictures.
         labels: of the model, each a column `prob_...`.
+        with_header: whether the names of the columns come first.
 
     Returns:
         UTF-8. Text that a spreadsheet would take for a formula starts with an apostrophe; file names that are
@@ -64,10 +82,20 @@ def build_csv(rows: Iterable[Row], labels: Sequence[str]) -> bytes:
     columns = (
         *("file", "slice", "position_mm", "label", "verdict", "in_domain"),
         *(f"prob_{label}" for label in labels),
-        *("prediction_set", "domain_distance", "heatmap", "reason", "error"),
+        *(
+            "prediction_set",
+            "domain_distance",
+            "tumor_share",
+            "area_mm2",
+            "heatmap",
+            "mask",
+            "reason",
+            "error",
+        ),
     )
     writer = csv.DictWriter(stream, columns, extrasaction="ignore")
-    writer.writeheader()
+    if with_header:
+        writer.writeheader()
     for row in list_slices(rows):
         row |= {f"prob_{label}": value for label, value in (row.get("probabilities") or {}).items()}
         row["prediction_set"] = " ".join(row.get("prediction_set", ()))

@@ -7,26 +7,22 @@ one volume is in memory at a time.
 
 import glob
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-from PIL import Image
-
-from serving.classifier import Classifier, Prediction
+from serving.classifier import Classifier
 from serving.cli.answers import Row, build_row, build_volume_row
+from serving.cli.pictures import PictureWriter
 from serving.files.entries import HEAD_BYTES, MAX_VOLUME_BYTES, read_start
 from serving.files.errors import ImageError
-from serving.files.writing import replace_whole
-from serving.model.explain import overlay_heatmap
 from serving.model.runtime import MAX_BATCH
 from serving.pictures.dicom import is_dicom
-from serving.pictures.volumes import is_volume, read_volume
+from serving.pictures.volumes import encode_volume_mask, is_volume, read_volume
 from serving.preprocess import Picture, decode
+from serving.summary import measure_area
 
 STDIN = "-"
 
@@ -74,17 +70,20 @@ def find_inputs(arguments: Sequence[str], stdin: IO[bytes]) -> list[Input]:
 
 
 def score_inputs(
-    classifier: Classifier, inputs: Sequence[Input], plane: str | None, heatmaps: Path | None
+    classifier: Classifier, inputs: Sequence[Input], plane: str | None, writer: PictureWriter
 ) -> Iterator[Row]:
     """Answer input by input.
 
-    `plane` is for NIfTI, see `serving.pictures.volumes.read_volume`; `heatmaps` is a folder that gets an
-    overlay a scored slice.
+    Args:
+        classifier: gives the answers.
+        inputs: in the order of the answers.
+        plane: for NIfTI, see `serving.pictures.volumes.read_volume`.
+        writer: of the files that are wanted beside the answers.
 
     Yields:
-        What `serving.cli.answers` builds; `heatmap` of a picture or slice is the overlay's path.
+        What `serving.cli.answers` builds, with the paths of what was written: `heatmap` and `mask` of a
+        picture or slice; of NIfTI one `mask` of the whole volume.
     """
-    writer = _HeatmapWriter(classifier.config.image_fit, heatmaps)
     for are_volumes, group in groupby(inputs, key=lambda one: one.is_volume):
         members = list(group)
         if are_volumes:
@@ -94,7 +93,7 @@ def score_inputs(
                 yield from _score_pictures(classifier, members[start : start + MAX_BATCH], writer)
 
 
-def _score_pictures(classifier: Classifier, inputs: list[Input], writer: "_HeatmapWriter") -> Iterator[Row]:
+def _score_pictures(classifier: Classifier, inputs: list[Input], writer: PictureWriter) -> Iterator[Row]:
     decoded = [_decode(one) for one in inputs]
     pictures = [picture for picture in decoded if isinstance(picture, Picture)]
     predictions = iter(classifier.predict_batch(pictures))
@@ -103,7 +102,8 @@ def _score_pictures(classifier: Classifier, inputs: list[Input], writer: "_Heatm
             yield build_row(one.name, str(picture))
         else:
             prediction = next(predictions)
-            yield build_row(one.name, prediction) | writer.write(one.name, picture.grey, prediction)
+            area = measure_area(prediction, picture.pixel_mm2)
+            yield build_row(one.name, prediction, area) | writer.write(one.name, picture.grey, prediction)
 
 
 def _decode(one: Input) -> Picture | ImageError:
@@ -114,35 +114,22 @@ def _decode(one: Input) -> Picture | ImageError:
         return error
 
 
-def _score_volume(classifier: Classifier, one: Input, plane: str | None, writer: "_HeatmapWriter") -> Row:
+def _score_volume(classifier: Classifier, one: Input, plane: str | None, writer: PictureWriter) -> Row:
     assert not isinstance(one.source, ImageError)
     try:
         volume = read_volume(one.source, plane)
     except ImageError as error:
         return build_row(one.name, str(error))
-    predictions = classifier.predict_batch(volume.slices)
+    predictions = classifier.predict_batch(volume.pictures)
     row = build_volume_row(one.name, volume, predictions)
+    is_nifti = volume.format == "NIfTI"
     for each, grey, prediction in zip(row.get("slices", [row]), volume.slices, predictions, strict=True):
         suffix = f"_slice{each['slice']:03d}" if "slice" in each else ""
-        each.update(writer.write(one.name + suffix, grey, prediction))
+        each.update(writer.write(one.name + suffix, grey, prediction, with_mask=not is_nifti))
+    if is_nifti and writer.outlines is not None:
+        masks = [mask for prediction in predictions if (mask := prediction.tumor_mask) is not None]
+        row |= writer.write_volume(one.name, encode_volume_mask(one.source, plane, masks))
     return row
-
-
-class _HeatmapWriter:
-    """Writes overlays under names that no two of one run share."""
-
-    def __init__(self, fit: str, folder: Path | None):
-        self.fit, self.folder, self.count = fit, folder, 0
-
-    def write(self, name: str, grey: np.ndarray, prediction: Prediction) -> dict[str, str]:
-        if self.folder is None or prediction.label is None:
-            return {}
-        self.count += 1
-        stem = re.sub(r"[^\w.-]", "_", Path(name).name)[:100]
-        path = self.folder / f"{self.count:04d}_{stem}_{prediction.label}.png"
-        with replace_whole(path) as partial:
-            Image.fromarray(overlay_heatmap(grey, prediction.heatmap, self.fit)).save(partial, "PNG")
-        return {"heatmap": str(path)}
 
 
 def _find_in_folder(folder: Path) -> list[Input]:

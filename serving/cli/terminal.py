@@ -1,10 +1,14 @@
-"""The one place that turns errors into a line on the terminal.
+"""What all commands share: `~` in their arguments, names that a terminal cannot show, and their errors.
 
-Goes in: whatever a command raises. Comes out: one line on stderr and an exit code, for what a person can
-mend. A fault of this program keeps its traceback.
+Goes in: a command line, and whatever a command raises. Comes out: arguments with the home folder in place of
+`~`; one line on stderr and an exit code, for what a person can mend. A fault of this program keeps its
+traceback.
 """
 
 import errno
+import io
+import os
+import sys
 from typing import Any
 
 import typer
@@ -23,8 +27,15 @@ class CommandGroup(TyperGroup):
         >>> app = typer.Typer(cls=CommandGroup)
     """
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the home folder in place of `~`: a shell does so only at the start of a word."""
+        return super().parse_args(ctx, [expand_home(argument) for argument in args])
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command; leave with one line where it cannot be done as asked, or a file cannot be used."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A terminal of another encoding than a file's name shows it escaped, as stderr does anyway.
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -36,6 +47,21 @@ class CommandGroup(TyperGroup):
                 raise
             _print_error(describe_os_error(error))
             raise typer.Exit(1) from error
+
+
+def expand_home(argument: str) -> str:
+    """Expand `~` and `~user` in an argument, and behind the `=` of an option or a setting.
+
+    Example:
+        >>> expand_home("--csv=~/out.csv") == f"--csv={os.path.expanduser('~')}/out.csv"
+        True
+        >>> expand_home("a~b.png")
+        'a~b.png'
+    """
+    if argument.startswith("~"):
+        return argument if os.path.lexists(argument) else os.path.expanduser(argument)
+    name, equals, value = argument.rpartition("=~")
+    return f"{name}={os.path.expanduser(f'~{value}')}" if equals else argument
 
 
 def describe_os_error(error: OSError) -> str:

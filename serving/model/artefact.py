@@ -15,8 +15,8 @@ from serving.model.calibration import DEFAULT_COVERAGE
 from serving.model.guard import Guard, parse_guard, parse_number
 from serving.preprocess import FITS
 
-# 5: figures of validation have their own section: temperature and thresholds may come from other pictures.
-FORMAT_VERSION = 5
+# 6: a section for the tumour map, null where the model has none.
+FORMAT_VERSION = 6
 NO_TUMOUR = "notumor"  # the label that says that no tumour is seen
 CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
@@ -41,6 +41,42 @@ class ArtefactError(UserError, RuntimeError):
 
 
 @dataclass(frozen=True)
+class Combination:
+    """How the classes and the tumour map together tell tumour from none; see `serving.model.combination`.
+
+    Attributes:
+        intercept: added to the weighted log-odds.
+        class_weight: at least 0, of the log-odds of a tumour by the classes.
+        map_weight: at least 0, of the log-odds of the map's highest value.
+
+    Example:
+        >>> Combination(intercept=0.0, class_weight=1.0, map_weight=0.0)  # the classes alone
+        Combination(intercept=0.0, class_weight=1.0, map_weight=0.0)
+    """
+
+    intercept: float
+    class_weight: float
+    map_weight: float
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """What is fitted to the tumour map.
+
+    Attributes:
+        threshold: least value of the map, in (0, 1], inside an outline.
+        combination: how the map's highest value enters into tumour or none.
+
+    Example:
+        >>> parse_map({"threshold": 0.5, "combination": {"intercept": 0, "class": 1, "map": 0}}).threshold
+        0.5
+    """
+
+    threshold: float
+    combination: Combination
+
+
+@dataclass(frozen=True)
 class ArtefactConfig:
     """`config.json`, as far as serving reads it.
 
@@ -56,6 +92,7 @@ class ArtefactConfig:
         any_tumour_thresholds: by sensitivity, the share of tumours that an alarm shall catch: the least 1 -
             p(notumor) that raises it.
         guard: tells what may be scored.
+        map: of the tumour map; None where the model has none.
         raw: the whole file.
 
     Example:
@@ -73,6 +110,7 @@ class ArtefactConfig:
     unlike_prediction_set_thresholds: dict[float, float]
     any_tumour_thresholds: dict[float, float]
     guard: Guard
+    map: MapConfig | None
     raw: dict[str, Any]
 
 
@@ -183,8 +221,37 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
         temperature=parse_number(calibration["temperature"], "temperature", 1e-3, 1e3),
         any_tumour_thresholds=_parse_thresholds(calibration, "any_tumour_thresholds", None),
         guard=parse_guard(raw["guard"]),
+        map=parse_map(raw["map"]),
         raw=raw,
         **set_thresholds,
+    )
+
+
+def encode_map(config: MapConfig) -> dict[str, Any]:
+    """Write the `map` section of `config.json`."""
+    combination = config.combination
+    weights = {"class": combination.class_weight, "map": combination.map_weight}
+    return {"threshold": config.threshold, "combination": {"intercept": combination.intercept, **weights}}
+
+
+def parse_map(stored: dict[str, Any] | None) -> MapConfig | None:
+    """Read and check the `map` section of `config.json`.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: a field is of another kind.
+        ValueError: a number is out of range.
+    """
+    if stored is None:
+        return None
+    numbers, name = stored["combination"], "map.combination"
+    return MapConfig(
+        threshold=parse_number(stored["threshold"], "map.threshold", 1e-6, 1.0),
+        combination=Combination(
+            intercept=parse_number(numbers["intercept"], f"{name}.intercept"),
+            class_weight=parse_number(numbers["class"], f"{name}.class", 0.0),
+            map_weight=parse_number(numbers["map"], f"{name}.map", 0.0),
+        ),
     )
 
 

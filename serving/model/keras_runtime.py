@@ -1,8 +1,8 @@
 """Keras: runs `model.keras` with the outputs of `model.tflite`.
 
-Goes in: `model.keras`, which may come from anywhere. Comes out: logits, class activation maps and the
-embedding. The file may hold Keras's own layers and weights and nothing else: no pickle, no code, no assets.
-No other module of `serving` imports TensorFlow.
+Goes in: `model.keras`, which may come from anywhere. Comes out: logits, class activation maps, the
+embedding and the tumour map. The file may hold Keras's own layers and weights and nothing else: no pickle, no
+code, no assets. No other module of `serving` imports TensorFlow.
 """
 
 import random
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from serving.model.artefact import ArtefactError
-from serving.model.runtime import MAX_BATCH, Outputs
+from serving.model.runtime import MAX_BATCH, TUMOR_MAP_OUTPUT, Outputs, collect_outputs
 
 FLATTEN_LAYER = "flatten"
 EMBEDDING_LAYER = "embedding"
@@ -51,7 +51,7 @@ class KerasModel:
         """Score images, uint8 (n, size, size, 1), [0, 255], n at least 1."""
         with self._lock:
             outputs = self._model.predict(images.astype(np.float32), batch_size=MAX_BATCH, verbose=0)
-        return Outputs(*(np.asarray(outputs[name]) for name in ("logits", "cams", "embedding")))
+        return collect_outputs({name: np.asarray(output) for name, output in outputs.items()})
 
 
 def load_safely(path: Path) -> keras.Model:
@@ -119,7 +119,7 @@ def _split_pooled(model: keras.Model, last: keras.Layer) -> dict[str, keras.Kera
         "embedding": keras.ops.mean(features, axis=(1, 2)),
     }
     if tumor_logits:
-        outputs["tumor_map"] = keras.ops.sigmoid(tumor_logits[0])
+        outputs[TUMOR_MAP_OUTPUT] = keras.ops.sigmoid(tumor_logits[0])
     return outputs
 
 

@@ -1,12 +1,13 @@
 """LiteRT: runs `model.tflite` in some 80 MB, without TensorFlow.
 
-Goes in: preprocessed images. Comes out: logits, class activation maps and the embedding, in one pass.
+Goes in: preprocessed images. Comes out: logits, class activation maps, the embedding and the tumour map, in
+one pass.
 """
 
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import numpy as np
 # (`python -m tests.benchmarks.benchmark_serving threads`).
 MAX_BATCH = 8
 MAX_INTERPRETERS = min(4, os.cpu_count() or 1)
+# Name of the graph's output that only a model with a decoder has.
+TUMOR_MAP_OUTPUT = "tumor_map"
 # An interpreter, for one call at a time: images float32 (n, size, size, 1) in, outputs by name out.
 _Runner = Callable[..., dict[str, np.ndarray]]
 
@@ -29,6 +32,8 @@ class Outputs:
         cams: float32 (n, h, w, classes), what each position adds to the logit; `build_serving_model` in
             `serving.model.keras_runtime` says how.
         embeddings: float32 (n, d), globally average-pooled features, or the hidden layer of reference_vgg.
+        tumor_maps: float32 (n, size / 4, size / 4), [0, 1], probability that a place is tumour; None where
+            the model has no decoder.
 
     Example:
         >>> Outputs(np.zeros((2, 4)), np.zeros((2, 5, 5, 4)), np.zeros((2, 1280))).logits.shape
@@ -38,6 +43,12 @@ class Outputs:
     logits: np.ndarray
     cams: np.ndarray
     embeddings: np.ndarray
+    tumor_maps: np.ndarray | None = None
+
+    @property
+    def tumor_peaks(self) -> np.ndarray | None:
+        """Highest value of each tumour map, float64 (n,), [0, 1]; None where the model has no decoder."""
+        return None if self.tumor_maps is None else self.tumor_maps.max(axis=(1, 2)).astype(np.float64)
 
 
 class LiteRTModel:
@@ -75,10 +86,10 @@ class LiteRTModel:
             for start in range(0, len(images), MAX_BATCH):
                 outputs = runner(images=images[start : start + MAX_BATCH].astype(np.float32))
                 # Copied, because LiteRT overwrites its arrays in the next call.
-                parts.append([np.array(outputs[name]) for name in ("logits", "cams", "embedding")])
+                parts.append({name: np.array(output) for name, output in outputs.items()})
         finally:
             self._idle.put(runner)
-        return Outputs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        return collect_outputs({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
     def _take(self) -> _Runner:
         """An idle interpreter, or a new one as long as there may be more, or the first to become idle."""
@@ -96,3 +107,14 @@ class LiteRTModel:
         # LiteRT would resize its input to whatever comes, and a network at the wrong scale is quietly worse.
         self.image_size = int(interpreter.get_input_details()[0]["shape_signature"][1])
         return interpreter.get_signature_runner()
+
+
+def collect_outputs(arrays: Mapping[str, np.ndarray]) -> Outputs:
+    """Put together what the graph of `serving.model.keras_runtime.build_serving_model` gives by name."""
+    found = arrays.get(TUMOR_MAP_OUTPUT)
+    return Outputs(
+        logits=arrays["logits"],
+        cams=arrays["cams"],
+        embeddings=arrays["embedding"],
+        tumor_maps=None if found is None else found[..., 0],
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from serving.files.errors import ImageError
-from serving.pictures.image_files import MAX_PIXELS, MAX_SIDE
+from serving.pictures.image_files import MAX_PIXELS, MAX_SIDE, Picture
 
 # By patient axis (x, y, z) that a slice is cut across.
 PLANES = ("sagittal", "coronal", "axial")
@@ -37,6 +37,9 @@ class Volume:
         positions: of each slice along the normal of the plane, mm, rising; None where the file does not say.
         facts: harmless technical facts, by name; never an identifier or a text that a person typed.
         skipped: what was left out, and why.
+        coloured: share of each slice's pixels that had a colour, [0, 1]; empty where none had.
+        pixel_mm2: area of one pixel of `slices`, mm²; None where the file does not say, or slices differ.
+        thickness_mm: of a slice as stated; None where the file does not say. Slices may lie farther apart.
 
     Example:
         >>> volume = read_volume("series.zip")  # doctest: +SKIP
@@ -49,6 +52,16 @@ class Volume:
     positions: tuple[float, ...] | None
     facts: dict[str, str]
     skipped: tuple[str, ...] = ()
+    coloured: tuple[float, ...] = ()
+    pixel_mm2: float | None = None
+    thickness_mm: float | None = None
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The slices with their colour, for `serving.classifier.Classifier.predict_batch`."""
+        coloured = self.coloured or (0.0,) * len(self.slices)
+        answered = zip(self.slices, coloured, strict=True)
+        return tuple(Picture(grey, share, pixel_mm2=self.pixel_mm2) for grey, share in answered)
 
 
 def find_plane(normal: np.ndarray) -> str:
@@ -68,14 +81,38 @@ def orient_slice(pixels: np.ndarray, right: np.ndarray, down: np.ndarray, plane:
     Returns:
         View of `pixels`, (h, w) or (w, h).
     """
+    is_transposed, is_mirrored, is_upside_down = _find_turns(right, down, plane)
+    pixels = pixels.T if is_transposed else pixels
+    pixels = pixels[:, ::-1] if is_mirrored else pixels
+    return pixels[::-1] if is_upside_down else pixels
+
+
+def restore_slice(pixels: np.ndarray, right: np.ndarray, down: np.ndarray, plane: str) -> np.ndarray:
+    """Turn a slice from the radiological view back: the inverse of `orient_slice`, with its arguments."""
+    is_transposed, is_mirrored, is_upside_down = _find_turns(right, down, plane)
+    pixels = pixels[::-1] if is_upside_down else pixels
+    pixels = pixels[:, ::-1] if is_mirrored else pixels
+    return pixels.T if is_transposed else pixels
+
+
+def _find_turns(right: np.ndarray, down: np.ndarray, plane: str) -> tuple[bool, bool, bool]:
+    """Whether a slice is transposed for the radiological view, then mirrored, then turned upside down."""
     (right_axis, right_sign), (down_axis, down_sign) = _SHOWN[plane]
-    if abs(right[right_axis]) < abs(down[right_axis]):
-        pixels, right, down = pixels.T, down, right
-    if right[right_axis] * right_sign < 0:
-        pixels = pixels[:, ::-1]
-    if down[down_axis] * down_sign < 0:
-        pixels = pixels[::-1]
-    return pixels
+    is_transposed = bool(abs(right[right_axis]) < abs(down[right_axis]))
+    if is_transposed:
+        right, down = down, right
+    return is_transposed, bool(right[right_axis] * right_sign < 0), bool(down[down_axis] * down_sign < 0)
+
+
+def measure_pixel(stored_mm2: float, stored: tuple[int, int], shown: tuple[int, int]) -> float:
+    """Area of one pixel of a slice that was brought to another size, mm².
+
+    Args:
+        stored_mm2: area of one pixel as stored, mm².
+        stored: height and width as stored, pixels.
+        shown: height and width as shown, pixels; either may come first.
+    """
+    return stored_mm2 * (stored[0] * stored[1]) / (shown[0] * shown[1])
 
 
 def compute_square_shape(

@@ -16,10 +16,18 @@ import numpy as np
 
 from serving.files.entries import MAX_SLICES, MAX_VOXELS, Entry
 from serving.files.errors import ImageError
-from serving.pictures.anatomy import Volume, find_plane
+from serving.pictures.anatomy import Volume, find_plane, measure_pixel
 from serving.pictures.codestreams import check_frame
-from serving.pictures.dicom_parser import find_value, import_pydicom, list_damage, parse, silence_pydicom
+from serving.pictures.dicom_parser import (
+    find_start,
+    find_value,
+    import_pydicom,
+    list_damage,
+    parse,
+    silence_pydicom,
+)
 from serving.pictures.dicom_pixels import make_slice
+from serving.pictures.image_files import Picture
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -56,15 +64,13 @@ class _Frame:
     plane: str | None
     position: float | None
     instance: int
+    pixel_mm2: float | None
+    thickness_mm: float | None
 
 
 def is_dicom(head: bytes) -> bool:
-    """Tell DICOM by its first bytes: the prefix `DICM`, or, in old files, a first element of group 8."""
-    if head[128:132] == b"DICM":
-        return True
-    is_group_8 = head[:2] == b"\x08\x00" and head[3:4] == b"\x00"
-    has_type = head[4:6].isalpha() and head[4:6].isupper()
-    return is_group_8 and (has_type or head[6:8] == b"\x00\x00")  # else a length, of less than 64 kB
+    """Tell DICOM by its first bytes, see `serving.pictures.dicom_parser.find_start`."""
+    return find_start(head) is not None
 
 
 def read_dicom(entries: Sequence[Entry]) -> Volume:
@@ -162,7 +168,36 @@ def _locate(header: "Dataset", entry: Entry, number: int, shape: tuple[int, int]
                 position = float(np.dot(np.array(place, float), normal / np.linalg.norm(normal)))
     is_localiser = "LOCALIZER" in [str(part).upper() for part in header.get("ImageType") or ()]
     series = (str(header.get("SeriesInstanceUID", "")), is_localiser, directions, shape)
-    return _Frame(entry, number, series, plane, position, int(header.get("InstanceNumber") or 0))
+    sides = _read_lengths(header, number, "PixelSpacing", 2)
+    thickness = _read_lengths(header, number, "SliceThickness", 1)
+    return _Frame(
+        entry=entry,
+        number=number,
+        series=series,
+        plane=plane,
+        position=position,
+        instance=int(header.get("InstanceNumber") or 0),
+        pixel_mm2=sides[0] * sides[1] if sides else None,
+        thickness_mm=thickness[0] if thickness else None,
+    )
+
+
+def _read_lengths(header: "Dataset", number: int, keyword: str, count: int) -> list[float] | None:
+    """So many lengths of a frame, mm; None where the header has others, or something else there."""
+    with suppress(TypeError, ValueError, OverflowError):
+        lengths = [
+            float(one) for one in np.ravel(find_value(header, number, "PixelMeasuresSequence", keyword))
+        ]
+        if len(lengths) == count and all(0.0 < length < np.inf for length in lengths):
+            return lengths
+    return None
+
+
+def _find_common(values: Iterable[float | None]) -> float | None:
+    """The value that all share, to a hundredth; else None."""
+    numbers = np.array([np.nan if value is None else value for value in values])
+    is_common = np.isfinite(numbers).all() and numbers.max() <= 1.01 * numbers.min()
+    return float(np.median(numbers)) if is_common else None
 
 
 def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
@@ -174,22 +209,42 @@ def _decode(frames: list[_Frame], skipped: list[str], is_alone: bool) -> Volume:
     by_file: dict[int, list[_Frame]] = {}
     for frame in frames:
         by_file.setdefault(id(frame.entry), []).append(frame)
-    slices: dict[_Frame, np.ndarray] = {}
+    slices: dict[_Frame, Picture] = {}
     facts: dict[str, str] = {}
     for described, decoded in _read_each(_decode_file, by_file.values(), skipped, is_alone):
         slices |= decoded
         facts = facts or described
+    windows = Counter(_name_window(shown) for shown in slices.values())
+    if len(windows) > 1:
+        facts["window"] = "; ".join(f"{count:,} slices {window}" for window, count in windows.most_common())
     kept = [frame for frame in frames if frame in slices]
     if not kept:
         raise ImageError(f"No slice of the series can be read. {skipped[-1]}")
-    shown = tuple(slices[frame] for frame in kept)
+    shown, coloured = zip(*((slices[frame].grey, slices[frame].coloured) for frame in kept), strict=True)
     places = tuple(frame.position for frame in kept if frame.position is not None)
     # Places of some slices only would belong to none of them.
     positions = places if len(places) == len(kept) else None
-    return Volume(shown, "DICOM", kept[0].plane, positions, facts, tuple(skipped))
+    pixel_mm2 = _find_common(frame.pixel_mm2 for frame in kept)
+    if pixel_mm2 is not None:
+        pixel_mm2 = measure_pixel(pixel_mm2, (rows, columns), shown[0].shape)
+    return Volume(
+        shown,
+        "DICOM",
+        kept[0].plane,
+        positions,
+        facts,
+        tuple(skipped),
+        coloured,
+        pixel_mm2=pixel_mm2,
+        thickness_mm=_find_common(frame.thickness_mm for frame in kept),
+    )
 
 
-def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.ndarray]]:
+def _name_window(picture: Picture) -> str:
+    return picture.facts.details.get("window", "none") if picture.facts else "none"
+
+
+def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, Picture]]:
     """Facts and slices of one file."""
     entry = frames[0].entry
     with entry.open() as stream:
@@ -201,7 +256,8 @@ def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, np.
         pixels = import_pydicom().pixels.iter_pixels(dataset, indices=[frame.number for frame in frames])
         decoded = zip(frames, pixels, strict=True)
         slices = {frame: make_slice(dataset, frame.number, frame.plane, array) for frame, array in decoded}
-        return _describe(dataset, frames[0]), slices
+        shown = slices[frames[0]].facts
+        return _describe(dataset, frames[0]) | dict(shown.details if shown else {}), slices
     except ImageError as error:
         raise ImageError(f"{entry.name}: {error}") from None
     except RuntimeError as error:
@@ -218,6 +274,8 @@ def _check_frames(dataset: "Dataset", frames: list[_Frame]) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
         return
+    if syntax.name.startswith(("MPEG", "HEVC")):
+        raise ImageError("it is a film, which is not read. Send the slices that it was made from.")
     count = int(dataset.get("NumberOfFrames") or 1)
     size = (dataset.BitsAllocated + 7) // 8 * dataset.SamplesPerPixel
     for frame in frames:

@@ -23,9 +23,51 @@ _MAX_ELEMENTS = 10_000
 _PIXELS, _AFTER_PIXELS = 0x7FE00000, 0x7FE10000
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils")
+# PS3.5 table 6.2-1, those of short elements: what a file without a prefix may start with.
+_TYPES = tuple(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _lock = threading.Lock()
 # Of the threads that read at this moment.
 _readers: list[int] = []
+
+
+def find_start(head: bytes) -> int | None:
+    """Find the first element: behind 128 bytes and the prefix `DICM`; old files lack either, or both.
+
+    Args:
+        head: of the file, some hundred bytes.
+
+    Returns:
+        Its place; None where the file is no DICOM.
+    """
+    if head[128:132] == b"DICM":
+        return 132
+    if head[:4] == b"DICM":
+        return 4
+    if head[:128] == bytes(128) and _is_first_element(head[128:140]):
+        return 128
+    return 0 if _is_first_element(head) else None
+
+
+def _is_first_element(head: bytes) -> bool:
+    """Tell an element of group 2 or 8, in either byte order."""
+    if head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00":
+        # Else a length, of less than 64 kB.
+        return head[4:6] in _TYPES or (head[:1] == b"\x08" and head[6:8] == b"\x00\x00")
+    return head[:3] == b"\x00\x08\x00" and head[4:6] in _TYPES
+
+
+class _Behind:
+    """A stream without its first bytes, for a parser that goes back to the start."""
+
+    def __init__(self, stream: Any, first: int):
+        self._stream, self._first, self.read = stream, first, stream.read
+        self.seek(0)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset + (self._first if whence == 0 else 0), whence) - self._first
+
+    def tell(self) -> int:
+        return self._stream.tell() - self._first
 
 
 def import_pydicom() -> ModuleType:
@@ -89,7 +131,10 @@ def parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
     pydicom = import_pydicom()
     reader = pydicom.filereader
     try:
-        stream.seek(132 if entry.head[128:132] == b"DICM" else 0)
+        start = find_start(entry.head) or 0
+        if start in (4, 128):
+            stream, start = _Behind(stream, start), 0
+        stream.seek(start)
         meta = reader.read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
         if meta.get("TransferSyntaxUID") == _DEFLATED:
             raise ImageError(f"{entry.name} is deflated DICOM, which is not read. Export it uncompressed.")
@@ -99,9 +144,9 @@ def parse(stream: Any, entry: Entry, with_pixels: bool) -> "Dataset":
             stream, lambda tag, _vr, _length: tag >= end or next(left, None) is None, force=True
         )
         if "TransferSyntaxUID" not in dataset.file_meta:
-            is_implicit, uid = dataset.original_encoding[0], pydicom.uid
-            syntax = uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
-            dataset.file_meta.TransferSyntaxUID = syntax
+            (is_implicit, is_little_endian), uid = dataset.original_encoding, pydicom.uid
+            explicit = uid.ExplicitVRLittleEndian if is_little_endian else uid.ExplicitVRBigEndian
+            dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if is_implicit else explicit
         return dataset
     except ImageError:
         raise

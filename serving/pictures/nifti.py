@@ -16,14 +16,17 @@ from PIL import Image
 
 from serving.files.entries import DAMAGE, MAX_SLICES, MAX_VOLUME_BYTES, MAX_VOXELS, Entry
 from serving.files.errors import ImageError
-from serving.pictures.anatomy import PLANES, Volume, compute_square_shape, orient_slice, square_pixels
-from serving.pictures.image_files import decode_image
+from serving.pictures.anatomy import Volume, orient_slice, square_pixels
+from serving.pictures.cuts import find_axes, measure_spacing, plan_cut
+from serving.pictures.image_files import Picture, decode_image
 from serving.pictures.windows import apply_percentile_window
 
 if TYPE_CHECKING:
     from nibabel import Nifti1Header
 
 GZIP_MAGIC = b"\x1f\x8b"
+# nifti1.h: NIFTI_INTENT_RGB_VECTOR and NIFTI_INTENT_RGBA_VECTOR.
+_COLOUR_VECTORS = (2003, 2004)
 _HEADER_BYTES = {1: 348, 2: 540}
 # NIfTI's world has x to the right and y to the front; that of DICOM, to the left and to the back.
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -93,12 +96,12 @@ def read_grid(entry: Entry) -> Grid:
     Raises:
         ImageError: the file is damaged, too large, or holds no picture.
     """
-    header, end = _read_header(entry)
+    header, end = read_header(entry)
     data, facts = _shape_data(header, _read_content(entry, end), entry.name)
-    affine = _RAS_TO_LPS @ header.get_best_affine()[:3]
-    if _find_axes(affine) is None:
+    affine = find_affine(header)
+    if find_axes(affine) is None:
         raise ImageError(f"{entry.name} has a damaged header: its axes point nowhere. Export it again.")
-    facts["pixel spacing"] = " x ".join(f"{side:.3g}" for side in _measure_spacing(affine)) + " mm"
+    facts["pixel spacing"] = " x ".join(f"{side:.3g}" for side in measure_spacing(affine)) + " mm"
     slope, intercept = header.get_slope_inter()
     return Grid(entry.name, data, affine, slope or 1.0, intercept or 0.0, facts)
 
@@ -133,8 +136,8 @@ def cut_mask(grid: Grid, plane: str | None) -> Volume:
         ImageError: there are too many pixels, or slices are too long and thin.
     """
 
-    def draw(values: np.ndarray) -> np.ndarray:
-        return np.where(values * grid.slope + grid.intercept > 0.5, 255, 0).astype(np.uint8)
+    def draw(values: np.ndarray) -> Picture:
+        return Picture(np.where(values * grid.slope + grid.intercept > 0.5, 255, 0).astype(np.uint8))
 
     return _cut(grid, plane, draw, Image.Resampling.NEAREST)
 
@@ -146,42 +149,35 @@ def is_same_grid(one: Grid, other: Grid) -> bool:
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(one.data.shape) - 1)
     shift = one.affine - other.affine
     apart = np.linalg.norm(corners @ shift[:, :3].T + shift[:, 3], axis=1)
-    return bool(apart.max() <= _GRID_TOLERANCE * _measure_spacing(one.affine).min())
-
-
-def _measure_spacing(affine: np.ndarray) -> np.ndarray:
-    """Millimetres from one voxel to the next, by axis of the data."""
-    return np.linalg.norm(affine[:, :3], axis=0)
+    return bool(apart.max() <= _GRID_TOLERANCE * measure_spacing(one.affine).min())
 
 
 def _cut(
-    grid: Grid, plane: str | None, draw: Callable[[np.ndarray], np.ndarray], resample: Image.Resampling
+    grid: Grid, plane: str | None, draw: Callable[[np.ndarray], Picture], resample: Image.Resampling
 ) -> Volume:
-    """Cut across one axis, draw each slice as uint8, and turn it into the radiological view."""
-    affine, spacing, axes = grid.affine, _measure_spacing(grid.affine), _find_axes(grid.affine)
-    if axes is None:
-        raise ImageError(f"{grid.name} has axes that point nowhere. Export it again.")
-    across = _find_cut(plane, axes, spacing)
-    plane = PLANES[axes[across]]
-    order = [across, *(axis for axis in range(3) if axis != across)]
-    data, (_, rows, columns) = grid.data.transpose(order), spacing[order]
-    height, width = compute_square_shape(data.shape[1:], rows, columns)
-    if len(data) * height * width > MAX_VOXELS:
-        what = f"too many pixels to be cut so: at most {MAX_VOXELS:,} are accepted"
-        raise ImageError(f"{grid.name} has {what}. Choose another plane.")
-    step, down, right = affine[:, order].T
-    normal = step / spacing[across] * np.sign(step[axes[across]])
-    centre = affine[:, 3] + down * (data.shape[1] - 1) / 2 + right * (data.shape[2] - 1) / 2
-    positions = (centre + np.outer(np.arange(len(data)), step)) @ normal
-    slices = []
-    for number in np.argsort(positions):
-        drawn = square_pixels(draw(data[number]), rows, columns, resample)
-        slices.append(np.ascontiguousarray(orient_slice(drawn, right, down, plane)))
-    return Volume(tuple(slices), "NIfTI", plane, tuple(sorted(positions.tolist())), grid.facts)
+    """Cut across one axis, draw each slice, and turn it into the radiological view."""
+    cut = plan_cut(grid.name, grid.data.shape, grid.affine, plane)
+    data, slices, coloured = grid.data.transpose(cut.order), [], []
+    for number in cut.numbers:
+        drawn = draw(data[number])
+        square = square_pixels(drawn.grey, cut.rows, cut.columns, resample)
+        slices.append(np.ascontiguousarray(orient_slice(square, cut.right, cut.down, cut.plane)))
+        coloured.append(drawn.coloured)
+    places, shares = tuple(cut.positions.tolist()), tuple(coloured)
+    return Volume(tuple(slices), "NIfTI", cut.plane, places, grid.facts, (), shares, cut.pixel_mm2)
 
 
-def _read_header(entry: Entry) -> tuple["Nifti1Header", int]:
-    """The header, and how many bytes the header and the data take together."""
+def find_affine(header: "Nifti1Header") -> np.ndarray:
+    """Give the `affine` of a `Grid`, float (3, 4)."""
+    return _RAS_TO_LPS @ header.get_best_affine()[:3]
+
+
+def read_header(entry: Entry) -> tuple["Nifti1Header", int]:
+    """Read the header, and how many bytes the header and the data take together.
+
+    Raises:
+        ImageError: it is damaged, or its data lie in another file.
+    """
     try:
         import nibabel
     except ImportError as error:
@@ -200,7 +196,11 @@ def _read_header(entry: Entry) -> tuple["Nifti1Header", int]:
     except (*DAMAGE, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
         raise ImageError(f"{entry.name} has a damaged NIfTI header. Export it again.") from error
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
-        raise ImageError(f"{entry.name} is the header of a pair .hdr and .img. Convert it to one .nii file.")
+        what = "is one half of a pair of files, .hdr and .img, which is not read"
+        raise ImageError(f"{entry.name} {what}: convert the pair to one NIfTI file (.nii.gz).")
+    if int(header["intent_code"]) in _COLOUR_VECTORS:
+        what = "is a colour picture whose channels are volumes of their own, and MRI slices are grey"
+        raise ImageError(f"{entry.name} {what}. Send the scan that it was made from.")
     return header, end
 
 
@@ -246,31 +246,12 @@ def _shape_data(header: "Nifti1Header", content: bytes, name: str) -> tuple[np.n
     return data, facts
 
 
-def _find_axes(affine: np.ndarray) -> list[int] | None:
-    """By axis of the data its closest patient axis, each taken once; None where these span no volume."""
-    from nibabel.orientations import io_orientation
-
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:, :3])) < 1e-6:
-        return None
-    axes = io_orientation(np.vstack([affine, [0.0, 0.0, 0.0, 1.0]]))[:, 0]
-    return [int(axis) for axis in axes] if np.isfinite(axes).all() else None
-
-
-def _find_cut(plane: str | None, axes: list[int], spacing: np.ndarray) -> int:
-    """The axis of the data to cut across."""
-    if plane is not None:
-        return axes.index(PLANES.index(plane))
-    # Scanners take slices that are thicker than their pixels are wide; a tenth more may be rounding.
-    thickest = int(np.argmax(spacing))
-    return thickest if spacing[thickest] > 1.1 * np.median(spacing) else axes.index(PLANES.index("axial"))
-
-
-def _to_grey(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """One slice as uint8: colour becomes luma, complex numbers their magnitude."""
+def _to_grey(values: np.ndarray, slope: float, intercept: float) -> Picture:
+    """One slice: colour becomes luma, complex numbers their magnitude."""
     if values.dtype.names:
-        return decode_image(np.stack([values[name] for name in values.dtype.names[:3]], axis=-1)).grey
+        return decode_image(np.stack([values[name] for name in values.dtype.names[:3]], axis=-1))
     if values.dtype.kind == "c":
         values = np.abs(values)
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = values.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    return apply_percentile_window(scaled)
+    return Picture(apply_percentile_window(scaled))

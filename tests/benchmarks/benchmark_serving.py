@@ -2,16 +2,20 @@
 
     python -m tests.benchmarks.benchmark_serving            # start, latency, threads
     python -m tests.benchmarks.benchmark_serving latency --rounds 200
+    python -m tests.benchmarks.benchmark_serving --against RUN    # an artefact beside the bundled one
 
 `latency`: batch 1, preprocessed pictures; in each round both answer the same picture, so that whatever else
 the machine does meets both.
 `threads`: images a second and latency of one interpreter with one or two threads and of two interpreters at
 once, alone and in batches, and the memory that batches cost. `start`: seconds from starting `tumor serve` to
 its first answer. Medians are printed, p99 beside them.
+`--against`: nothing but `Classifier.predict` of two artefacts by turns, with the outlines where there is a
+tumour map, and what a process needs that loads one of them and answers one slice.
 """
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -38,10 +42,14 @@ def main() -> None:
     """Measure what is asked for, each in turn."""
     parts = {"start": measure_start, "latency": measure_latency, "threads": measure_threads}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=list(parts), help="all by default")
+    parser.add_argument("parts", nargs="*", choices=[*parts, "all"], default="all")
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--against", type=Path, help="an artefact to compare with the bundled one")
     arguments = parser.parse_args()
-    for part in arguments.parts or parts:
+    if arguments.against:
+        compare_artefacts(arguments.against, arguments.rounds)
+        return
+    for part in parts if "all" in arguments.parts else arguments.parts:
         parts[part](arguments.rounds)
 
 
@@ -96,6 +104,40 @@ def measure_latency(rounds: int) -> None:
         f"{slow / fast:.1f}",
     )
     console.print(table)
+
+
+def compare_artefacts(folder: Path, rounds: int) -> None:
+    """Answer the same pictures by turns, and start a process for each."""
+    folders = {"bundled": BUNDLED, folder.name: folder}
+    classifiers = [from_pretrained(path) for path in folders.values()]
+    paths, seconds = sorted(EXAMPLES.glob("*.png")), np.empty((WARM_UP + rounds, 2))
+    for number in range(WARM_UP + rounds):
+        path = paths[number % len(paths)]
+        # Whoever comes second finds the caches full of the other.
+        for at in (0, 1) if number % 2 else (1, 0):
+            seconds[number, at] = time_it(lambda at=at, path=path: classifiers[at].predict(path).outlines)
+    milliseconds = 1000 * seconds[WARM_UP:]
+    table = Table("artefact", "p50, ms", "p99, ms", "start to answer, s", "MB at most")
+    for name, path, column in zip(folders, folders.values(), milliseconds.T, strict=True):
+        figures = [np.percentile(column, 50), np.percentile(column, 99)]
+        start, megabytes = np.median([_start_and_answer(path) for _ in range(5)], axis=0)
+        table.add_row(name, *(f"{figure:.1f}" for figure in figures), f"{start:.2f}", f"{megabytes:.0f}")
+    console.print(table)
+    ratio = np.median(milliseconds[:, 1] / milliseconds[:, 0])
+    console.print(f"median of {rounds} pairs: {ratio:.2f} times as long", highlight=False)
+
+
+def _start_and_answer(folder: Path) -> tuple[float, float]:
+    """Seconds from the start of a process to its first answer, and the most megabytes that it had."""
+    code = (
+        "import re, time; from serving import from_pretrained;"
+        f"from_pretrained({str(folder)!r}).predict({str(EXAMPLES / 'glioma.png')!r}).to_dict();"
+        r"print(time.time(), re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1])"
+    )
+    command, start = [sys.executable, "-c", code], time.time()
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    end, kilobytes = result.stdout.split()
+    return float(end) - start, int(kilobytes) / 1024
 
 
 def measure_threads(rounds: int) -> None:

@@ -15,8 +15,10 @@ from serving import ArtefactError, Classifier, ImageError, from_pretrained
 from serving.app.page import EXAMPLES
 from serving.classifier import CHUNK
 from serving.model.artefact import BUNDLED, compute_sha256
-from serving.model.guard import Verdict
-from serving.preprocess import decode
+from serving.model.combination import REGION_WITHOUT_TUMOUR, TUMOUR_WITHOUT_REGION
+from serving.model.guard import UNLIKE, Verdict
+from serving.model.runtime import LiteRTModel
+from serving.preprocess import decode, fit_to_square
 
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 
@@ -39,7 +41,7 @@ def test_bundled_model_reads_the_examples(classifier, label):
     assert max(prediction.probabilities, key=prediction.probabilities.__getitem__) == label
     assert tuple(prediction.heatmaps) == LABELS
     for heatmap in prediction.heatmaps.values():
-        assert heatmap.shape == (classifier.config.image_size,) * 2
+        assert heatmap.shape == prediction.cams.shape[:2]
         assert heatmap.dtype == np.float32
         assert 0 <= heatmap.min() <= heatmap.max() <= 1
     assert prediction.heatmap is prediction.heatmaps[label]
@@ -109,9 +111,9 @@ def test_chunks_do_not_change_the_answers(classifier, monkeypatch):
 def test_a_batch_is_decoded_chunk_by_chunk(classifier, monkeypatch):
     sizes, score = [], Classifier.score
 
-    def record(self, images, coloured):
+    def record(self, images, coloured, shapes):
         sizes.append(len(images))
-        return score(self, images, coloured)
+        return score(self, images, coloured, shapes)
 
     monkeypatch.setattr(Classifier, "score", record)
     assert len(classifier.predict_batch([np.zeros((9, 9), np.uint8)] * (CHUNK + 3))) == CHUNK + 3
@@ -189,6 +191,94 @@ def test_slice_unlike_training_is_scored_with_wider_sets(tmp_path):
         assert bool(prediction.reason) is (verdict is Verdict.unlike_training)
 
 
+class Mapping(LiteRTModel):
+    """The bundled model, and a tumour map that is `peak` where a mark of white pixels is."""
+
+    peak = 0.8
+
+    def run(self, images):
+        outputs = super().run(images)
+        places = images.reshape(len(images), 40, 4, 40, 4).min(axis=(2, 4))
+        return dataclasses.replace(outputs, tumor_maps=np.where(places == 255, np.float32(self.peak), 0))
+
+
+@pytest.fixture
+def mapping(tmp_path, monkeypatch) -> Classifier:
+    """A classifier with a tumour map, at threshold .5; the classes decide on tumour or none."""
+    monkeypatch.setattr("serving.classifier.LiteRTModel", Mapping)
+    combination = {"intercept": 0, "class": 1, "map": 0}
+    folder = change_artefact(tmp_path / "mapping", map={"threshold": 0.5, "combination": combination})
+    return from_pretrained(folder)
+
+
+def read_marked(label: str, side: int = 224) -> np.ndarray:
+    """An example with a white mark left of its middle."""
+    grey = np.array(Image.open(EXAMPLES / f"{label}.png").convert("L").resize((side, side)))
+    grey[side // 2 - 10 : side // 2 + 10, side // 4 - 10 : side // 4 + 10] = 255
+    return grey
+
+
+def test_the_map_comes_in_the_frame_of_each_picture(mapping):
+    """Also of pictures of several shapes in one batch."""
+    tall = np.pad(read_marked("glioma"), ((40, 0), (0, 0)))
+    first, second = mapping.predict_batch([tall, read_marked("glioma")])
+    for prediction, shape, place in ((first, (264, 224), (56, 152)), (second, (224, 224), (56, 112))):
+        assert prediction.tumor_map.shape == shape
+        assert prediction.tumor_peak == np.float32(0.8)
+        [outline] = prediction.outlines
+        np.testing.assert_allclose(outline.mean(axis=0), place, atol=4)
+        assert 0.001 < prediction.tumor_share < 0.05
+
+
+def test_scored_images_are_their_own_frame(mapping):
+    image = fit_to_square(read_marked("glioma"), 160)
+    [prediction] = mapping.score(image[None])
+    assert prediction.tumor_map.shape == (160, 160)
+    np.testing.assert_allclose(prediction.outlines[0].mean(axis=0), (40, 80), atol=3)
+
+
+def test_no_tumour_over_a_region_becomes_the_most_probable_kind_with_wider_sets(mapping, classifier):
+    picture = read_marked("notumor")
+    alone, shown = classifier.predict(picture), mapping.predict(picture)
+    assert (alone.label, alone.verdict) == ("notumor", Verdict.like_training)
+    kinds = {name: prob for name, prob in alone.probabilities.items() if name != "notumor"}
+    assert shown.label == max(kinds, key=kinds.__getitem__)
+    assert sum(shown.probabilities.values()) == pytest.approx(1)
+    assert shown.probabilities["notumor"] < shown.probabilities[shown.label]
+    assert (shown.verdict, shown.reason) == (Verdict.unlike_training, REGION_WITHOUT_TUMOUR)
+    thresholds = mapping.config.unlike_prediction_set_thresholds
+    for coverage, members in shown.prediction_sets.items():
+        likely = {name for name, prob in shown.probabilities.items() if prob >= thresholds[coverage]}
+        assert set(members) == likely | {shown.label}
+
+
+def test_a_tumour_without_a_region_is_told(mapping):
+    prediction = mapping.predict(EXAMPLES / "glioma.png")
+    assert (prediction.label, prediction.outlines) == ("glioma", ())
+    assert (prediction.verdict, prediction.reason) == (Verdict.unlike_training, TUMOUR_WITHOUT_REGION)
+
+
+def test_where_classes_and_map_agree_nothing_is_told(mapping):
+    for label in ("glioma", "notumor"):
+        picture = read_marked(label) if label == "glioma" else EXAMPLES / "notumor.png"
+        prediction = mapping.predict(picture)
+        assert (prediction.label, prediction.verdict, prediction.reason) == (label, Verdict.like_training, "")
+
+
+def test_a_refused_picture_stays_refused_whatever_the_map_says(mapping):
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    noise[100:140, 100:140] = 255
+    prediction = mapping.predict(noise)
+    assert (prediction.label, prediction.verdict) == (None, Verdict.not_brain_mri)
+    assert (prediction.outlines, prediction.tumor_share) == ((), None)
+
+
+def test_two_reasons_are_both_told(mapping):
+    guard = dataclasses.replace(mapping.config.guard, unlike_threshold=0.0)
+    mapping.config = dataclasses.replace(mapping.config, guard=guard)
+    assert mapping.predict(EXAMPLES / "glioma.png").reason == f"{UNLIKE} {TUMOUR_WITHOUT_REGION}"
+
+
 def test_unreadable_picture_is_an_error(classifier):
     with pytest.raises(ImageError):
         classifier.predict(b"no picture")
@@ -226,6 +316,10 @@ def change_artefact(folder: Path, **changes: object) -> Path:
         ({"litert": b"no model"}, "no model that can be run"),
         ({"image": {"size": 100, "fit": "pad"}}, "'image size': 160.* says .*'image size': 100"),
         ({"labels": ["a", "b", "c", "d", "e"]}, "'labels': 4.* says .*'labels': 5"),
+        (
+            {"map": {"threshold": 0.5, "combination": {"intercept": 0, "class": 1, "map": 1}}},
+            "'tumour map': False.* says .*'tumour map': True",
+        ),
     ],
 )
 def test_model_that_does_not_fit_its_config_is_refused(tmp_path, changes, message):

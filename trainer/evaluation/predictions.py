@@ -43,6 +43,7 @@ class Predictions:
         logits: float32 (n, classes).
         probs: float64 (n, classes), calibrated, rows sum to 1.
         refused: bool (n,), by the input guard; refused images are scored all the same.
+        tumor_peak: float64 (n,), [0, 1], highest value of the tumour map; None where the model has no map.
 
     Raises:
         PredictionsError: no images, an image twice, arrays that do not fit each other, logits or
@@ -64,6 +65,7 @@ class Predictions:
     logits: np.ndarray
     probs: np.ndarray
     refused: np.ndarray
+    tumor_peak: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not self.filenames:
@@ -85,9 +87,9 @@ class Predictions:
         """Some of the images: bool (n,), or int (m,) in the order given."""
         chosen = np.arange(len(self.filenames))[rows]
         names = tuple(self.filenames[row] for row in chosen)
-        return Predictions(
-            self.protocol, self.labels, names, *(getattr(self, name)[chosen] for name in ARRAYS)
-        )
+        arrays = {name: getattr(self, name)[chosen] for name in ARRAYS}
+        tumor_peak = None if self.tumor_peak is None else self.tumor_peak[chosen]
+        return Predictions(self.protocol, self.labels, names, **arrays, tumor_peak=tumor_peak)
 
     def _check_shapes(self) -> None:
         count, classes = len(self.filenames), len(self.labels)
@@ -133,8 +135,10 @@ def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
                 f" {part.labels}. {REMEDY}"
             )
     names = tuple(name for part in parts for name in part.filenames)
-    arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS)
-    return Predictions(first.protocol, first.labels, names, *arrays)
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
+    peaks = [part.tumor_peak for part in parts if part.tumor_peak is not None]
+    tumor_peak = np.concatenate(peaks) if len(peaks) == len(parts) else None
+    return Predictions(first.protocol, first.labels, names, **arrays, tumor_peak=tumor_peak)
 
 
 def save_predictions(predictions: Predictions, path: Path) -> None:

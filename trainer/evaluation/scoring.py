@@ -16,7 +16,7 @@ from serving.classifier import Prediction
 from serving.files.errors import UserError
 from serving.files.writing import write_json
 from serving.model.artefact import METRICS_FILE, ArtefactConfig
-from serving.model.calibration import compute_probabilities
+from serving.model.combination import compute_answers
 from trainer.evaluation.metrics import Thresholds, compute_any_tumour, compute_metrics
 from trainer.evaluation.predictions import (
     PREDICTIONS_FILE,
@@ -100,7 +100,10 @@ def load_own_predictions(path: Path, config: ArtefactConfig, protocol: str | Non
         PredictionsError: the file is damaged, cut short, of another dataset or of another model.
     """
     predictions = load_predictions(path, config.labels, protocol)
-    gap = np.abs(compute_probabilities(predictions.logits, config.temperature) - predictions.probs).max()
+    answers = compute_answers(
+        predictions.logits, predictions.tumor_peak, config.temperature, config.labels, config.map
+    )
+    gap = np.abs(answers - predictions.probs).max()
     if gap > TEMPERATURE_TOLERANCE:
         raise PredictionsError(
             f"{path} has probabilities that differ by {gap:.2g} from those that its logits give at this"

@@ -1,20 +1,23 @@
 """What is fitted after training: temperature, thresholds of prediction sets and of the alarm for any tumour.
 
-Goes in: logits for pictures that the model was not trained on: validation, or see
-`trainer.fitting.cross_calibration`. Comes out: the numbers of `config.json`. The test split is never seen
-here.
+Goes in: logits, and highest values of tumour maps, for pictures that the model was not trained on:
+validation, or see `trainer.fitting.cross_calibration`. Comes out: the numbers of `config.json`. The test
+split is never seen here.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
-from serving.model.artefact import NO_TUMOUR
+from serving.model.artefact import NO_TUMOUR, MapConfig, encode_map
 from serving.model.calibration import compute_probabilities
+from serving.model.combination import compute_answers
+from trainer.fitting.tumor_map import fit_combination
 
 # Shares of pictures whose prediction set shall hold the true label; the app shows both.
 COVERAGES = (0.95, 0.99)
@@ -83,10 +86,37 @@ def has_enough_groups(count: int, coverage: float) -> bool:
     return round((count + 1) * coverage, 9) <= count
 
 
+@dataclass(frozen=True)
+class UnseenMaps:
+    """What tumour maps say of n images that their model was not trained on.
+
+    Attributes:
+        peaks: float64 (n,), [0, 1], highest value of each map.
+        threshold: least value inside an outline.
+        sources: n names of where the images are from; None: all from one place.
+
+    Example:
+        >>> UnseenMaps(np.array([0.9, 0.1]), threshold=0.4).sources is None
+        True
+    """
+
+    peaks: np.ndarray
+    threshold: float
+    sources: Sequence[str] | None = None
+
+
 def fit_calibration(
-    logits: np.ndarray, true: np.ndarray, groups: np.ndarray, labels: Sequence[str], split: str
+    logits: np.ndarray,
+    true: np.ndarray,
+    groups: np.ndarray,
+    labels: Sequence[str],
+    split: str,
+    maps: UnseenMaps | None = None,
 ) -> dict[str, Any]:
-    """Fit the `calibration` section of `config.json`, but for slices unlike the training slices.
+    """Fit the sections `calibration`, but for slices unlike the training slices, and `map` of `config.json`.
+
+    First the temperature, on the logits alone, then the combination with the map, then the thresholds, on the
+    probabilities that come out of both.
 
     Args:
         logits: float32 (n, classes), of images that the model which gave them was not trained on.
@@ -94,11 +124,19 @@ def fit_calibration(
         groups: int (n,).
         labels: in the order of the columns.
         split: what the images are, as the section says it.
+        maps: of the same images; None where the model has no map.
+
+    Returns:
+        Both sections by name; `map` is None where the model has no map.
     """
     temperature = fit_temperature(logits, true)
-    probs = compute_probabilities(logits, temperature)
+    probs, tumor_map = compute_probabilities(logits, temperature), None
+    if maps:
+        combination = fit_combination(probs, maps.peaks, true, groups, labels, maps.sources)
+        tumor_map = MapConfig(maps.threshold, combination)
+        probs = compute_answers(logits, maps.peaks, temperature, labels, tumor_map)
     count = len(np.unique(groups))
-    return {
+    section = {
         "temperature": temperature,
         "prediction_set_thresholds": fit_prediction_set_thresholds(probs, true, groups),
         "any_tumour_thresholds": fit_any_tumour_thresholds(probs, true, labels),
@@ -109,6 +147,7 @@ def fit_calibration(
             "too_few_groups_for": [share for share in COVERAGES if not has_enough_groups(count, share)],
         },
     }
+    return {"calibration": section, "map": tumor_map and encode_map(tumor_map)}
 
 
 def explain_few_groups(fitted_on: dict[str, Any]) -> str | None:

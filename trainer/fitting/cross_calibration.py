@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from serving.model.artefact import ArtefactConfig
-from serving.model.calibration import compute_probabilities
+from serving.model.artefact import ArtefactConfig, parse_map
+from serving.model.combination import compute_answers
 from trainer.config import FOLDED_DATASET, Config, ConfigError, build_config
 from trainer.evaluation.predictions import (
     OVER_FOLDS_FILE,
@@ -29,7 +29,7 @@ from trainer.evaluation.predictions import (
     load_predictions,
     pool_predictions,
 )
-from trainer.fitting.calibration import fit_calibration
+from trainer.fitting.calibration import UnseenMaps, fit_calibration
 from trainer.training.run_folder import RunError
 
 FOLDS_SPLIT = "folds"
@@ -56,21 +56,47 @@ def calibrate_folds(
     calibrated = []
     for place, (predictions, config) in enumerate(parts):
         others = pool_predictions([part for other, (part, _) in enumerate(parts) if other != place])
-        fitted = fit_calibration(others.logits, others.true, others.groups, others.labels, FOLDS_SPLIT)
-        probs = compute_probabilities(predictions.logits, fitted["temperature"])
-        numbers = {name: value for name, value in fitted.items() if name != "fitted_on"}
-        raw = config.raw | {"calibration": fitted}
+        fitted = fit_on_unseen(others, config.map.threshold if config.map else None)
+        section, tumor_map = fitted["calibration"], parse_map(fitted["map"])
+        probs = compute_answers(
+            predictions.logits, predictions.tumor_peak, section["temperature"], others.labels, tumor_map
+        )
+        numbers = {name: value for name, value in section.items() if name != "fitted_on"}
+        numbers["map"], raw = tumor_map, config.raw | fitted
         calibrated.append(
             (dataclasses.replace(predictions, probs=probs), dataclasses.replace(config, **numbers, raw=raw))
         )
     return calibrated
 
 
+def fit_on_unseen(unseen: Predictions, map_threshold: float | None) -> dict[str, Any]:
+    """Fit the sections `calibration` and `map`, see `fit_calibration`, by what folds said of unseen patients.
+
+    Args:
+        unseen: predictions of folds.
+        map_threshold: of the model that is calibrated, since the predictions hold no maps; None where it has
+            no map.
+
+    Raises:
+        RunError: the model has a map, and the predictions lack the column of its highest value.
+    """
+    maps = None
+    if map_threshold is not None:
+        if unseen.tumor_peak is None:
+            raise RunError(
+                f"The model has a tumour map, but {PREDICTIONS_FILE} of the folds has no column tumor_peak."
+                " Expected folds with a tumour map: tumor train CONFIG --folds"
+            )
+        maps = UnseenMaps(unseen.tumor_peak, map_threshold)
+    return fit_calibration(unseen.logits, unseen.true, unseen.groups, unseen.labels, FOLDS_SPLIT, maps)
+
+
 def describe_calibration(
     recipe: Config, parts: Sequence[tuple[Predictions, ArtefactConfig]]
 ) -> dict[str, Any]:
     """What `over_folds.json` says beside the figures, by the parts that `calibrate_folds` returns."""
-    return {"recipe": recipe.model_dump(), "calibration": [config.raw["calibration"] for _, config in parts]}
+    sections = {name: [config.raw[name] for _, config in parts] for name in ("calibration", "map")}
+    return {"recipe": recipe.model_dump(), **sections}
 
 
 def load_unseen(

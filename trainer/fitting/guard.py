@@ -20,7 +20,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
-from serving.model.calibration import compute_probabilities
 from serving.model.guard import (
     Guard,
     compute_distances,
@@ -35,6 +34,7 @@ from serving.preprocess import fit_to_square
 from trainer.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from trainer.fitting.calibration import fit_prediction_set_thresholds
 from trainer.fitting.outliers import KINDS, draw_outliers
+from tumor_ds.sources.records import UNKNOWN
 
 # Outliers of a kind: a share of the training slices, so that small data stay quick, and at most so many.
 OUTLIERS_SHARE, OUTLIERS_LIMIT = 1 / 30, 150
@@ -81,13 +81,19 @@ def fit_guard(
 
 
 def fit_unlike_set_thresholds(
-    guard: Guard, outputs: Outputs, true: np.ndarray, groups: np.ndarray, temperature: float
+    guard: Guard,
+    outputs: Outputs,
+    probs: np.ndarray,
+    doubted: np.ndarray,
+    true: np.ndarray,
+    groups: np.ndarray,
 ) -> dict[float, float]:
     """Thresholds of the prediction sets for slices unlike the training slices, by coverage.
 
     They are fitted like the others, but on those varied validation slices that are too far from training to
-    count as like it, where the model is worse, so they are lower and the sets wider; where there are too few
-    groups of them, no label is ruled out. The promise is about slices that differ as these do.
+    count as like it, or about which classes and tumour map contradict each other. There the model is worse,
+    so the thresholds are lower and the sets wider; where there are too few groups of such slices, no label is
+    ruled out. The promise is about slices that differ as these do.
 
     Source: conformal prediction by category, Vovk et al. 2005 (doi:10.1007/b106715), section 4.5;
     calibration on simulated shifts, Cauchois et al. 2024 (arXiv:2008.04267).
@@ -95,13 +101,14 @@ def fit_unlike_set_thresholds(
     Args:
         guard: the fitted guard.
         outputs: of the graph for the varied slices.
-        true: int (m,).
+        probs: float64 (m, classes), of the answers for them.
+        doubted: bool (m,), where classes and tumour map contradict each other.
+        true: int (m,); those of unknown kind do not count.
         groups: int (m,).
-        temperature: of the probabilities.
     """
-    rows = compute_distances(outputs.embeddings, guard.directions) > guard.unlike_threshold
-    probs = compute_probabilities(outputs.logits[rows], temperature)
-    return fit_prediction_set_thresholds(probs, true[rows], groups[rows])
+    unlike = doubted | (compute_distances(outputs.embeddings, guard.directions) > guard.unlike_threshold)
+    rows = unlike & (true != UNKNOWN)
+    return fit_prediction_set_thresholds(probs[rows], true[rows], groups[rows])
 
 
 def vary_slices(images: np.ndarray, seed: int) -> np.ndarray:

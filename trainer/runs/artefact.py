@@ -10,6 +10,7 @@ import importlib.metadata
 import platform
 import secrets
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from rich.console import Console
 from serving import Classifier
 from serving.files.writing import write_json, write_whole
 from serving.model import artefact as layout
+from serving.model.combination import compute_answers, explain_disagreements
 from serving.model.guard import encode_guard
-from serving.model.runtime import LiteRTModel
+from serving.model.runtime import LiteRTModel, Outputs
 from trainer.config import Config, DataConfig, build_config
 from trainer.data.input_pipeline import (
+    Split,
     compute_fingerprint,
     count_images,
     list_filenames,
@@ -37,9 +40,10 @@ from trainer.data.input_pipeline import (
 from trainer.evaluation import scoring as evaluation
 from trainer.evaluation.gallery import load_gallery, read_split
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
-from trainer.fitting import calibration
 from trainer.fitting import guard as guard_fit
-from trainer.fitting.cross_calibration import FOLDS_SPLIT, load_unseen
+from trainer.fitting.calibration import UnseenMaps, explain_few_groups, fit_calibration
+from trainer.fitting.cross_calibration import fit_on_unseen, load_unseen
+from trainer.fitting.tumor_map import fit_map_threshold
 from trainer.models.export import load_best_model, save_keras, save_litert
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE, plot_architecture
 from trainer.reporting.card import write_card
@@ -50,6 +54,7 @@ from trainer.reporting.terminal import print_summary
 from trainer.runs.provenance import find_git_commit
 from trainer.training.cost import load_cost
 from trainer.training.run_folder import BEST_WEIGHTS_FILE, RunError, load_run_config, load_start
+from tumor_ds.sources.records import UNKNOWN
 
 RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
 
@@ -80,7 +85,7 @@ def build_artefact(
             export_models(config, run_dir, len(labels), folder)
         with console.status("Fitting temperature, prediction sets and guard"):
             fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen)
-            if told := calibration.explain_few_groups(fitted["calibration"]["fitted_on"]):
+            if told := explain_few_groups(fitted["calibration"]["fitted_on"]):
                 console.print(told, markup=False, highlight=False, soft_wrap=True)
             write_config(
                 folder, config, builder, fitted | {"started_from": load_start(run_dir)}, load_cost(run_dir)
@@ -157,39 +162,63 @@ def publish_folder(folder: Path, target: epath.Path) -> epath.Path:
 def fit_sections(
     litert: Path, builder: tfds.core.DatasetBuilder, config: Config, unseen: Predictions | None
 ) -> dict[str, Any]:
-    """Fit the sections `validation`, `calibration` and `guard` of `config.json` with the exported graph.
+    """Fit `validation`, `calibration`, `guard` and `map` of `config.json` with the exported graph.
 
     `unseen` is what models of the same recipe said of patients that they had not learnt; None: validation is
-    used instead.
+    used instead. The threshold of the tumour map is fitted on validation in either case: it needs the maps.
     """
     model, labels = LiteRTModel(litert), tuple(builder.info.features["label"].names)
-    validation = load_learning_split(builder, "validation", config.data, config.data.image_size)
-    logits = model.run(validation.images).logits
+    has_map = bool(config.model.decoder_channels)
+    validation = load_learning_split(builder, "validation", config.data, config.data.image_size, has_map)
+    outputs, threshold = model.run(validation.images), None
+    if outputs.tumor_maps is not None:
+        threshold = fit_map_threshold(outputs.tumor_maps, validation)
     if unseen is None:
-        fitted = calibration.fit_calibration(logits, validation.true, validation.groups, labels, "validation")
+        fitted = _fit_on_validation(outputs, validation, labels, threshold)
     else:
-        fitted = calibration.fit_calibration(unseen.logits, unseen.true, unseen.groups, labels, FOLDS_SPLIT)
-    guarded = fit_guard_sections(model, builder, config.data, fitted["temperature"])
-    accuracy = float(np.mean(logits.argmax(axis=1) == validation.true))
+        fitted = fit_on_unseen(unseen, threshold)
+    guarded = fit_guard_sections(model, builder, config.data, fitted)
+    known = validation.true != UNKNOWN
+    accuracy = float(np.mean(outputs.logits.argmax(axis=1)[known] == validation.true[known]))
     return {
-        "validation": {"count": len(validation.true), "accuracy": accuracy},
-        "calibration": fitted | guarded["calibration"],
+        "validation": {"count": int(known.sum()), "accuracy": accuracy},
+        "calibration": fitted["calibration"] | guarded["calibration"],
         "guard": guarded["guard"],
+        "map": fitted["map"],
     }
 
 
-def fit_guard_sections(
-    model: LiteRTModel, builder: tfds.core.DatasetBuilder, data: DataConfig, temperature: float
+def _fit_on_validation(
+    outputs: Outputs, validation: Split, labels: Sequence[str], threshold: float | None
 ) -> dict[str, Any]:
-    """Fit the section `guard`, and the thresholds in `calibration` for slices unlike the training slices."""
+    """Sections `calibration` and `map`, by what the graph says of the validation images of known kind."""
+    rows, maps = np.flatnonzero(validation.true != UNKNOWN), None
+    if threshold is not None and outputs.tumor_peaks is not None:
+        sources = [validation.records[row].source for row in rows]
+        maps = UnseenMaps(outputs.tumor_peaks[rows], threshold, sources)
+    true, groups = validation.true[rows], validation.groups[rows]
+    return fit_calibration(outputs.logits[rows], true, groups, labels, "validation", maps)
+
+
+def fit_guard_sections(
+    model: LiteRTModel, builder: tfds.core.DatasetBuilder, data: DataConfig, fitted: dict[str, Any]
+) -> dict[str, Any]:
+    """Fit the section `guard`, and the thresholds in `calibration` for slices unlike the training slices.
+
+    `fitted` has the sections `calibration` and `map`, by which those slices are answered.
+    """
     training, validation = (
         load_learning_split(builder, name, data, data.image_size) for name in ("train", "validation")
     )
     varied = guard_fit.vary_slices(validation.images, guard_fit.VALIDATION_SEED)
     unusual = model.run(varied)
     guard = guard_fit.fit_guard(model, training.images, model.run(validation.images), varied, unusual)
+    labels, tumor_map = builder.info.features["label"].names, layout.parse_map(fitted["map"])
+    logits, peaks = unusual.logits, unusual.tumor_peaks
+    probs = compute_answers(logits, peaks, fitted["calibration"]["temperature"], labels, tumor_map)
+    doubted = np.array(explain_disagreements(logits, probs, peaks, labels, tumor_map)) != ""
     thresholds = guard_fit.fit_unlike_set_thresholds(
-        guard, unusual, validation.true, validation.groups, temperature
+        guard, unusual, probs, doubted, validation.true, validation.groups
     )
     return {"calibration": {"unlike_prediction_set_thresholds": thresholds}, "guard": encode_guard(guard)}
 
@@ -212,7 +241,7 @@ def refit_guard(folder: Path, data_dir: str | None, console: Console) -> None:
     builder = load_builder(evaluation.name_dataset(loaded), data_dir)
     with console.status("Fitting the guard on training and validation"):
         model, data = LiteRTModel(folder / layout.LITERT_FILE), build_config(content["training"]).data
-        fitted = fit_guard_sections(model, builder, data, content["calibration"]["temperature"])
+        fitted = fit_guard_sections(model, builder, data, content)
     content |= {"calibration": content["calibration"] | fitted["calibration"], "guard": fitted["guard"]}
     write_json(path, content)
     layout.load_config(folder)

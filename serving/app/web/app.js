@@ -1,4 +1,4 @@
-// The page's own behaviour: taking files in, showing heat maps, sorting the table. Gradio calls `intake` and `output` for its elements;
+// The page's own behaviour: taking files in, showing outlines or heat maps, sorting the table. Gradio calls `intake` and `output` for its elements;
 // COLOUR_STOPS stands before this file (see serving/app/page.py).
 
 const PARALLEL_UPLOADS = 4;
@@ -106,8 +106,10 @@ function output(element, props, watch) {
 
 function mountViewer(viewer) {
   const slices = JSON.parse(viewer.dataset.slices);
-  const [image, canvas] = [viewer.querySelector("img"), viewer.querySelector("canvas")];
+  // The layer over the picture is a heat map (canvas) or an outline (svg).
+  const [image, layer] = [viewer.querySelector("img"), viewer.querySelector(".layer")];
   const [position, opacity] = [viewer.querySelector(".position"), viewer.querySelector(".opacity")];
+  const outlined = viewer.querySelector(".outlined");
   const choices = [...viewer.querySelectorAll(".choices input")];
 
   const show = () => {
@@ -116,33 +118,48 @@ function mountViewer(viewer) {
     const label = choices.find((choice) => choice.checked)?.value || slice.label;
     image.src = slice.image;
     image.alt = slice.caption ? `The slice. ${slice.caption}` : "The slice";
-    paint(canvas, slice.heat[label]);
+    if (layer instanceof HTMLCanvasElement) paint(layer, slice.heat[label]);
+    else for (const path of layer.children) path.setAttribute("d", slice.outline);
+    if (outlined) layer.style.visibility = outlined.checked ? "visible" : "hidden";
     if (position) {
       position.previousElementSibling.querySelector(".shown").textContent = `${index + 1} of ${slices.length}`;
       position.setAttribute("aria-valuetext", `${index + 1} of ${slices.length}. ${slice.caption}`);
       viewer.querySelector(".caption").textContent = slice.caption;
-      viewer.querySelectorAll(".strip i").forEach((cell, at) => cell.classList.toggle("current", at === index));
+      for (const row of viewer.querySelectorAll(".strip, .profile")) {
+        [...row.children].forEach((cell, at) => cell.classList.toggle("current", at === index));
+      }
     }
     if (opacity) {
-      canvas.style.opacity = opacity.value / 100;
+      layer.style.opacity = opacity.value / 100;
       opacity.previousElementSibling.querySelector(".shown").textContent = `${opacity.value} %`;
       opacity.setAttribute("aria-valuetext", `${opacity.value} percent`);
     }
   };
 
   if (position) {
-    const strip = viewer.querySelector(".strip");
+    const [strip, profile] = [viewer.querySelector(".strip"), viewer.querySelector(".profile")];
+    const largest = Math.max(...slices.map((slice) => slice.area));
     slices.forEach((slice, index) => {
+      const title = `${index + 1}: ${slice.caption}`;
       const cell = document.createElement("i");
       cell.className = slice.label ? `label-${slice.label}` : slice.kind;
-      cell.title = `${index + 1}: ${slice.caption}`;
+      cell.title = title;
       strip.append(cell);
+      if (profile) {
+        const bar = document.createElement("i");
+        // However little is outlined, it must not look like nothing.
+        bar.style.setProperty("--share", slice.area ? Math.max(slice.area / largest, 0.06) : 0);
+        bar.title = title;
+        profile.append(bar);
+      }
     });
-    strip.addEventListener("click", ({ target }) => {
-      const index = [...strip.children].indexOf(target);
-      if (index >= 0) position.value = index + 1;
-      show();
-    });
+    for (const row of [strip, profile].filter(Boolean)) {
+      row.addEventListener("click", ({ target }) => {
+        const index = [...row.children].indexOf(target);
+        if (index >= 0) position.value = index + 1;
+        show();
+      });
+    }
     // Turn the wheel over the picture to go through the slices, as in a viewer for radiologists.
     viewer.querySelector(".stage").addEventListener("wheel", (event) => {
       event.preventDefault();

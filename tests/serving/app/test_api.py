@@ -21,8 +21,10 @@ from PIL import Image
 
 from serving import from_pretrained
 from serving.app.page import EXAMPLES
+from serving.model.outline import compute_area
 from tests.answer_bad_inputs import build_cases
 from tests.benchmarks.benchmark_load import ask, load_app
+from tests.draw_dicom import write_series
 
 ROOT = Path(__file__).resolve().parents[3]
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
@@ -42,7 +44,7 @@ def test_predict_gives_the_artefacts_answer(client):
     expected = from_pretrained().predict(EXAMPLES / "pituitary.png").to_dict()
     assert answer.pop("probabilities") == pytest.approx(expected.pop("probabilities"), abs=1e-6)
     assert answer.pop("domain_distance") == pytest.approx(expected.pop("domain_distance"), abs=1e-6)
-    assert answer == expected
+    assert answer == expected | {"area_mm2": None}
 
 
 def test_batch_answers_in_order_and_past_bad_files(client, tmp_path):
@@ -76,6 +78,30 @@ def test_explain_gives_maps_and_overlay(client):
         client.predict(send(EXAMPLES / "glioma.png"), "tumour", api_name="/explain")
 
 
+def test_outlines_areas_and_volumes(outlining_app, tmp_path):
+    """A disc in pixels of 1 mm², in slices that lie 5 mm apart; the second is too dim to be outlined."""
+    rows, columns = np.mgrid[:160, :160]
+    grey = np.where(np.hypot(rows - 70, columns - 60) < 40, 215, 30 + rows // 4).astype(np.uint8)
+    files = write_series(tmp_path / "series", grey, slices=2)
+    client = Client(outlining_app.url, verbose=False)
+    first = client.predict(send(files[0]), api_name="/predict")
+    [polygon] = first["outlines"]["coordinates"]
+    around = np.array(polygon[0])
+    # Four pixels are a place of the map, so the outline is a little inside.
+    np.testing.assert_allclose(np.hypot(*(around - (60.5, 70.5)).T), 38, atol=3)
+    assert first["area_mm2"] == pytest.approx(compute_area(around[:-1]), rel=0.03)
+    assert first["tumor_share"] > 0.1
+    volume = client.predict([send(file) for file in files], api_name="/predict_volume")
+    assert [one["area_mm2"] for one in volume["slices"]] == [first["area_mm2"], 0]
+    assert volume["summary"]["volume_ml"] == pytest.approx(first["area_mm2"] * 5 / 1000)
+    assert (volume["summary"]["volume_basis"], volume["plane"]) == ("positions", "axial")
+    with pytest.raises(AppError, match="cannot be shown as coronal"):
+        client.predict([send(file) for file in files], "coronal", api_name="/predict_volume")
+    [row] = client.predict([send(files[0])], api_name="/predict_batch")
+    assert row["prediction"]["area_mm2"] == first["area_mm2"]
+    assert outlining_app.list_uploads() == []
+
+
 def test_refused_picture_has_no_numbers_and_no_maps(client, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)).save(
         tmp_path / "noise.png"
@@ -89,7 +115,7 @@ def test_refused_picture_has_no_numbers_and_no_maps(client, tmp_path):
 def test_endpoints_are_typed(running_app):
     with urllib.request.urlopen(f"{running_app.url}/gradio_api/info", timeout=30) as response:
         endpoints = json.load(response)["named_endpoints"]
-    assert set(endpoints) == {"/predict", "/predict_batch", "/explain"}
+    assert set(endpoints) == {"/predict", "/predict_batch", "/predict_volume", "/explain"}
     schema = endpoints["/predict"]["returns"][0]["type"]
     assert {"label", "verdict", "probabilities", "prediction_set"} <= set(schema["properties"])
     assert endpoints["/predict_batch"]["returns"][0]["type"]["type"] == "array"

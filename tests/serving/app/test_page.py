@@ -9,60 +9,17 @@ from PIL import Image
 
 from serving import from_pretrained
 from serving.app.page import EXAMPLES
-from serving.app.views import NAMES
+from serving.app.words import NAMES
 from serving.model.artefact import BUNDLED, METRICS_FILE
 from tests.draw_dicom import write_series
+from tests.use_app import open_tab, send, upload
 
 PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture
-def open_page(browser, running_app):
-    """Open the page; the test fails on an error in the console or a request to another host."""
-    opened, errors, strangers = [], [], []
-
-    def open_page(**settings):
-        page = browser.new_page(**settings)
-        opened.append(page)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith((running_app.url, "data:", "blob:"))
-                else strangers.append(request.url)
-            ),
-        )
-        page.goto(running_app.url)
-        page.wait_for_selector(".drop:visible")
-        return page
-
-    yield open_page
-    for page in opened:
-        page.close()
-    assert errors == []
-    assert strangers == []
-
-
-@pytest.fixture
-def page(open_page):
-    return open_page(viewport={"width": 1280, "height": 900})
-
-
-def send(page, *files: Path | str) -> None:
-    page.locator(".intake:visible input[type=file]").set_input_files([str(file) for file in files])
-
-
-def upload(page, path: Path) -> str:
-    send(page, path)
-    page.wait_for_selector(".verdict:visible")
-    return page.inner_text(".result:visible")
-
-
-def open_tab(page, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
-    page.wait_for_selector(".drop:visible")
+def page(open_page, running_app):
+    return open_page(running_app, viewport={"width": 1280, "height": 900})
 
 
 @pytest.mark.parametrize("label", NAMES)
@@ -97,6 +54,8 @@ def test_heat_map_follows_class_and_opacity_without_asking_the_server(page):
     page.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
     page.get_by_text("Pituitary tumour", exact=True).and_(page.locator(".choices span")).click()
     assert (read_heat(page) != before).any()
+    assert len(before) == 25
+    assert "Coarse: 5 x 5 cells" in page.inner_text(".choices:visible >> nth=-1")
     page.locator("input.opacity").focus()
     for _ in range(11):
         page.keyboard.press("ArrowLeft")
@@ -193,8 +152,8 @@ def test_dicom_series_goes_slice_by_slice_and_no_patient_is_named(page, tmp_path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phone(open_page, scheme):
-    page = open_page(viewport=PHONE, color_scheme=scheme, has_touch=True)
+def test_phone(open_page, running_app, scheme):
+    page = open_page(running_app, viewport=PHONE, color_scheme=scheme, has_touch=True)
     upload(page, EXAMPLES / "glioma.png")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     open_tab(page, "Batch")

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from serving import from_pretrained
-from serving.app import views
+from serving.app import views, words
 from serving.app.page import EXAMPLES
 from serving.app.service import Answer
 from serving.model.guard import UNLIKE, Verdict
@@ -31,7 +31,7 @@ def with_sets(answer: Answer, *labels: str, **changes) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"),
+    ("labels", "expected"),
     [
         (("glioma",), "Glioma alone; every other label is ruled out at 95 %."),
         (("glioma", "meningioma"), "Glioma or meningioma; cannot be told apart at 95 %."),
@@ -42,8 +42,8 @@ def with_sets(answer: Answer, *labels: str, **changes) -> Answer:
         (("glioma", "meningioma", "notumor", "pituitary"), "No label can be ruled out at 95 %."),
     ],
 )
-def test_set_in_words(answer, labels, words):
-    assert views.describe_set(with_sets(answer, *labels).prediction, 0.95) == words
+def test_set_in_words(answer, labels, expected):
+    assert words.describe_set(with_sets(answer, *labels).prediction, 0.95) == expected
 
 
 def test_certain_answer_is_shown_as_not_quite_certain(answer, config):

@@ -12,6 +12,7 @@ from serving.app.page import EXAMPLES
 from serving.app.service import Answer
 from serving.cli.answers import build_csv, build_row, build_volume_row, list_slices
 from serving.cli.batch import Input, score_inputs
+from serving.cli.pictures import PictureWriter
 from serving.model.guard import Verdict
 from serving.pictures.anatomy import Volume
 from serving.preprocess import decode
@@ -20,7 +21,7 @@ LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 COLUMNS = [
     *("file", "slice", "position_mm", "label", "verdict", "in_domain"),
     *(f"prob_{label}" for label in LABELS),
-    *("prediction_set", "domain_distance", "heatmap", "reason", "error"),
+    *("prediction_set", "domain_distance", "tumor_share", "area_mm2", "heatmap", "mask", "reason", "error"),
 ]
 
 
@@ -56,7 +57,7 @@ def test_app_and_terminal_give_the_same_rows():
     page = views.render_batch(answers, classifier.config)
     address = page.split('href="data:text/csv;charset=utf-8,')[1].split('"')[0]
     rows = [
-        next(score_inputs(classifier, [Input("=a.png", path)], None, None)),
+        next(score_inputs(classifier, [Input("=a.png", path)], None, PictureWriter("pad", None, None))),
         build_row("b", "b, not read"),
     ]
     assert urllib.parse.unquote_to_bytes(address) == build_csv(rows, classifier.labels)
@@ -86,6 +87,7 @@ def test_volume_of_one_slice_is_answered_as_a_picture(prediction):
         "file": "one.dcm",
         **{"format": "DICOM", "plane": "axial", "facts": {"rows": "9"}, "skipped": ["a is no DICOM"]},
         **prediction.to_dict(),
+        "area_mm2": None,
     }
     assert list(list_slices([row])) == [row]
 

@@ -1,12 +1,13 @@
 import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from serving.cli.terminal import CommandGroup
+from serving.cli.terminal import CommandGroup, expand_home
 from serving.files.errors import ImageError, UserError
 
 
@@ -84,3 +85,39 @@ def test_fault_of_the_program_keeps_its_traceback():
     assert shown.returncode == 1
     assert "Traceback" in shown.stderr
     assert "ZeroDivisionError" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("--out=~/a/b", "HOME/a/b"),
+        ("--setting=data.dir=~/a", "data.dir=HOME/a"),
+        ("data.dir=~/a", "data.dir=HOME/a"),
+        ("~", "HOME"),
+        ("~/*.png", "HOME/*.png"),
+        ("a~b", "a~b"),
+        ("x=a~b", "x=a~b"),
+        ("~nobody-of-this-name/a", "~nobody-of-this-name/a"),
+    ],
+)
+def test_home_is_put_in_place_of_a_tilde(tmp_path, monkeypatch, argument, value):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = []
+    app = typer.Typer(cls=CommandGroup)
+
+    @app.command()
+    def see(words: list[str], out: Path | None = None, setting: str = "") -> None:
+        seen.extend([*words, *filter(None, (out, setting))])
+
+    app.command()(lambda: None)
+    words = [argument] if argument.startswith("--") else ["see-me", argument]
+    result = CliRunner().invoke(app, ["see", *(["word"] if argument.startswith("--") else []), *words])
+    assert result.exit_code == 0, result.output
+    assert str(seen[-1]) == value.replace("HOME", str(tmp_path))
+
+
+def test_a_file_whose_name_is_a_tilde_is_meant_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~").touch()
+    assert expand_home("~") == "~"

@@ -1,4 +1,5 @@
 import base64
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,9 @@ from serving.model.artefact import (
     FORMAT_VERSION,
     LITERT_FILE,
     RUN_SUBFOLDER,
+    Combination,
+    MapConfig,
+    encode_map,
     load_config,
 )
 
@@ -36,9 +40,16 @@ REQUIRED = [
     "guard.directions.shape",
     "guard.directions.dtype",
     "guard.directions.base64",
+    "map",
+    "map.threshold",
+    "map.combination",
+    "map.combination.intercept",
+    "map.combination.class",
+    "map.combination.map",
     "sha256",
     f"sha256:{LITERT_FILE}",
 ]
+MAP = {"threshold": 0.4, "combination": {"intercept": -1.5, "class": 0.5, "map": 0.25}}
 HALF_ROW = {
     "shape": [1, 1280],
     "dtype": "<f2",
@@ -82,6 +93,12 @@ MALFORMED = {
     "guard.directions.shape": [[3, 7], "64", [10**30, 1], None],
     "guard.directions.dtype": ["O", "<i2", 2],
     "guard.directions.base64": ["", "###", "AAA", 1, None],
+    "map": [{}, [], 0.5, "none"],
+    "map.threshold": [None, 0, -0.1, 1.1, "0.5", float("nan")],
+    "map.combination": [None, [], 1],
+    "map.combination.intercept": [None, "0", float("inf")],
+    "map.combination.class": [None, -0.1, float("nan")],
+    "map.combination.map": [None, -0.1, "1"],
     "sha256": [None, "abc", []],
     f"sha256:{LITERT_FILE}": [None, 7],
 }
@@ -124,10 +141,17 @@ def test_good_config_is_read(artefact_dir, config):
     assert list(found.unlike_prediction_set_thresholds) == [0.95, 0.99]
     assert found.guard.directions.shape == tuple(config["guard"]["directions"]["shape"])
     assert found.guard.directions.dtype == np.float32
+    assert found.map is None
     assert found.raw == config
 
 
-@pytest.mark.parametrize("version", [0, 4, "5", None])
+def test_what_is_fitted_to_the_map_is_read_and_written_the_same_way(tmp_path, config):
+    found = load_config(write_config(tmp_path, config | {"map": MAP})).map
+    assert found == MapConfig(0.4, Combination(intercept=-1.5, class_weight=0.5, map_weight=0.25))
+    assert encode_map(found) == MAP
+
+
+@pytest.mark.parametrize("version", [0, 5, "6", None])
 def test_other_format_version_is_refused(tmp_path, config, version):
     with pytest.raises(
         ArtefactError, match=f"format version {version!r}; this package reads {FORMAT_VERSION}"
@@ -143,6 +167,7 @@ def test_missing_format_version_is_refused(tmp_path, config):
 
 @pytest.mark.parametrize("field", REQUIRED)
 def test_missing_field_is_named(tmp_path, config, field):
+    config["map"] = copy.deepcopy(MAP)
     section, name = find_section(config, field)
     del section[name]
     with pytest.raises(ArtefactError, match=f"lacks the field '{name}'"):
@@ -153,6 +178,7 @@ def test_missing_field_is_named(tmp_path, config, field):
     ("field", "value"), [(field, value) for field, values in MALFORMED.items() for value in values]
 )
 def test_malformed_field_is_refused(tmp_path, config, field, value):
+    config["map"] = copy.deepcopy(MAP)
     section, name = find_section(config, field)
     section[name] = value
     with pytest.raises(ArtefactError, match=f"{CONFIG_FILE} (is malformed|lacks the field)"):

@@ -3,13 +3,15 @@ import re
 import numpy as np
 import pytest
 
-from serving.model.artefact import BUNDLED, LITERT_FILE, load_config
+from serving.model.artefact import BUNDLED, LITERT_FILE, MapConfig, load_config, parse_map
 from serving.model.calibration import compute_probabilities
+from serving.model.combination import combine
 from serving.model.runtime import LiteRTModel
 from tests.trainer.make_predictions import simulate_predictions
 from trainer.config import build_config
 from trainer.data.input_pipeline import load_builder, load_learning_split
 from trainer.fitting.calibration import (
+    UnseenMaps,
     explain_few_groups,
     fit_any_tumour_thresholds,
     fit_calibration,
@@ -18,6 +20,7 @@ from trainer.fitting.calibration import (
     fit_temperature,
     has_enough_groups,
 )
+from trainer.fitting.tumor_map import fit_combination
 
 
 def sample_labels(probs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -115,13 +118,35 @@ def test_all_numbers_are_of_the_calibrated_probabilities():
         simulated.logits, simulated.true, simulated.groups, simulated.labels, "validation"
     )
     probs = compute_probabilities(simulated.logits, fit_temperature(simulated.logits, simulated.true))
-    assert fitted == {
+    assert fitted["map"] is None
+    assert fitted["calibration"] == {
         "temperature": fit_temperature(simulated.logits, simulated.true),
         "prediction_set_thresholds": fit_prediction_set_thresholds(probs, simulated.true, simulated.groups),
         "any_tumour_thresholds": fit_any_tumour_thresholds(probs, simulated.true, simulated.labels),
         "fitted_on": {"split": "validation", "count": 400, "groups": 134, "too_few_groups_for": []},
     }
-    assert explain_few_groups(fitted["fitted_on"]) is None
+    assert explain_few_groups(fitted["calibration"]["fitted_on"]) is None
+
+
+def test_with_a_map_all_thresholds_are_of_the_combined_probabilities():
+    simulated = simulate_predictions(temperature=2.0)
+    logits, true, groups, labels = (
+        getattr(simulated, name) for name in ("logits", "true", "groups", "labels")
+    )
+    peaks = np.random.default_rng(0).uniform(0.2, 0.7, len(true)) + 0.2 * (true != 2)
+    sources = np.where(groups % 3, "one", "other").tolist()
+    fitted = fit_calibration(logits, true, groups, labels, "validation", UnseenMaps(peaks, 0.6, sources))
+    temperature = fit_temperature(logits, true)
+    plain = compute_probabilities(logits, temperature)
+    tumor_map = MapConfig(0.6, fit_combination(plain, peaks, true, groups, labels, sources))
+    probs = combine(plain, peaks, 2, tumor_map)
+    assert np.abs(probs - plain).max() > 0.1
+    assert parse_map(fitted["map"]) == tumor_map
+    assert fitted["calibration"]["temperature"] == temperature
+    assert fitted["calibration"]["prediction_set_thresholds"] == fit_prediction_set_thresholds(
+        probs, true, groups
+    )
+    assert fitted["calibration"]["any_tumour_thresholds"] == fit_any_tumour_thresholds(probs, true, labels)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +156,7 @@ def test_too_few_groups_are_told(groups, shares, told):
     simulated = simulate_predictions(count=groups * 3)
     fitted = fit_calibration(
         simulated.logits, simulated.true, simulated.groups, simulated.labels, "validation"
-    )
+    )["calibration"]
     assert fitted["fitted_on"]["too_few_groups_for"] == shares
     assert [share for share, value in fitted["prediction_set_thresholds"].items() if value == 0] == shares
     assert re.search(told, explain_few_groups(fitted["fitted_on"]))

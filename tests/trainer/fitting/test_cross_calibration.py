@@ -6,13 +6,20 @@ import json
 import numpy as np
 import pytest
 
-from serving.model.artefact import BUNDLED, load_config
+from serving.model.artefact import BUNDLED, MapConfig, load_config, parse_map
 from serving.model.calibration import compute_probabilities
+from serving.model.combination import combine
 from tests.trainer.make_predictions import LABELS, simulate_predictions
 from trainer.config import Config, DataConfig, OptimizationConfig, TrackingConfig
 from trainer.evaluation.predictions import Predictions, PredictionsError, pool_predictions, save_predictions
 from trainer.fitting.calibration import fit_calibration, fit_temperature
-from trainer.fitting.cross_calibration import calibrate_folds, describe_calibration, load_unseen
+from trainer.fitting.cross_calibration import (
+    calibrate_folds,
+    describe_calibration,
+    fit_on_unseen,
+    load_unseen,
+)
+from trainer.fitting.tumor_map import CLASSES_ALONE, fit_combination
 from trainer.training.run_folder import RunError
 
 
@@ -44,7 +51,7 @@ def test_each_fold_has_the_numbers_of_the_others(parts):
         others = pool_predictions(
             [predictions for other, (predictions, _) in enumerate(parts) if other != place]
         )
-        fitted = fit_calibration(others.logits, others.true, others.groups, LABELS, "folds")
+        fitted = fit_calibration(others.logits, others.true, others.groups, LABELS, "folds")["calibration"]
         assert config.temperature == fitted["temperature"] == fit_temperature(others.logits, others.true)
         assert config.prediction_set_thresholds == fitted["prediction_set_thresholds"]
         assert config.any_tumour_thresholds == fitted["any_tumour_thresholds"]
@@ -58,6 +65,42 @@ def test_each_fold_has_the_numbers_of_the_others(parts):
             after.probs, compute_probabilities(before[0].logits, config.temperature)
         )
         assert (after.filenames, after.groups.tolist()) == (before[0].filenames, before[0].groups.tolist())
+
+
+def add_peaks(part: Predictions, seed: int) -> Predictions:
+    """Peaks that tell tumour from none."""
+    noise = np.random.default_rng(seed).uniform(0, 0.5, len(part.true))
+    return dataclasses.replace(part, tumor_peak=noise + 0.4 * (part.true != LABELS.index("notumor")))
+
+
+def test_folds_with_a_map_are_answered_by_classes_and_map(parts):
+    """Each with its own threshold, and with weights that were fitted on the others."""
+    mapped = [
+        (
+            add_peaks(part, place),
+            dataclasses.replace(config, map=MapConfig(0.5 + 0.05 * place, CLASSES_ALONE)),
+        )
+        for place, (part, config) in enumerate(parts)
+    ]
+    for place, (after, config) in enumerate(calibrate_folds(mapped)):
+        others = pool_predictions([part for other, (part, _) in enumerate(mapped) if other != place])
+        assert len(others.tumor_peak) == len(others.true)
+        plain = compute_probabilities(others.logits, config.temperature)
+        assert config.map == MapConfig(
+            0.5 + 0.05 * place, fit_combination(plain, others.tumor_peak, others.true, others.groups, LABELS)
+        )
+        assert config.map.combination.map_weight > 0.3
+        expected = combine(
+            compute_probabilities(after.logits, config.temperature), after.tumor_peak, 2, config.map
+        )
+        np.testing.assert_array_equal(after.probs, expected)
+        assert parse_map(config.raw["map"]) == config.map
+    assert describe_calibration(Config(), calibrate_folds(mapped))["map"][2] == config.raw["map"]
+
+
+def test_folds_without_peaks_cannot_calibrate_a_model_with_a_map(parts):
+    with pytest.raises(RunError, match="has no column tumor_peak"):
+        fit_on_unseen(parts[0][0], 0.5)
 
 
 def test_a_folds_own_pictures_do_not_tell_its_temperature(parts):

@@ -69,11 +69,24 @@ def test_sets_for_unlike_slices_are_fitted_on_those(fitted):
     true, groups = np.zeros(100, int), np.arange(100)
     sure = 1 / (1 + np.exp(-3))
     assert 19 <= len(rows) < 99
-    thresholds = fit_unlike_set_thresholds(guard, unusual, true, groups, 1.0)
+    probs, doubted = np.tile([sure, 1 - sure], (100, 1)), np.zeros(100, bool)
+    thresholds = fit_unlike_set_thresholds(guard, unusual, probs, doubted, true, groups)
     assert thresholds[0.95] == pytest.approx(sure)
     assert thresholds[0.99] == 0
     true[rows] = 1
-    assert fit_unlike_set_thresholds(guard, unusual, true, groups, 1.0)[0.95] == pytest.approx(1 - sure)
+    wrong = fit_unlike_set_thresholds(guard, unusual, probs, doubted, true, groups)
+    assert wrong[0.95] == pytest.approx(1 - sure)
+
+
+def test_sets_for_unlike_slices_are_also_fitted_on_those_in_doubt(fitted):
+    """None is too far from training; of 30 that classes and map disagree about all are wrong."""
+    _, _, unusual, guard = fitted
+    guard = dataclasses.replace(guard, unlike_threshold=1.0)
+    true, probs, doubted = np.zeros(100, int), np.tile([0.9, 0.1], (100, 1)), np.arange(100) < 30
+    true[doubted] = 1
+    true[:5], probs[:5] = -1, [1, 0]  # of unknown kind, which is no kind
+    found = fit_unlike_set_thresholds(guard, unusual, probs, doubted, true, np.arange(100))
+    assert found[0.95] == pytest.approx(0.1)
 
 
 def test_varied_slices_are_the_same_again_and_stay_slices():

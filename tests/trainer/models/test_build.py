@@ -213,6 +213,7 @@ def test_exported_graph_agrees_with_keras_and_its_maps_sum_to_the_logits(either,
     np.testing.assert_allclose(outputs.embeddings, embeddings, atol=1e-4)
     np.testing.assert_allclose(outputs.cams.mean(axis=(1, 2)) + rest, logits, atol=1e-4)
     assert outputs.cams.shape == (3, 2, 2, 4)
+    assert outputs.tumor_maps is outputs.tumor_peaks is None
 
 
 def test_a_mirrored_picture_gets_the_same_answer_and_the_mirrored_map(exported, images):

@@ -9,11 +9,16 @@ import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
+from rich.console import Console
 
+from serving import Classifier
 from tests.trainer.models.test_decoder import RESNET_V2
 from tests.trainer.models.test_keras_cv_presets import save_preset
 from trainer.config import Config, build_config
-from trainer.data.input_pipeline import RecordFacts, Split, load_builder
+from trainer.data.input_pipeline import RecordFacts, Split, load_builder, load_learning_split
+from trainer.fitting.calibration import UnseenMaps, fit_calibration
+from trainer.fitting.tumor_map import fit_map_threshold
+from trainer.runs.artefact import build_artefact
 from trainer.training.listener import Listener
 from trainer.training.loop import Preempted, check_outlines, train
 from trainer.training.run_folder import RunError, claim_run_dir, load_history
@@ -87,18 +92,47 @@ def run(config: Config, builder: tfds.core.DatasetBuilder, folder: Path, steps: 
     return listener
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(config, builder, tmp_path):
-    told = run(config, builder, tmp_path / "whole").said
+@pytest.fixture(scope="module")
+def whole_run(config, builder, tmp_path_factory) -> tuple[Path, list[str]]:
+    """The folder of a run that nothing stopped, and what it said."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, run(config, builder, folder).said
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(config, builder, whole_run, tmp_path):
+    folder, told = whole_run
     assert [line for line in told if line.startswith(f"{OTHER}: 40% of an epoch")]
     with pytest.raises(Preempted):
         run(config, builder, tmp_path / "stopped", steps=7)  # in the second epoch
     run(config, builder, tmp_path / "stopped")
-    whole, stopped = (load_history(epath.Path(tmp_path / name)) for name in ("whole", "stopped"))
+    whole, stopped = (load_history(epath.Path(path)) for path in (folder, tmp_path / "stopped"))
     assert len(whole) == 3
     for one, other in zip(whole, stopped, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
     assert 0 < whole[-1]["map_loss"] < whole[0]["map_loss"]
     assert whole[-1]["val_map_loss"] > 0
+
+
+def test_its_artefact_has_a_map_and_what_is_fitted_to_it(config, builder, whole_run):
+    """Export, fitting, evaluation and serving with a map meet here, and nowhere else in the tests."""
+    folder = build_artefact(epath.Path(whole_run[0]), builder, Console(quiet=True))
+    light, heavy = (Classifier(Path(folder), runtime) for runtime in ("litert", "keras"))
+    validation = load_learning_split(builder, "validation", config.data, 64, with_masks=True)
+    outputs = light.run(validation.images)
+    assert light.config.map.threshold == fit_map_threshold(outputs.tumor_maps, validation)
+    fitted = fit_calibration(
+        outputs.logits,
+        validation.true,
+        validation.groups,
+        light.labels,
+        "validation",
+        UnseenMaps(outputs.tumor_peaks, light.config.map.threshold),
+    )
+    assert light.config.raw["map"] == fitted["map"]
+    assert light.config.temperature == fitted["calibration"]["temperature"]
+    for ours, theirs in zip(light.score(validation.images), heavy.score(validation.images), strict=True):
+        np.testing.assert_allclose(ours.tumor_map, theirs.tumor_map, atol=1e-4)
+        assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-3)
 
 
 def test_a_map_without_an_outline_is_refused(config):

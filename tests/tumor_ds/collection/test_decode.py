@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageFile
 
 from serving import preprocess
 from serving.pictures import image_files
+from tests.picture_kinds import AS_DEEP, AS_GREY, Instance, build_instances
 from tumor_ds.collection.archive import Collection
 from tumor_ds.collection.errors import DatasetError, PictureError
 
@@ -57,8 +59,6 @@ FILES: dict[str, tuple[str, str, Callable[[], bytes]]] = {
     "16-bit PNG": ("PNG", "I;16", lambda: encode(Image.fromarray(SIXTEEN_BIT), "PNG")),
     "16-bit TIFF": ("TIFF", "I;16", lambda: encode(Image.fromarray(SIXTEEN_BIT), "TIFF")),
     "LZW TIFF": ("TIFF", "RGB", lambda: encode(noise("RGB"), "TIFF", compression="tiff_lzw")),
-    "TIFF of two frames": ("TIFF", "L", lambda: two_frames("TIFF")),
-    "animated WebP": ("WEBP", "RGB", lambda: two_frames("WEBP")),
     "BMP": ("BMP", "RGB", lambda: encode(noise("RGB"), "BMP")),
     "palette BMP": ("BMP", "P", lambda: encode(noise("P"), "BMP")),
     "WebP": ("WEBP", "RGB", lambda: encode(noise("RGB"), "WEBP")),
@@ -109,11 +109,29 @@ def test_the_content_decides_not_the_name(kind: str):
     np.testing.assert_array_equal(pixels[..., 0], preprocess.decode_grey(content))
 
 
-def test_first_frame_counts():
-    assert np.unique(hold(two_frames("TIFF")).read_grey(NAME)).tolist() == [10]
+@pytest.mark.parametrize(
+    "one",
+    [
+        one
+        for one in build_instances()
+        if one.right in (AS_DEEP, AS_GREY) and one.filename.endswith(("png", "tif"))
+    ],
+    ids=lambda one: f"{one.kind}: {one.name}",
+)
+def test_depth_polarity_and_padding_are_those_of_the_app(one: Instance, tmp_path: Path):
+    (tmp_path / one.filename).write_bytes(one.build())
+    expected = preprocess.decode(tmp_path / one.filename)
+    picture = hold(one.build()).decode(NAME)
+    np.testing.assert_array_equal(picture.grey, expected.grey)
+    assert picture.grey.max() > 200
 
 
 # What it refuses
+
+
+@pytest.mark.parametrize("picture_format", ["TIFF", "WEBP", "PNG"])
+def test_several_pictures_are_refused_with_their_count(picture_format: str):
+    assert "it holds 2 pictures, expected one" in refuse(two_frames(picture_format))
 
 
 @pytest.mark.parametrize(
