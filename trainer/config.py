@@ -251,6 +251,11 @@ class ModelConfig(Settings):
     padding need 64 pixels, the large kernels 96."""
     pretrained: bool = True
     """Start from ImageNet weights; there are none for reference_vgg."""
+    start: str = ""
+    """A model to start from, instead of the ImageNet weights of `pretrained`: `bundled`, the folder of an
+    artefact or of a run, or `user/repo`, `user/repo@revision` on the Hub; of the same architecture. Given by
+    `tumor train --from`. Its backbone and decoder are taken, and of its last layer the labels that both know.
+    It has seen pictures: what it learnt from may hold those that a run is tested on."""
     dropout: Share = 0.2
     """Share of the embedding dropped before the last layer; reference_vgg was published with .5."""
     decoder_channels: WholeNumber = 0
@@ -295,7 +300,7 @@ class OptimizationConfig(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     """Decoupled, not on biases and batch norms; only for `adamw`."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
-    """Linear from near zero; pretrained features survive the first steps."""
+    """Linear from near zero; pretrained features survive the first steps. At most half of the epochs."""
     plateau_patience: WholeNumber = 0
     """Epochs without improvement of the validation loss after which the rate is lowered; 0: never, as the
     cosine lowers it already."""
@@ -330,12 +335,6 @@ class OptimizationConfig(Settings):
     """Which says what the best epoch is. Loss is finer on a few hundred images."""
     early_stopping_patience: WholeNumber = 6
     """Epochs without improvement before it stops; 0: never."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        warmup = self.warmup_epochs
-        _require(warmup < self.epochs, "optimization.warmup_epochs", "a number below epochs", warmup)
-        return self
 
 
 class TrackingConfig(Settings):

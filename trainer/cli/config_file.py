@@ -11,6 +11,29 @@ from typing import Any
 
 from trainer.config import FOLDED_DATASET, FOLDS, Config, ConfigError
 
+# The folder `configs` of the source tree; it travels with the package.
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def find_config(name: str) -> Path:
+    """Find a config by the name of a recipe that comes with the package, or by its path.
+
+    Args:
+        name: as `release`, or the path of a TOML file, as `./my.toml`.
+
+    Raises:
+        ConfigError: there is no such recipe; those that there are, are listed.
+    """
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        return Path(name).expanduser()
+    known = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    if name not in known:
+        raise ConfigError(
+            f"There is no recipe {name}. Expected one of {', '.join(known)}, or the path of a TOML file, as"
+            f" ./{name}.toml."
+        )
+    return RECIPES / f"{name}.toml"
+
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     """Read a TOML file over the defaults, then the overrides over both.

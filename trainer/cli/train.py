@@ -9,12 +9,14 @@ import typer
 from trainer.cli.options import DataDirOption, console, require_training_extra, say
 from trainer.config import ConfigError
 
+_CONFIG = "Recipe of this package by name, or a TOML file with what differs from the defaults."
 _OVERRIDES = "section.key=value over the config; may be given several times."
 _RUN_DIR = "Run folder, also gs://; runs/CONFIG by default. The same command resumes there."
 _STRATEGY = "Where it runs; auto takes all workers in TF_CONFIG, else all GPUs."
 _TPU = "Name or address of the TPU; the one attached to this machine by default."
 _FOLDS = "Train all five folds of tumor_ds/patient, and pool what they say."
 _LEAVE_OUT = "Dataset of data.mix to test on instead of learning from it; may be given several times."
+_FROM = "Start from a model: `bundled`, an artefact or run folder, or user/repo[@revision] on the Hub."
 _ARTEFACT = "Export, calibrate and score on the test split at the end; a sweep does not."
 _DRY_RUN = "Print config, model, steps and an estimate of the time; write nothing."
 _EXPORT_FOLDS = (
@@ -33,7 +35,7 @@ class StrategyName(enum.StrEnum):
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file with what differs from the defaults.")],
+    config: Annotated[str, typer.Argument(help=_CONFIG)] = "default",
     overrides: Annotated[list[str] | None, typer.Option("--set", help=_OVERRIDES)] = None,
     run_dir: Annotated[str | None, typer.Option(help=_RUN_DIR)] = None,
     data_dir: DataDirOption = None,
@@ -41,6 +43,7 @@ def train(
     tpu: Annotated[str, typer.Option(help=_TPU)] = "",
     folds: Annotated[bool, typer.Option("--folds", help=_FOLDS)] = False,
     left_out: Annotated[list[str] | None, typer.Option("--leave-out", help=_LEAVE_OUT)] = None,
+    start: Annotated[str | None, typer.Option("--from", help=_FROM)] = None,
     artefact: Annotated[bool, typer.Option(help=_ARTEFACT)] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=_DRY_RUN)] = False,
 ) -> None:
@@ -48,10 +51,13 @@ def train(
     require_training_extra()
     from etils import epath
 
-    from trainer.cli.config_file import check_folds, leave_out, load_config
+    from trainer.cli.config_file import check_folds, find_config, leave_out, load_config
 
     # A mistake in the config is told before TensorFlow is loaded, which takes many seconds.
-    resolved, default_name = load_config(config, overrides), config.stem
+    path = find_config(config)
+    resolved, default_name = load_config(path, overrides), path.stem
+    if start:
+        resolved = resolved.replace(model=resolved.model.replace(start=start))
     check_folds(resolved, folds, artefact)
     if left_out:
         if folds:

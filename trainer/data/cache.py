@@ -45,11 +45,11 @@ def map_images(content: str, shape: tuple[int, ...], images: Iterator[tuple[int,
 
     Args:
         content: names everything that the pixels depend on; another content has another file.
-        shape: (n, size, size, 1).
-        images: place and uint8 (size, size, 1) of each; read only where the file has to be written.
+        shape: (n, ...), as (n, size, size, 1).
+        images: place and uint8 (...) of each; read only where the file has to be written.
 
     Returns:
-        uint8 `shape`, [0, 255], read-only.
+        uint8 `shape`, read-only.
 
     Raises:
         CacheError: the folder cannot be written, or the disk is full.

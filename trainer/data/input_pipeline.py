@@ -313,12 +313,14 @@ def _load_pixels(
     rank = {record.filename: number for number, record in enumerate(records)}
 
     def preprocess_all() -> Iterator[tuple[int, np.ndarray]]:
-        for example in iterate_examples(builder, source):
-            if example.facts.filename in rank:
-                pixels = fit_to_square(getattr(example, name)[..., 0], size, data.fit)
+        wanted = tfds.decode.PartialDecoding(["filename", name])
+        stored = builder.as_dataset(split=source, shuffle_files=False, decoders=wanted)
+        for record in tfds.as_numpy(stored):
+            place = rank.get(record["filename"].decode())
+            if place is not None:
+                pixels = fit_to_square(record[name][..., 0], size, data.fit)
                 # A mask stays a mask: the resize blurs its edge.
-                sharp = np.where(pixels > 127, 255, 0).astype(np.uint8) if name == "mask" else pixels
-                yield rank[example.facts.filename], sharp
+                yield place, np.where(pixels > 127, 255, 0).astype(np.uint8) if name == "mask" else pixels
 
     shape = (len(records), size, size, 1)
     if data.cache == "file":
@@ -333,9 +335,19 @@ def _name_content(
     builder: tfds.core.DatasetBuilder, records: list[RecordFacts], data: DataConfig, size: int, name: str
 ) -> str:
     """Everything that preprocessed images depend on; a dataset that is built anew has another time."""
-    built = (epath.Path(builder.data_dir) / "dataset_info.json").stat().mtime
     names = "\n".join(record.filename for record in records)
-    return f"{PREPROCESSING_VERSION} {name} {builder.data_dir} {built} {size} {data.fit}\n{names}"
+    return f"{PREPROCESSING_VERSION} {name} {name_built(builder)} {size} {data.fit}\n{names}"
+
+
+def name_built(builder: tfds.core.DatasetBuilder) -> str:
+    """Where a dataset lies, and when it was built."""
+    built = (epath.Path(builder.data_dir) / "dataset_info.json").stat().mtime
+    return f"{builder.data_dir} {built}"
+
+
+def list_all_filenames(builder: tfds.core.DatasetBuilder) -> list[str]:
+    """Paths of all images of a dataset, sorted; no picture is decoded."""
+    return [record.filename for record in _list_records(builder, "+".join(builder.info.splits))]
 
 
 def _name_command(builder: tfds.core.DatasetBuilder, data_dir: str | Path | None) -> str:

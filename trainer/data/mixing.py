@@ -16,13 +16,16 @@ import tensorflow_datasets as tfds
 
 from serving.files.errors import UserError
 from trainer.config import DataConfig
+from trainer.data.cache import map_images
 from trainer.data.input_pipeline import (
     RecordFacts,
     Split,
+    list_all_filenames,
     list_filenames,
     load_builder,
     load_learning_split,
     load_whole,
+    name_built,
     name_test_split,
 )
 from tumor_ds.grouping.mixing import join_groups_across, read_grouped
@@ -102,7 +105,7 @@ def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple
                 f" {other.info.features['label'].names}. Leave it out."
             )
     held_out = {name for split in ("test", "validation") for name in list_filenames(builder, split, data)}
-    shared = _find_shared(data.dataset, builder, held_out, builders)
+    shared = _find_shared(data, builder, held_out, builders)
     return tuple(
         Addition(name, mix[name], other, shared[name] | list_own_fold(other, data.fold))
         for name, other in builders.items()
@@ -117,21 +120,44 @@ def list_own_fold(builder: tfds.core.DatasetBuilder, fold: int) -> frozenset[str
 
 
 def _find_shared(
-    main: str,
+    data: DataConfig,
     builder: tfds.core.DatasetBuilder,
     held_out: set[str],
     others: dict[str, tfds.core.DatasetBuilder],
 ) -> dict[str, frozenset[str]]:
     """Filenames of each other dataset whose group has a picture that the main one holds out."""
-    pictures = chain.from_iterable(read_grouped(*item) for item in [(main, builder), *others.items()])
-    groups = join_groups_across(pictures)
-    closed = {group for (name, filename), group in groups.items() if name == main and filename in held_out}
+    groups = _join_groups({data.dataset: builder} | others, data.cache)
+    closed = {
+        group for (name, filename), group in groups.items() if name == data.dataset and filename in held_out
+    }
     return {
         other: frozenset(
             filename for (name, filename), group in groups.items() if name == other and group in closed
         )
         for other in others
     }
+
+
+def _join_groups(builders: dict[str, tfds.core.DatasetBuilder], cache: str) -> dict[tuple[str, str], int]:
+    """Groups that hold across datasets, by dataset and filename; kept where images are kept, too."""
+
+    def join() -> dict[tuple[str, str], int]:
+        return join_groups_across(chain.from_iterable(read_grouped(*item) for item in builders.items()))
+
+    if cache == "memory":
+        return join()
+    keys = [
+        (name, filename) for name, builder in builders.items() for filename in list_all_filenames(builder)
+    ]
+
+    def write_groups() -> Iterator[tuple[int, np.ndarray]]:
+        groups = join()
+        for place, key in enumerate(keys):
+            yield place, np.array([groups[key]], "<i8").view(np.uint8)
+
+    content = "\n".join(["groups", *(f"{name} {name_built(builder)}" for name, builder in builders.items())])
+    kept = map_images(content, (len(keys), 8), write_groups())
+    return dict(zip(keys, np.array(kept).view("<i8")[:, 0].tolist(), strict=True))
 
 
 def load_mix(

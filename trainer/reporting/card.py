@@ -72,8 +72,17 @@ def describe_cost(cost: dict[str, Any] | None) -> str:
     )
 
 
-def describe_start(model: ModelConfig) -> tuple[str, str]:
-    """Say what training began with, and where those weights come from."""
+def describe_start(model: ModelConfig, started_from: dict[str, Any] | None = None) -> tuple[str, str]:
+    """Say what training began with, and where those weights come from.
+
+    Args:
+        model: of the training config.
+        started_from: as `trainer.models.start.Start` has it; None: no model of somebody.
+    """
+    if started_from is not None:
+        commit = f" at commit `{started_from['commit']}`" if started_from["commit"] else ""
+        told = f" Initial weights: the model `{started_from['model']}`{commit}, sha256 of its `model.keras`"
+        return "weights of another model, fine-tuned on", f"{told} `{started_from['sha256']}`."
     if not model.pretrained:
         return "trained from scratch on", ""
     if model.architecture in EFFICIENTNET_LITE:
@@ -92,6 +101,7 @@ def _build_metadata(config: dict[str, Any], metrics: dict[str, Any]) -> ModelCar
         pipeline_tag="image-classification",
         tags=["medical", "mri", "brain-tumor", "litert", "calibrated"],
         datasets=[KAGGLE_ID] if _is_kaggle(config) else None,
+        base_model=_find_base_model(config),
         eval_results=_build_eval_results(config, metrics),
     )
     cost = config.get("training_cost")
@@ -105,6 +115,12 @@ def _build_metadata(config: dict[str, Any], metrics: dict[str, Any]) -> ModelCar
             "hardware_used": cost["hardware"],
         }
     return data
+
+
+def _find_base_model(config: dict[str, Any]) -> str | None:
+    """The Hub repository that it was fine-tuned from."""
+    start = config.get("started_from")
+    return start["model"].partition("@")[0] if start and start["commit"] else None
 
 
 def _build_eval_results(config: dict[str, Any], metrics: dict[str, Any]) -> list[EvalResult]:
@@ -138,7 +154,7 @@ def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
     """What the model learnt on, and how."""
     dataset, validation, training = config["dataset"], config["validation"], build_config(config["training"])
     learnable = dataset["counts"]["train"] + dataset["counts"]["validation"]
-    start, weights_source = describe_start(training.model)
+    start, weights_source = describe_start(training.model, config.get("started_from"))
     return {
         "labels": f"{', '.join(config['labels'][:-1])} or {config['labels'][-1]}",
         "train_count": f"{learnable - validation['count']:,}",

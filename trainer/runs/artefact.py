@@ -53,7 +53,7 @@ from trainer.reporting.report import REPORT_FILE, Model, build_page
 from trainer.reporting.terminal import print_summary
 from trainer.runs.provenance import find_git_commit
 from trainer.training.cost import load_cost
-from trainer.training.run_folder import BEST_WEIGHTS_FILE, RunError, load_run_config
+from trainer.training.run_folder import BEST_WEIGHTS_FILE, RunError, load_run_config, load_start
 from tumor_ds.sources.records import UNKNOWN
 
 RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
@@ -87,7 +87,9 @@ def build_artefact(
             fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen)
             if told := explain_few_groups(fitted["calibration"]["fitted_on"]):
                 console.print(told, markup=False, highlight=False, soft_wrap=True)
-            write_config(folder, config, builder, fitted, load_cost(run_dir))
+            write_config(
+                folder, config, builder, fitted | {"started_from": load_start(run_dir)}, load_cost(run_dir)
+            )
         with console.status("Evaluating the reloaded artefact on the test split"):
             result, summary, page = evaluate_artefact(folder, builder, config, curves)
         predictions = (folder / PREDICTIONS_FILE).read_bytes()

@@ -6,7 +6,7 @@ weights of their own.
 Keras's own `fit` fails with several workers on the installed version, so the step is written here.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from trainer.config import Config
 from trainer.data.batches import Batch
 from trainer.models.build import build_model
 from trainer.models.fused_batch_norms import fuse_batch_norms
+from trainer.models.start import Start, start_from
 from trainer.models.views import remove_dropout, resize_model
 from trainer.training.losses import average_known, compute_class_losses, compute_map_losses
 
@@ -155,6 +156,15 @@ class Learner:
             kept = weight.numpy()
             weight.assign(average.numpy())
             average.assign(kept)
+
+    def start_from_model(self, labels: Sequence[str]) -> Start:
+        """Take the weights of the model that the config names; see `trainer.models.start`."""
+        model = self.config.model
+        with self.strategy.scope():
+            start = start_from(self.model, model.start, model.architecture, labels)
+        for weight, average in zip(self._averaged_weights(), self.averages, strict=True):
+            average.assign(weight.value)
+        return start
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Copy weights, optimiser variables and averages, by name."""

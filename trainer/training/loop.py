@@ -20,7 +20,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from etils import epath
 
-from serving.files.writing import write_whole
+from serving.files.writing import write_json, write_whole
 from trainer.config import Config
 from trainer.data.augmentation import choose_variation
 from trainer.data.batches import TrainingBatches, build_validation, choose_for_statistics
@@ -31,7 +31,14 @@ from trainer.models.build import use_dtype_policy
 from trainer.training.checkpoints import load_checkpoint, save_checkpoint
 from trainer.training.learner import Learner, Scores, StepFigures
 from trainer.training.listener import Listener
-from trainer.training.run_folder import BEST_WEIGHTS_FILE, CHECKPOINTS, FINISHED_FILE, RunError, write_history
+from trainer.training.run_folder import (
+    BEST_WEIGHTS_FILE,
+    CHECKPOINTS,
+    FINISHED_FILE,
+    START_FILE,
+    RunError,
+    write_history,
+)
 from trainer.training.schedules import Judge, choose_size, compute_learning_rate
 from trainer.training.strategies import is_chief
 from tumor_ds.sources.slices import MASK_STATES
@@ -116,7 +123,8 @@ def train(
     labels = tuple(builder.info.features["label"].names)
     with use_dtype_policy(config.precision):
         run = TrainingRun(config, run_dir, strategy, Learner(config, strategy, len(labels)), observer, labels)
-        run.resume()
+        if not run.resume() and config.model.start:
+            run.start_from_model()
         run.train(builder)
     if is_chief(strategy):
         (run_dir / FINISHED_FILE).touch()
@@ -153,8 +161,8 @@ class TrainingRun:
     mix: Mix | None = None
     batches: TrainingBatches | None = None
 
-    def resume(self) -> None:
-        """Take up the newest checkpoint that is whole."""
+    def resume(self) -> bool:
+        """Take up the newest checkpoint that is whole, and say whether there is one."""
         arrays, state, damaged = load_checkpoint(self.run_dir / CHECKPOINTS)
         for line in damaged:
             self.observer.say(line)
@@ -162,6 +170,18 @@ class TrainingRun:
             self.learner.load_arrays(arrays)
             self.position = Position.from_dict(state)
             self.observer.say(f"Resuming at epoch {self.position.epoch + 1}, step {self.position.step + 1}.")
+        return bool(arrays)
+
+    def start_from_model(self) -> None:
+        """Take the weights of `model.start`, and note in the run folder what was taken."""
+        start = self.learner.start_from_model(self.labels)
+        if is_chief(self.strategy):
+            write_json(self.run_dir / START_FILE, start.to_dict())
+        taken, total = start.layers
+        self.observer.say(
+            f"Starting from {start.model}: {taken} of {total} layers, and of the last one the weights of"
+            f" {', '.join(start.labels) or 'no label'}."
+        )
 
     def train(self, builder: tfds.core.DatasetBuilder) -> None:
         """Run the epochs that are left."""

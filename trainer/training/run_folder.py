@@ -2,6 +2,7 @@
 
 Goes in: what a run has to keep. Comes out, in the run folder:
     config.json             the resolved config; the same run continues only with the same config
+    start.json              what model the run started from, where it did not start from ImageNet weights
     checkpoints/            the newest two states; the same command goes on from there, at the very step
     best.weights.h5         averaged weights of the best epoch by validation
     history.csv             a row an epoch
@@ -29,6 +30,7 @@ from serving.files.writing import write_json, write_whole
 from trainer.config import Config, ConfigError, build_config, drop_removed_settings
 
 CONFIG_FILE = "config.json"
+START_FILE = "start.json"
 CHECKPOINTS = "checkpoints"
 BEST_WEIGHTS_FILE = "best.weights.h5"
 HISTORY_FILE = "history.csv"
@@ -86,6 +88,12 @@ def _read_json(path: epath.Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}. Train again with another --run-dir.") from error
+
+
+def load_start(run_dir: epath.Path) -> dict[str, Any] | None:
+    """What model a run started from, see `trainer.models.start`; None where from none."""
+    path = run_dir / START_FILE
+    return _read_json(path) if path.exists() else None
 
 
 def write_history(run_dir: epath.Path, history: list[dict[str, float]]) -> None:

@@ -34,7 +34,7 @@ def compute_learning_rate(
     ratio = batch_size / config.reference_batch_size
     scaling = {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[config.batch_scaling]
     peak = config.learning_rate * scaling * factor
-    warmup = config.warmup_epochs * steps_per_epoch
+    warmup = min(config.warmup_epochs, config.epochs / 2) * steps_per_epoch
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)
     if config.schedule == "constant":
@@ -44,11 +44,14 @@ def compute_learning_rate(
 
 
 def choose_size(config: Config, epoch: int) -> int:
-    """Side of an epoch's training images, pixels: smaller ones first, each for as many of the epochs."""
+    """Side of an epoch's training images, pixels: smaller ones first, each for as many of the epochs.
+
+    The last epoch has full size, also where there are fewer epochs than sizes.
+    """
     size = config.data.image_size
     smaller = [SIZE_STEP * round(scale * size / SIZE_STEP) for scale in config.data.progressive_scales]
     sizes = [*(max(SIZE_STEP, side) for side in smaller), size]
-    return sizes[min(len(sizes) - 1, epoch * len(sizes) // config.optimization.epochs)]
+    return sizes[((epoch + 1) * len(sizes) - 1) // config.optimization.epochs]
 
 
 @dataclass

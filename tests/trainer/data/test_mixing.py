@@ -108,6 +108,17 @@ def test_no_picture_of_validation_or_test_comes_in_through_another_dataset(build
     assert mix.draws[own:].sum() == pytest.approx(round(own / 0.75 * 0.25))
 
 
+def test_groups_are_found_once_where_images_are_kept(builder, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = DataConfig(mix={OTHER: 0.25})
+    [expected] = find_additions(builder, data)
+    [first] = find_additions(builder, data.replace(cache="file"))
+    monkeypatch.setattr("trainer.data.mixing.read_grouped", None)
+    [again] = find_additions(builder, data.replace(cache="file"))
+    assert first.left_out == again.left_out == expected.left_out
+    assert expected.left_out
+
+
 def test_the_fold_of_the_test_split_stays_out_of_every_dataset(build_dataset, dummy_data_dir, tmp_path):
     build_dataset(dummy_data_dir, tmp_path, config="patient")
     patient = load_builder("tumor_ds/patient", tmp_path)

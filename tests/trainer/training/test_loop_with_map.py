@@ -62,7 +62,7 @@ def config(tmp_path_factory) -> Config:
                 "mix": {OTHER: 0.4},
                 "balance": "cells",
             },
-            "augmentation": {"stripping": 0.25},
+            "augmentation": {"stripping": 0.25, "transplants": 0.5, "removals": 0.5},
             "model": {"architecture": f"keras_cv:{preset}", "decoder_channels": 8},
             "optimization": {"epochs": 3, "warmup_epochs": 0.5, "learning_rate": 3e-3},
             "tracking": {"log_every": 1},

@@ -111,5 +111,18 @@ def test_sizes_take_equal_shares_of_the_epochs():
     config = build_config(
         {"data": {"image_size": 96, "progressive_scales": [0.3, 0.7]}, "optimization": {"epochs": 7}}
     )
-    assert [choose_size(config, epoch) for epoch in range(7)] == [32, 32, 32, 64, 64, 96, 96]
+    assert [choose_size(config, epoch) for epoch in range(7)] == [32, 32, 64, 64, 96, 96, 96]
     assert [choose_size(Config(), epoch) for epoch in range(12)] == [96] * 4 + [128] * 4 + [192] * 4
+
+
+@pytest.mark.parametrize(("epochs", "sizes"), [(1, [96]), (2, [64, 96]), (3, [32, 64, 96])])
+def test_the_last_epoch_has_full_size(epochs, sizes):
+    config = build_config(
+        {"data": {"image_size": 96, "progressive_scales": [0.3, 0.7]}, "optimization": {"epochs": epochs}}
+    )
+    assert [choose_size(config, epoch) for epoch in range(epochs)] == sizes
+
+
+def test_a_short_run_warms_up_for_half_of_it():
+    assert rate(25, epochs=1) == pytest.approx(1e-3 * 26 / 51)
+    assert rate(50, epochs=1) == pytest.approx(1e-3)
