@@ -118,8 +118,8 @@ class Classifier:
     ) -> list[Prediction]:
         config, outputs = self.config, self.run(images)
         logits, peaks = outputs.logits, outputs.tumor_peaks
-        probs = compute_answers(logits, peaks, config.temperature, self.labels, config.map)
-        doubts = explain_disagreements(logits, probs, peaks, self.labels, config.map)
+        probs = compute_answers(logits, peaks, config.temperature, config.healthy, config.map)
+        doubts = explain_disagreements(logits, probs, peaks, config.healthy, config.map)
         judged = judge(config.guard, outputs.embeddings, images, coloured)
         judged = [_add_doubt(*one, doubt) for one, doubt in zip(judged, doubts, strict=True)]
         found = self._find_tumors(outputs, images, shapes)
@@ -134,6 +134,7 @@ class Classifier:
                 logits=outputs.logits[row],
                 cams=outputs.cams[row],
                 found=found[row],
+                healthy_label=config.healthy_label,
             )
             for row, (verdict, reason, distance) in enumerate(judged)
         ]

@@ -5,14 +5,13 @@ Goes in: the predictions of a volume's slices, and how far slices and pixels lie
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
 from serving.classifier import Prediction
-from serving.model.artefact import NO_TUMOUR
 from serving.model.guard import Verdict
 from serving.model.outline import compute_area
 from serving.pictures.anatomy import Volume
@@ -29,8 +28,8 @@ class VolumeSummary:
             there, also with 0.
         unlike_training: how many of the scored slices differ from the training pictures.
         mean_probabilities: over the scored slices, by label; None where all were refused.
-        most_affected: numbers, from 0, of the scored slices with the highest 1 - p(notumor), highest first,
-            at most three.
+        most_affected: numbers, from 0, of the scored slices with the highest 1 - p(healthy label), highest
+            first, at most three; none where the model has no such label.
         longest_runs: by label, the most slices in a row that say it.
         outlined_slices: how many have an outline; None where the model has no tumour map.
         largest_slice: number, from 0, of the slice with the largest outlined area; None without outlines.
@@ -101,14 +100,22 @@ def summarise_volume(predictions: Sequence[Prediction], volume: Volume) -> Volum
         counts={name: found[name] for name in (Verdict.not_brain_mri.value, *labels)},
         unlike_training=sum(prediction.verdict is Verdict.unlike_training for prediction in predictions),
         mean_probabilities=means or None,
-        # Sorting is stable: of equals the earlier slice comes first.
-        most_affected=tuple(sorted(probs, key=lambda n: probs[n].get(NO_TUMOUR, 0.0))[:_MOST_AFFECTED]),
+        most_affected=_find_most_affected(probs, predictions[0].healthy_label),
         longest_runs=longest,
         outlined_slices=sum(bool(prediction.outlines) for prediction in predictions) if has_map else None,
         largest_slice=int(np.argmax(areas)) if any(areas) else None,
         volume_ml=volume_ml,
         volume_basis=basis,
     )
+
+
+def _find_most_affected(
+    probs: Mapping[int, Mapping[str, float]], healthy_label: str | None
+) -> tuple[int, ...]:
+    """Numbers of the slices that are least probably healthy; of equals the earlier slice comes first."""
+    if healthy_label is None:
+        return ()
+    return tuple(sorted(probs, key=lambda number: probs[number][healthy_label])[:_MOST_AFFECTED])
 
 
 def _measure_volume(

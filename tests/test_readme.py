@@ -355,7 +355,7 @@ def test_the_bundled_model_is_calibrated_by_the_published_folds():
         epath.Path(RELEASE_PATIENT), build_config(config.raw["training"]), config.labels, tested
     )
     assert not test_groups & set(unseen.groups.tolist())
-    sections = fit_calibration(unseen.logits, unseen.true, unseen.groups, unseen.labels, "folds")
+    sections = fit_calibration(unseen.logits, unseen.true, unseen.groups, config.healthy, "folds")
     fitted = json.loads(json.dumps(sections["calibration"]))
     assert {name: config.raw["calibration"][name] for name in fitted} == fitted
     groups, text = len(np.unique(unseen.groups)), " ".join(README.split())

@@ -109,7 +109,8 @@ class DataConfig(Settings):
     `"tumor_ds/lgg_tcga" = 0.2`. All their splits are learnt from, without copies of pictures that validation
     or test hold; those two stay as they are. The rest of an epoch is the training split, every picture once.
     Pictures of other hospitals and sequences are what helps there most: 35 % of another hospital's gliomas
-    were named without them, 89 % with them."""
+    were named without them, 89 % with them. Own pictures are named likewise, and may lack some of the
+    classes; built with `--folds`, or from a table, they have a fold of their own, see `fold`."""
     left_out: dict[str, Annotated[tuple[str, ...], Field(strict=False)]] = {}
     """By fold, datasets of `mix` that this fold's run does not learn from, since it is tested on them, too:
     another hospital is one of which nothing was learnt. `[data.left_out]`, `1 = ["tumor_ds/lgg_tcga"]`, so

@@ -20,19 +20,19 @@ from tumor_ds.collection.layout import SPLIT_FOLDERS, is_clutter
 from tumor_ds.collection.versions import LABELS
 from tumor_ds.grouping import splits
 from tumor_ds.grouping.facts import ImageFacts, compute_facts, load_facts
+from tumor_ds.pictures_config import FOLDER, HEALTHY_LABEL, PicturesConfig, match_label
 from tumor_ds.sources import building
 from tumor_ds.sources.building import GATHERED
 from tumor_ds.sources.catalogue import SOURCES
-from tumor_ds.sources.classified import read_records
+from tumor_ds.sources.classified import COLLECTION, read_records
 from tumor_ds.sources.download import KAGGLE_DATASETS, download_source
 from tumor_ds.sources.records import build_features
 
-FOLDER = "folder"
+# Protocols of Kaggle's collection.
 SPLITTERS = {
     "official": splits.split_official,
     "grouped": splits.split_grouped,
     "patient": splits.split_patient,
-    FOLDER: splits.split_grouped,
 }
 # README.md and CITATIONS.bib are about version 1.
 VERSION_2_DESCRIPTION = (
@@ -52,7 +52,7 @@ VERSION_2_CITATION = f"""@misc{{nickparvar2026brain,
 }}"""
 FOLDER_DESCRIPTION = (
     "Pictures of one's own in class folders, with the groups of near-duplicates that are computed from their"
-    " pixels; split 70/10/20 in whole groups. Where they come from and what may be done with them is as their"
+    " pixels; split in whole groups. Where they come from and what may be done with them is as their"
     " owner says."
 )
 GATHERED_DESCRIPTION = (
@@ -94,17 +94,23 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         f"Download version 1 of the collection (no account needed) from {archive.DOWNLOAD_URL} and put it"
         f" into the manual directory as {archive.ZIP_NAMES[0]}; or put its unzipped folders"
         f" {' and '.join(SPLIT_FOLDERS)} there. For the config `folder`: a zip or folder of your own,"
-        " CLASS/FILE or SPLIT/CLASS/FILE. For another source: its download, or a folder with sources.csv."
+        " CLASS/FILE or SPLIT/CLASS/FILE; several of them each as a `PicturesConfig` with a name of its own."
+        " For another source: its download, or a folder with sources.csv."
     )
     BUILDER_CONFIGS = [
-        tfds.core.BuilderConfig(name=name, description=description, supported_versions=supported)
+        PicturesConfig(name=name, description=description, supported_versions=supported)
         for name, description, supported in (
             ("official", "Kaggle's Training and Testing folders", ["2.1.0"]),
             ("grouped", "all images, whole groups, 70/10/20 of each class", ["2.1.0"]),
             ("patient", "all images in five folds, whole groups, published patient folds where known", []),
             (FOLDER, "your own class folders, grouped by what they show, 70/10/20 of each class", []),
             *((name, source.title, []) for name, source in SOURCES.items()),
-            (GATHERED, "pictures that a table describes, in five folds of whole patients", []),
+        )
+    ] + [
+        PicturesConfig(
+            name=GATHERED,
+            description="pictures that a table describes, in five folds of whole patients",
+            layout="gathered",
         )
     ]
     EXPECTED_COUNTS = versions.VERSION_1_COUNTS
@@ -113,15 +119,23 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     is_manual_dir_named = False
     is_beam_wanted = False
 
+    @property
+    def _is_folder(self) -> bool:
+        """Whether these are own pictures in class folders."""
+        config = self.builder_config
+        return config.layout == "folder" and config.name not in (*SPLITTERS, *SOURCES)
+
     def _info(self) -> tfds.core.DatasetInfo:
-        name = self.builder_config.name
+        name, is_gathered = self.builder_config.name, self.builder_config.layout == GATHERED
         about: dict[str, Any] = {
             # The classes of a user's folder are known once it is read; TFDS stores them with the dataset.
-            "features": build_features(None if name == FOLDER else LABELS),
+            "features": build_features(None if self._is_folder else LABELS),
             "supervised_keys": ("image", "label"),
         }
-        if name in (FOLDER, GATHERED):
-            description = FOLDER_DESCRIPTION if name == FOLDER else GATHERED_DESCRIPTION
+        if self._is_folder or is_gathered:
+            description = GATHERED_DESCRIPTION if is_gathered else FOLDER_DESCRIPTION
+            # What of it TFDS shall store is known once the folder is read, too.
+            about["metadata"] = tfds.core.MetadataDict() if self._is_folder else None
             return tfds.core.DatasetInfo(builder=self, description=description, **about)
         if name in SOURCES:
             source = SOURCES[name]
@@ -144,13 +158,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         super().download_and_prepare(**arguments)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        config = self.builder_config.name
-        if config in SOURCES or config == GATHERED:
-            return self._split_source(config, dl_manager)
+        config = self.builder_config
+        if config.name in SOURCES or config.layout == GATHERED:
+            return self._split_source(GATHERED if config.layout == GATHERED else config.name, dl_manager)
         source, remedy = self._find_manual_source(dl_manager), ""
-        if source is None and config == FOLDER:
+        if source is None and self._is_folder:
             raise DatasetError(
-                "The config `folder` builds your own pictures: name their zip or folder, "
+                f"The config `{config.name}` builds your own pictures: name their zip or folder, "
                 "tumor build folder --manual-dir DIR (with TFDS's own command --manual_dir DIR)."
             )
         if source is None:
@@ -159,13 +173,24 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             source = download_collection(self.version.major)
             remedy = f"Delete {source} and run the same command again."
         with _add_remedy(remedy), archive.open_collection(source) as collection:
-            facts = compute_facts(collection) if config == FOLDER else self._load_facts(collection)
-        if config == FOLDER:
-            self.info.features["label"].names = sorted({row.label for row in facts})
+            facts = compute_facts(collection) if self._is_folder else self._load_facts(collection)
+        labels = sorted({row.label for row in facts})
+        healthy_label = match_label(config.healthy_label, labels)
+        source_name = config.name if self._is_folder else COLLECTION
+        if self._is_folder:
+            self.info.features["label"].names = labels
+            self.info.metadata[HEALTHY_LABEL] = healthy_label
+            split = splits.split_patient if config.in_folds else splits.split_grouped
         else:
-            remedy = remedy or versions.explain_download(self.version.major)
-        read = partial(_read_collection, source=source, remedy=remedy)
-        return {name: self._generate_examples(read, rows) for name, rows in SPLITTERS[config](facts).items()}
+            remedy, split = remedy or versions.explain_download(self.version.major), SPLITTERS[config.name]
+        read = partial(
+            _read_collection,
+            source=source,
+            remedy=remedy,
+            healthy_label=healthy_label,
+            source_name=source_name,
+        )
+        return {name: self._generate_examples(read, rows) for name, rows in split(facts).items()}
 
     def _split_source(self, name: str, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         folder = self._find_source_folder(name, dl_manager)
@@ -210,7 +235,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if named is not None:
             return archive.find_source(named)
         # All datasets share this directory; only what is Kaggle's by its name is taken from it.
-        if shared is None or self.builder_config.name == FOLDER:
+        if shared is None or self._is_folder:
             return None
         zips = [shared / name for name in archive.ZIP_NAMES if (shared / name).is_file()]
         has_folders = all((shared / name).is_dir() for name in SPLIT_FOLDERS)
@@ -241,10 +266,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _read_collection(
-    rows: Sequence[ImageFacts], source: Path, remedy: str
+    rows: Sequence[ImageFacts], source: Path, remedy: str, healthy_label: str | None, source_name: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     with _add_remedy(remedy), archive.open_collection(source) as collection:
-        yield from read_records(collection, rows)
+        yield from read_records(collection, rows, healthy_label, source_name)
 
 
 @contextlib.contextmanager

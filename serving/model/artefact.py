@@ -6,6 +6,7 @@ sha256 `config.json` states. `serving.hub.fetch` finds the folder and `serving.h
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from serving.preprocess import FITS
 
 # 6: a section for the tumour map, null where the model has none.
 FORMAT_VERSION = 6
-NO_TUMOUR = "notumor"  # the label that says that no tumour is seen
+# The label that says that nothing is found, where a model or dataset names no other.
+NO_TUMOUR = "notumor"
 CONFIG_FILE = "config.json"
 LITERT_FILE = "model.tflite"
 KERAS_FILE = "model.keras"
@@ -82,6 +84,8 @@ class ArtefactConfig:
 
     Attributes:
         labels: in the order of the logits.
+        healthy_label: the label that says that nothing is found; None where no label does. A config without
+            this field means `NO_TUMOUR`, where the model has that label.
         image_size: side of the model's input, pixels.
         image_fit: how a picture is made square, one of `serving.preprocess.FITS`.
         architecture: name of the network.
@@ -90,7 +94,7 @@ class ArtefactConfig:
             label: labels with at least this probability cannot be ruled out; .95 is always among them.
         unlike_prediction_set_thresholds: the same for slices unlike the training slices; lower.
         any_tumour_thresholds: by sensitivity, the share of tumours that an alarm shall catch: the least 1 -
-            p(notumor) that raises it.
+            p(healthy label) that raises it; none without that label.
         guard: tells what may be scored.
         map: of the tumour map; None where the model has none.
         raw: the whole file.
@@ -102,6 +106,7 @@ class ArtefactConfig:
     """
 
     labels: tuple[str, ...]
+    healthy_label: str | None
     image_size: int
     image_fit: str
     architecture: str
@@ -112,6 +117,21 @@ class ArtefactConfig:
     guard: Guard
     map: MapConfig | None
     raw: dict[str, Any]
+
+    @property
+    def healthy(self) -> int | None:
+        """Index of the healthy label; None where there is none."""
+        return None if self.healthy_label is None else self.labels.index(self.healthy_label)
+
+
+def find_default_healthy(labels: Sequence[str]) -> str | None:
+    """The healthy label where none is named: `NO_TUMOUR`, if it is one of the labels.
+
+    Example:
+        >>> find_default_healthy(("glioma", "notumor")), find_default_healthy(("left", "right"))
+        ('notumor', None)
+    """
+    return NO_TUMOUR if NO_TUMOUR in labels else None
 
 
 def load_config(folder: Path) -> ArtefactConfig:
@@ -205,6 +225,9 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
     is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     if not is_list or not 2 <= len(labels) == len(set(labels)):
         raise ValueError(f"labels should be a list of two or more different names, got {labels!r}")
+    healthy = raw.get("healthy_label", find_default_healthy(labels))
+    if healthy not in (None, *labels):
+        raise ValueError(f"healthy_label should be one of the labels or null, got {healthy!r}")
     if not isinstance(size, int) or not 1 <= size <= 4096:
         raise ValueError(f"image.size should be a whole number of pixels from 1 to 4096, got {size!r}")
     if fit not in FITS:
@@ -215,6 +238,7 @@ def _parse(raw: dict[str, Any]) -> ArtefactConfig:
     set_thresholds = {name: _parse_thresholds(calibration, name, DEFAULT_COVERAGE) for name in sets}
     return ArtefactConfig(
         labels=tuple(labels),
+        healthy_label=healthy,
         image_size=size,
         image_fit=fit,
         architecture=raw["architecture"],

@@ -6,11 +6,9 @@ tumour from none better than the classes do; so both are heard, and "no tumour" 
 outline that is shown.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from serving.model.artefact import NO_TUMOUR, MapConfig
+from serving.model.artefact import MapConfig
 from serving.model.calibration import compute_probabilities
 
 # Nearest that a probability may come to 0 and 1 before its log-odds are taken: float32 ends there.
@@ -32,7 +30,7 @@ def compute_answers(
     logits: np.ndarray,
     peaks: np.ndarray | None,
     temperature: float,
-    labels: Sequence[str],
+    healthy: int | None,
     tumor_map: MapConfig | None,
 ) -> np.ndarray:
     """Probabilities of the answers: calibrated, and where the model has a map, combined with it.
@@ -41,29 +39,29 @@ def compute_answers(
         logits: float32 (n, classes).
         peaks: float64 (n,), [0, 1], highest values of the tumour maps; None where the model has no map.
         temperature: divides the logits.
-        labels: in the order of the logits.
+        healthy: index of the healthy label; None where the model has none.
         tumor_map: what was fitted to the map; None where the model has no map.
 
     Returns:
         float64 (n, classes), rows sum to 1.
     """
     probs = compute_probabilities(logits, temperature)
-    if tumor_map is None or peaks is None or NO_TUMOUR not in labels:
+    if tumor_map is None or peaks is None or healthy is None:
         return probs
-    return combine(probs, peaks, list(labels).index(NO_TUMOUR), tumor_map)
+    return combine(probs, peaks, healthy, tumor_map)
 
 
 def combine(probs: np.ndarray, peaks: np.ndarray, healthy: int, config: MapConfig) -> np.ndarray:
     """Let the highest value of the map take part in tumour or none.
 
-    p(tumour) = sigmoid(intercept + class * logit(1 - p(notumor)) + map * logit(peak)); the kinds share it in
+    p(tumour) = sigmoid(intercept + class * logit(1 - p(healthy)) + map * logit(peak)); the kinds share it in
     the proportions that they had. Where the map reaches its threshold, "no tumour" comes out just less
     probable than the most probable kind, or less.
 
     Args:
         probs: float64 (n, classes), by the classes alone, rows sum to 1.
         peaks: float64 (n,), [0, 1], highest values of the maps.
-        healthy: index of "no tumour".
+        healthy: index of the healthy label.
         config: threshold and weights.
 
     Returns:
@@ -98,7 +96,7 @@ def explain_disagreements(
     logits: np.ndarray,
     probs: np.ndarray,
     peaks: np.ndarray | None,
-    labels: Sequence[str],
+    healthy: int | None,
     tumor_map: MapConfig | None,
 ) -> list[str]:
     """Say of n pictures why classes and map contradict each other; empty where they agree.
@@ -107,16 +105,16 @@ def explain_disagreements(
         logits: float32 (n, classes).
         probs: float64 (n, classes), of `compute_answers`.
         peaks: float64 (n,), [0, 1], highest values of the tumour maps; None where the model has no map.
-        labels: in the order of the logits.
+        healthy: index of the healthy label; None where the model has none.
         tumor_map: what was fitted to the map; None where the model has no map.
 
     Returns:
         n texts: `TUMOUR_WITHOUT_REGION` where the answer is a tumour and the map shows none,
         `REGION_WITHOUT_TUMOUR` where the classes alone say "no tumour" and the map shows one.
     """
-    if tumor_map is None or peaks is None or NO_TUMOUR not in labels:
+    if tumor_map is None or peaks is None or healthy is None:
         return [""] * len(logits)
-    healthy, shown = list(labels).index(NO_TUMOUR), peaks >= tumor_map.threshold
+    shown = peaks >= tumor_map.threshold
     unseen = ~shown & (probs.argmax(axis=1) != healthy)
     unsaid = shown & (logits.argmax(axis=1) == healthy)
     texts = np.where(unseen, TUMOUR_WITHOUT_REGION, np.where(unsaid, REGION_WITHOUT_TUMOUR, ""))

@@ -59,6 +59,7 @@ class Prediction:
         logits: float32 (classes,), in the order of `probabilities`.
         cams: float32 (h, w, classes), class activation maps; `heatmaps` is made of them.
         found: what `tumor_map` and `outlines` are made of; None where the model has no tumour map.
+        healthy_label: the label that says that nothing is found; None where the model has none.
 
     Example:
         >>> from serving.classifier import from_pretrained
@@ -79,6 +80,7 @@ class Prediction:
     logits: np.ndarray
     cams: np.ndarray
     found: FoundTumor | None = None
+    healthy_label: str | None = None
 
     @property
     def in_domain(self) -> bool:

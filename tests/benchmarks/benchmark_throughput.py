@@ -94,7 +94,7 @@ def measure(config: Config, rounds: int, steps: int) -> list[dict[str, Cost]]:
     keras.config.set_dtype_policy(config.precision)
     learner = Learner(config, tf.distribute.get_strategy(), CLASSES)
     split = draw_pictures(config.data.image_size)
-    known = supervise_known(split.records, tuple(map(str, range(CLASSES))))
+    known = supervise_known(split.records, tuple(map(str, range(CLASSES))), None)
     batches = TrainingBatches(split, known, config.augmentation, config.seed, config.data.batch_size)
     fixed = [batch for batch in batches.start(0).take(steps)]
 

@@ -6,6 +6,7 @@ from serving.model.calibration import compute_probabilities
 from trainer.evaluation.predictions import Predictions
 
 LABELS = ("glioma", "meningioma", "notumor", "pituitary")
+HEALTHY = LABELS.index("notumor")
 
 
 def make_predictions(

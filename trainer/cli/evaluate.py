@@ -162,7 +162,7 @@ def open_dataset(config: Any, protocol: str | None, data_dir: str | None) -> tup
     from trainer.evaluation import scoring
 
     protocol = protocol or scoring.find_protocol(config)
-    if protocol not in list(Protocol):
+    if protocol not in (*Protocol, scoring.find_protocol(config)):
         raise UserError(f"There is no protocol {protocol}. Expected one of {', '.join(Protocol)}.")
     builder = load_builder(scoring.name_dataset(config, protocol), data_dir)
     return builder, name_test_split(scoring.find_fold(config))

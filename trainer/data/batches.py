@@ -98,7 +98,7 @@ class TrainingBatches:
             None: each once.
 
     Example:
-        >>> supervision = supervise_known(split.records, labels)  # doctest: +SKIP
+        >>> supervision = supervise_known(split.records, labels, "notumor")  # doctest: +SKIP
         >>> batches = TrainingBatches(split, supervision, variation, seed=0, batch_size=32)  # doctest: +SKIP
         >>> images, targets, weights = next(iter(batches.start(epoch=3, step=17)))  # doctest: +SKIP
     """

@@ -21,6 +21,7 @@ from serving.preprocess import PREPROCESSING_VERSION, fit_to_square
 from trainer.config import FOLDS, DataConfig
 from trainer.data.cache import map_images
 from tumor_ds.grouping.splits import deal_groups
+from tumor_ds.pictures_config import PROTOCOLS
 from tumor_ds.sources.records import UNKNOWN
 from tumor_ds.sources.slices import MASK_STATES, SEQUENCES, SKULLS
 
@@ -159,6 +160,8 @@ def load_builder(dataset: str, data_dir: str | Path | None = None) -> tfds.core.
             f"{dataset} is no version that this package builds: expected one of {known}. Name one of them, or"
             " install the release of the package that built it."
         ) from error
+    except ValueError as error:  # no config of this package, and nothing on disk under that name
+        raise DatasetMissingError(_explain_unknown(dataset, data_dir)) from error
     if not builder.is_prepared():
         command = _name_command(builder, data_dir)
         raise DatasetMissingError(f"{dataset} is not built in {builder.data_dir}. Build it first: {command}")
@@ -350,9 +353,20 @@ def list_all_filenames(builder: tfds.core.DatasetBuilder) -> list[str]:
     return [record.filename for record in _list_records(builder, "+".join(builder.info.splits))]
 
 
+def _explain_unknown(dataset: str, data_dir: str | Path | None) -> str:
+    """Say what is there in place of a dataset that nobody built under its name."""
+    root = epath.Path(data_dir or tfds.core.constants.DATA_DIR) / "tumor_ds"
+    built = sorted(path.name for path in root.glob("[a-z]*") if path.is_dir()) if root.is_dir() else []
+    name = dataset.rpartition("/")[2].partition(":")[0]
+    return (
+        f"{dataset} is no public dataset of this package, and not built in {root}, which has"
+        f" {', '.join(built) or 'none'}. Own pictures: tumor build folder --name {name} --manual-dir DIR"
+    )
+
+
 def _name_command(builder: tfds.core.DatasetBuilder, data_dir: str | Path | None) -> str:
     """The command that builds a dataset."""
     config, version = builder.builder_config.name, int(builder.version.major)
-    manual = "" if config in ("official", "grouped", "patient") else " --manual-dir DIR"
+    manual = "" if config in PROTOCOLS else " --manual-dir DIR"
     kaggle = f" --kaggle-version {version}" if version != 1 else ""
     return f"tumor build {config}{manual}{kaggle}" + (f" --data-dir {data_dir}" if data_dir else "")

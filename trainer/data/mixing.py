@@ -7,7 +7,7 @@ to it. Validation and test stay those of the main dataset.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from trainer.data.input_pipeline import (
     name_test_split,
 )
 from tumor_ds.grouping.mixing import join_groups_across, read_grouped
+from tumor_ds.sources.records import UNKNOWN
 
 # A cell of n pictures is drawn in proportion to n to this power. Source: square root sampling, Mahajan et al.
 # 2018 (arXiv:1805.00932), section 2.2. Equal cells (0) would show a dozen pictures hundreds of times, and
@@ -90,7 +91,7 @@ def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple
 
     Raises:
         DatasetMissingError: one is not built.
-        MixError: its classes are others.
+        MixError: it has a class that the main one lacks.
     """
     mix = data.learnt_mix
     if not mix:
@@ -99,10 +100,11 @@ def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple
     builders = {name: load_builder(name, root) for name in sorted(mix)}
     labels = builder.info.features["label"].names
     for name, other in builders.items():
-        if other.info.features["label"].names != labels:
+        strange = [label for label in other.info.features["label"].names if label not in labels]
+        if strange:
             raise MixError(
-                f"data.mix: expected datasets with the classes of {data.dataset}, {labels}; {name} has"
-                f" {other.info.features['label'].names}. Leave it out."
+                f"data.mix: expected datasets with classes of {data.dataset}, {', '.join(labels)}; {name}"
+                f" also has {', '.join(strange)}. Leave it out, or build it without that class."
             )
     held_out = {name for split in ("test", "validation") for name in list_filenames(builder, split, data)}
     shared = _find_shared(data, builder, held_out, builders)
@@ -177,7 +179,10 @@ def load_mix(
         with_masks: whether the outlines of the tumours are read, too.
     """
     parts = [load_learning_split(builder, "train", data, size, with_masks)]
-    parts += [load_whole(other.builder, data, size, with_masks, other.left_out) for other in additions]
+    names = builder.info.features["label"].names
+    for other in additions:
+        whole = load_whole(other.builder, data, size, with_masks, other.left_out)
+        parts.append(_number_labels(whole, other.builder.info.features["label"].names, names))
     counts = [len(part.records) for part in parts]
     draws = np.concatenate(compute_draws(counts, [other.share for other in additions]))
     records = tuple(chain.from_iterable(part.records for part in parts))
@@ -232,6 +237,15 @@ def describe_additions(additions: Sequence[Addition]) -> Iterator[str]:
             f"{other.name}: {other.share:.0%} of an epoch, from {total - len(other.left_out):,} of {total:,}"
             f" pictures; {len(other.left_out):,} are held out, or of groups of validation or test."
         )
+
+
+def _number_labels(split: Split, found: Sequence[str], wanted: Sequence[str]) -> Split:
+    """Number labels as the main dataset does: one that is mixed in may have fewer classes."""
+    if list(found) == list(wanted):
+        return split
+    numbers = {place: wanted.index(name) for place, name in enumerate(found)}
+    records = [replace(one, label=numbers.get(one.label, UNKNOWN)) for one in split.records]
+    return Split(split.images, tuple(records), split.masks)
 
 
 def _join(parts: Sequence[Split], records: tuple[RecordFacts, ...]) -> Split:

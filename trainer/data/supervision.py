@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from serving.model.artefact import NO_TUMOUR
 from trainer.data.input_pipeline import RecordFacts
 from tumor_ds.sources.records import UNKNOWN
 
@@ -28,7 +27,7 @@ class Supervision:
 
     Example:
         >>> facts = RecordFacts("a.jpg", label=-1, group=0, has_train_twin=False, tumor=1)
-        >>> supervise([facts], ("glioma", "meningioma", "notumor"), no_tumor_weight=0.5).targets.tolist()
+        >>> supervise([facts], ("glioma", "meningioma", "notumor"), "notumor", 0.5).targets.tolist()
         [[1.0, 1.0, 0.0]]
     """
 
@@ -37,7 +36,9 @@ class Supervision:
     is_tumor: np.ndarray
 
 
-def supervise(records: Sequence[RecordFacts], labels: Sequence[str], no_tumor_weight: float) -> Supervision:
+def supervise(
+    records: Sequence[RecordFacts], labels: Sequence[str], healthy_label: str | None, no_tumor_weight: float
+) -> Supervision:
     """Say what images teach.
 
     | known | may show | weight |
@@ -50,15 +51,16 @@ def supervise(records: Sequence[RecordFacts], labels: Sequence[str], no_tumor_we
     Args:
         records: what is known of the images.
         labels: names of the classes.
+        healthy_label: the one that says that nothing is found; None where no class does.
         no_tumor_weight: of the third row.
     """
     true, tumor = (
         np.array([getattr(record, name) for record in records], np.int64) for name in ("label", "tumor")
     )
-    is_tumor = np.array([label != NO_TUMOUR for label in labels])
+    is_tumor = np.array([label != healthy_label for label in labels])
     targets = np.ones((len(records), len(labels)), np.float32)
     weights = np.zeros(len(records), np.float32)
-    # Labels of another study may have no name for "no tumour", or only that one.
+    # Labels of another study may have none that is healthy, or only that one.
     for value, kinds, weight in ((TUMOR, is_tumor, 1.0), (NO_TUMOR, ~is_tumor, no_tumor_weight)):
         if kinds.any():
             targets[tumor == value], weights[tumor == value] = kinds, weight
@@ -68,8 +70,10 @@ def supervise(records: Sequence[RecordFacts], labels: Sequence[str], no_tumor_we
     return Supervision(targets, weights, is_tumor)
 
 
-def supervise_known(records: Sequence[RecordFacts], labels: Sequence[str]) -> Supervision:
+def supervise_known(
+    records: Sequence[RecordFacts], labels: Sequence[str], healthy_label: str | None
+) -> Supervision:
     """Say what images are validated on: their kind, and nothing where it is unknown."""
-    supervision = supervise(records, labels, no_tumor_weight=0)
+    supervision = supervise(records, labels, healthy_label, no_tumor_weight=0)
     known = np.array([record.label != UNKNOWN for record in records], np.float32)
     return dataclasses.replace(supervision, weights=known)

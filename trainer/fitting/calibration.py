@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss
 
-from serving.model.artefact import NO_TUMOUR, MapConfig, encode_map
+from serving.model.artefact import MapConfig, encode_map
 from serving.model.calibration import compute_probabilities
 from serving.model.combination import compute_answers
 from trainer.fitting.tumor_map import fit_combination
@@ -109,7 +109,7 @@ def fit_calibration(
     logits: np.ndarray,
     true: np.ndarray,
     groups: np.ndarray,
-    labels: Sequence[str],
+    healthy: int | None,
     split: str,
     maps: UnseenMaps | None = None,
 ) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def fit_calibration(
         logits: float32 (n, classes), of images that the model which gave them was not trained on.
         true: int (n,).
         groups: int (n,).
-        labels: in the order of the columns.
+        healthy: column of the healthy label; None where there is none.
         split: what the images are, as the section says it.
         maps: of the same images; None where the model has no map.
 
@@ -132,14 +132,14 @@ def fit_calibration(
     temperature = fit_temperature(logits, true)
     probs, tumor_map = compute_probabilities(logits, temperature), None
     if maps:
-        combination = fit_combination(probs, maps.peaks, true, groups, labels, maps.sources)
+        combination = fit_combination(probs, maps.peaks, true, groups, healthy, maps.sources)
         tumor_map = MapConfig(maps.threshold, combination)
-        probs = compute_answers(logits, maps.peaks, temperature, labels, tumor_map)
+        probs = compute_answers(logits, maps.peaks, temperature, healthy, tumor_map)
     count = len(np.unique(groups))
     section = {
         "temperature": temperature,
         "prediction_set_thresholds": fit_prediction_set_thresholds(probs, true, groups),
-        "any_tumour_thresholds": fit_any_tumour_thresholds(probs, true, labels),
+        "any_tumour_thresholds": fit_any_tumour_thresholds(probs, true, healthy),
         "fitted_on": {
             "split": split,
             "count": len(true),
@@ -167,22 +167,19 @@ def fit_prediction_set_thresholds(
     return {share: fit_prediction_set_threshold(probs, true, groups, share) for share in COVERAGES}
 
 
-def fit_any_tumour_thresholds(
-    probs: np.ndarray, true: np.ndarray, labels: Sequence[str]
-) -> dict[float, float]:
-    """For each of `SENSITIVITIES` the highest 1 - p(notumor) that this share of the tumours still reaches.
+def fit_any_tumour_thresholds(probs: np.ndarray, true: np.ndarray, healthy: int | None) -> dict[float, float]:
+    """For each of `SENSITIVITIES` the highest 1 - p(healthy) that this share of the tumours still reaches.
 
     Args:
         probs: (n, classes), calibrated.
         true: int (n,).
-        labels: in the order of the columns.
+        healthy: column of the healthy label; None where there is none.
 
     Returns:
-        Thresholds in [0, 1]; none where the labels have no `notumor`, or the images no tumour.
+        Thresholds in [0, 1]; none without a healthy label, or where no image shows a tumour.
     """
-    if NO_TUMOUR not in labels:
+    if healthy is None:
         return {}
-    healthy = list(labels).index(NO_TUMOUR)
     scores = np.sort(1.0 - probs[true != healthy, healthy])[::-1]
     return {
         wanted: float(scores[math.ceil(round(wanted * len(scores), 9)) - 1])

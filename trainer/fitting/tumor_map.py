@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from serving.model.artefact import NO_TUMOUR, Combination
+from serving.model.artefact import Combination
 from serving.model.combination import compute_class_log_odds, compute_log_odds
 from serving.model.outline import find_heads, resize_map
 from trainer.data.input_pipeline import Split
@@ -93,7 +93,7 @@ def fit_combination(
     peaks: np.ndarray,
     true: np.ndarray,
     groups: np.ndarray,
-    labels: Sequence[str],
+    healthy: int | None,
     sources: Sequence[str] | None = None,
 ) -> Combination:
     """Weights of classes and map in tumour or none, by logistic regression on the log-odds of both.
@@ -110,15 +110,14 @@ def fit_combination(
         peaks: float64 (n,), [0, 1], highest values of the maps.
         true: int (n,).
         groups: int (n,).
-        labels: in the order of the columns.
+        healthy: column of the healthy label; None where there is none.
         sources: n names; None: all pictures are of one source.
 
     Returns:
-        The classes alone where labels have no "no tumour", or all pictures show a tumour, or none does.
+        The classes alone where there is no healthy label, or all pictures show a tumour, or none does.
     """
-    if NO_TUMOUR not in labels:
+    if healthy is None:
         return CLASSES_ALONE
-    healthy = list(labels).index(NO_TUMOUR)
     is_tumor = true != healthy
     if is_tumor.all() or not is_tumor.any():
         return CLASSES_ALONE

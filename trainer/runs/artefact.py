@@ -10,7 +10,6 @@ import importlib.metadata
 import platform
 import secrets
 import tempfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,7 @@ from trainer.reporting.terminal import print_summary
 from trainer.runs.provenance import find_git_commit
 from trainer.training.cost import load_cost
 from trainer.training.run_folder import BEST_WEIGHTS_FILE, RunError, load_run_config, load_start
+from tumor_ds.pictures_config import find_healthy_label
 from tumor_ds.sources.records import UNKNOWN
 
 RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")
@@ -167,14 +167,13 @@ def fit_sections(
     `unseen` is what models of the same recipe said of patients that they had not learnt; None: validation is
     used instead. The threshold of the tumour map is fitted on validation in either case: it needs the maps.
     """
-    model, labels = LiteRTModel(litert), tuple(builder.info.features["label"].names)
-    has_map = bool(config.model.decoder_channels)
+    model, has_map = LiteRTModel(litert), bool(config.model.decoder_channels)
     validation = load_learning_split(builder, "validation", config.data, config.data.image_size, has_map)
     outputs, threshold = model.run(validation.images), None
     if outputs.tumor_maps is not None:
         threshold = fit_map_threshold(outputs.tumor_maps, validation)
     if unseen is None:
-        fitted = _fit_on_validation(outputs, validation, labels, threshold)
+        fitted = _fit_on_validation(outputs, validation, find_healthy(builder), threshold)
     else:
         fitted = fit_on_unseen(unseen, threshold)
     guarded = fit_guard_sections(model, builder, config.data, fitted)
@@ -188,8 +187,14 @@ def fit_sections(
     }
 
 
+def find_healthy(builder: tfds.core.DatasetBuilder) -> int | None:
+    """Index of the healthy class; None where there is none."""
+    label = find_healthy_label(builder)
+    return None if label is None else builder.info.features["label"].names.index(label)
+
+
 def _fit_on_validation(
-    outputs: Outputs, validation: Split, labels: Sequence[str], threshold: float | None
+    outputs: Outputs, validation: Split, healthy: int | None, threshold: float | None
 ) -> dict[str, Any]:
     """Sections `calibration` and `map`, by what the graph says of the validation images of known kind."""
     rows, maps = np.flatnonzero(validation.true != UNKNOWN), None
@@ -197,7 +202,7 @@ def _fit_on_validation(
         sources = [validation.records[row].source for row in rows]
         maps = UnseenMaps(outputs.tumor_peaks[rows], threshold, sources)
     true, groups = validation.true[rows], validation.groups[rows]
-    return fit_calibration(outputs.logits[rows], true, groups, labels, "validation", maps)
+    return fit_calibration(outputs.logits[rows], true, groups, healthy, "validation", maps)
 
 
 def fit_guard_sections(
@@ -213,10 +218,10 @@ def fit_guard_sections(
     varied = guard_fit.vary_slices(validation.images, guard_fit.VALIDATION_SEED)
     unusual = model.run(varied)
     guard = guard_fit.fit_guard(model, training.images, model.run(validation.images), varied, unusual)
-    labels, tumor_map = builder.info.features["label"].names, layout.parse_map(fitted["map"])
+    healthy, tumor_map = find_healthy(builder), layout.parse_map(fitted["map"])
     logits, peaks = unusual.logits, unusual.tumor_peaks
-    probs = compute_answers(logits, peaks, fitted["calibration"]["temperature"], labels, tumor_map)
-    doubted = np.array(explain_disagreements(logits, probs, peaks, labels, tumor_map)) != ""
+    probs = compute_answers(logits, peaks, fitted["calibration"]["temperature"], healthy, tumor_map)
+    doubted = np.array(explain_disagreements(logits, probs, peaks, healthy, tumor_map)) != ""
     thresholds = guard_fit.fit_unlike_set_thresholds(
         guard, unusual, probs, doubted, validation.true, validation.groups
     )
@@ -255,6 +260,7 @@ def write_config(
     content = {
         "format_version": layout.FORMAT_VERSION,
         "labels": builder.info.features["label"].names,
+        "healthy_label": find_healthy_label(builder),
         "image": {"size": data.image_size, "channels": 1, "value_range": [0, 255], "fit": data.fit},
         "architecture": config.model.architecture,
         **fitted,

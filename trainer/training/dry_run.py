@@ -21,6 +21,7 @@ from trainer.models.decoder import count_multiplications
 from trainer.training.learner import Learner
 from trainer.training.loop import check_batch_size, check_outlines
 from trainer.training.schedules import choose_size
+from tumor_ds.pictures_config import find_healthy_label
 
 TIMED_STEPS = 10
 
@@ -50,7 +51,8 @@ def describe_run(
     additions, has_map = find_additions(builder, config.data), bool(config.model.decoder_channels)
     mix = load_mix(builder, config.data, additions, int(sizes[-1]), has_map)
     check_outlines(config, mix.split)
-    supervision = supervise(mix.split.records, labels, config.optimization.no_tumor_weight)
+    weight, healthy = config.optimization.no_tumor_weight, find_healthy_label(builder)
+    supervision = supervise(mix.split.records, labels, healthy, weight)
     batches = TrainingBatches(mix.split, supervision, config.augmentation, config.seed, size, mix.draws)
     seconds = _time_steps(learner, batches, strategy)
     steps, area = batches.steps * len(sizes), np.mean((sizes / sizes[-1]) ** 2)

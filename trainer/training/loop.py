@@ -41,6 +41,7 @@ from trainer.training.run_folder import (
 )
 from trainer.training.schedules import Judge, choose_size, compute_learning_rate
 from trainer.training.strategies import is_chief
+from tumor_ds.pictures_config import find_healthy_label
 from tumor_ds.sources.slices import MASK_STATES
 
 SECONDS_PER_MINUTE = 60
@@ -122,7 +123,8 @@ def train(
     keras.utils.set_random_seed(config.seed)
     labels = tuple(builder.info.features["label"].names)
     with use_dtype_policy(config.precision):
-        run = TrainingRun(config, run_dir, strategy, Learner(config, strategy, len(labels)), observer, labels)
+        learner, healthy = Learner(config, strategy, len(labels)), find_healthy_label(builder)
+        run = TrainingRun(config, run_dir, strategy, learner, observer, labels, healthy)
         if not run.resume() and config.model.start:
             run.start_from_model()
         run.train(builder)
@@ -136,6 +138,7 @@ class TrainingRun:
 
     Attributes:
         labels: names of the classes.
+        healthy_label: the one that says that nothing is found; None where no class does.
         position: where it stands.
         saved_at: time of the last checkpoint, seconds.
         additions: datasets that are mixed in.
@@ -144,7 +147,7 @@ class TrainingRun:
 
     Example:
         >>> learner = Learner(config, strategy, classes=4)  # doctest: +SKIP
-        >>> run = TrainingRun(config, run_dir, strategy, learner, Listener(), labels)  # doctest: +SKIP
+        >>> run = TrainingRun(config, run_dir, strategy, learner, Listener(), *names)  # doctest: +SKIP
         >>> run.resume()  # doctest: +SKIP
         >>> run.train(builder)  # doctest: +SKIP
     """
@@ -155,6 +158,7 @@ class TrainingRun:
     learner: Learner
     observer: Listener
     labels: tuple[str, ...]
+    healthy_label: str | None
     position: Position = field(default_factory=Position)
     saved_at: float = field(default_factory=time.monotonic)
     additions: tuple[Addition, ...] = ()
@@ -208,7 +212,7 @@ class TrainingRun:
                 self._end_epoch(batches.steps, validation, statistics)
 
     def _build_validation(self, split: Split) -> MakeBatches:
-        known = supervise_known(split.records, self.labels)
+        known = supervise_known(split.records, self.labels, self.healthy_label)
         return build_validation(split, known, self.config.data.batch_size)
 
     def _load_training(self, builder: tfds.core.DatasetBuilder, size: int) -> Mix:
@@ -225,7 +229,8 @@ class TrainingRun:
         variation = choose_variation(config.augmentation, epoch, config.optimization.epochs)
         batches, size = self.batches, config.data.batch_size
         if batches is None or batches.split is not mix.split or batches.variation != variation:
-            supervision = supervise(mix.split.records, self.labels, config.optimization.no_tumor_weight)
+            weight = config.optimization.no_tumor_weight
+            supervision = supervise(mix.split.records, self.labels, self.healthy_label, weight)
             batches = TrainingBatches(mix.split, supervision, variation, config.seed, size, mix.draws)
         self.batches = batches
         return batches

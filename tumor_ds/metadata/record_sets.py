@@ -10,8 +10,7 @@ import mlcroissant as mlc
 import tensorflow_datasets as tfds
 
 from tumor_ds.metadata.table import RECORDS_FILE
-from tumor_ds.sources.building import GATHERED
-from tumor_ds.sources.catalogue import SOURCES
+from tumor_ds.pictures_config import PROTOCOLS, is_folder
 
 PICTURE_FILES = "picture-files"
 ENUMERATION = "https://schema.org/Enumeration"
@@ -75,7 +74,7 @@ def join_pictures(builder: tfds.core.DatasetBuilder, depth: int | None) -> mlc.R
         depth: number of folders above a picture; None where the pictures are not listed.
     """
     types, config = mlc.DataType, builder.builder_config.name
-    if config in SOURCES or config == GATHERED:
+    if config not in PROTOCOLS and not is_folder(builder):
         label, label_doc = _read_column("label"), "class; unknown where it is, or is of another kind"
     else:
         # Not the column: pandas, which reads it for mlcroissant, takes a class `None` for missing.

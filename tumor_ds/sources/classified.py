@@ -1,8 +1,8 @@
 """Records of pictures in class folders: Kaggle's collection, and a user's own.
 
 Goes in: an open collection and what is known of its pictures. Comes out: their records. The outlines of the
-slices of figshare are those that this package holds; a picture of `notumor` has an empty one; a picture of
-one's own has the one in `FILE_mask.png` beside it.
+slices of figshare are those that this package holds; a picture of the healthy class has an empty one; a
+picture of one's own has the one in `FILE_mask.png` beside it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,13 +16,21 @@ from tumor_ds.collection.versions import LABELS
 from tumor_ds.grouping.facts import ImageFacts
 from tumor_ds.outlines import draw_mask, load_outlines
 from tumor_ds.sources.records import make_record
-from tumor_ds.sources.slices import NO_TUMOUR
 
 FIGSHARE, COLLECTION = "figshare", "collection"
 
 
-def read_records(collection: Collection, rows: Iterable[ImageFacts]) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_records(
+    collection: Collection, rows: Iterable[ImageFacts], healthy_label: str | None, source: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Read the pictures of some rows, each with its key and its record.
+
+    Args:
+        collection: open.
+        rows: which pictures.
+        healthy_label: class of those that show nothing; None where no class says so. Then only of Kaggle's
+            classes is known that they show a tumour.
+        source: where pictures come from that are not of figshare.
 
     Raises:
         DatasetError: a picture or a mask is damaged, or a mask of a picture without tumour is not empty.
@@ -30,7 +38,7 @@ def read_records(collection: Collection, rows: Iterable[ImageFacts]) -> Iterator
     outlines = load_outlines()
     for row in rows:
         image = collection.read_grey(row.path)[..., 0]
-        tumor = row.label != NO_TUMOUR if row.label in LABELS else None
+        tumor = row.label != healthy_label if healthy_label or row.label in LABELS else None
         is_figshare = row.figshare_slice > 0
         mask = collection.read_mask(row.path)
         if is_figshare:
@@ -46,7 +54,7 @@ def read_records(collection: Collection, rows: Iterable[ImageFacts]) -> Iterator
                 {"outlined": True, "empty": False, "unknown": tumor}[mask_known],
                 label=row.label,
                 filename=row.path,
-                source=FIGSHARE if is_figshare else COLLECTION,
+                source=FIGSHARE if is_figshare else source,
                 sequence="T1C" if is_figshare else "unknown",
                 skull="kept" if is_figshare else "unknown",
                 patient=f"group{row.group}",

@@ -80,15 +80,13 @@ def test_log_odds_are_finite():
     np.testing.assert_allclose(compute_log_odds(np.array([0.0, 0.5, 1.0])), [-16.118, 0, 16.118], atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("tumor_map", "labels"), [(None, LABELS), (make_config(0, 1, 1), ("a", "b", "c", "d"))]
-)
-def test_without_a_map_or_without_no_tumour_the_classes_answer(tumor_map, labels):
+@pytest.mark.parametrize(("tumor_map", "healthy"), [(None, HEALTHY), (make_config(0, 1, 1), None)])
+def test_without_a_map_or_a_healthy_label_the_classes_answer(tumor_map, healthy):
     logits = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     peaks = np.full(5, 0.9) if tumor_map else None
-    answers = compute_answers(logits, peaks, 2.0, labels, tumor_map)
+    answers = compute_answers(logits, peaks, 2.0, healthy, tumor_map)
     np.testing.assert_array_equal(answers, compute_probabilities(logits, 2.0))
-    assert explain_disagreements(logits, answers, peaks, labels, tumor_map) == [""] * 5
+    assert explain_disagreements(logits, answers, peaks, healthy, tumor_map) == [""] * 5
 
 
 def test_where_classes_and_map_contradict_each_other():
@@ -96,9 +94,9 @@ def test_where_classes_and_map_contradict_each_other():
     logits = np.float32([[3, 0, 0, 0], [3, 0, 0, 0], [0, 0, 3, 0], [0, 0, 3, 0], [0, 0, 0.1, 0]])
     peaks = np.array([0.5, 0.1, 0.9, 0.1, 0.45])
     config = make_config(1, 1, 1)
-    answers = compute_answers(logits, peaks, 1.0, LABELS, config)
+    answers = compute_answers(logits, peaks, 1.0, HEALTHY, config)
     assert (answers.argmax(axis=1) != HEALTHY).tolist() == [True, True, True, False, True]
-    assert explain_disagreements(logits, answers, peaks, LABELS, config) == [
+    assert explain_disagreements(logits, answers, peaks, HEALTHY, config) == [
         "",
         TUMOUR_WITHOUT_REGION,
         REGION_WITHOUT_TUMOUR,

@@ -41,7 +41,9 @@ def split() -> Split:
 
 
 def make(split: Split, config: AugmentationConfig = NOTHING, seed: int = 1) -> TrainingBatches:
-    return TrainingBatches(split, supervise_known(split.records, LABELS), config, seed, batch_size=4)
+    return TrainingBatches(
+        split, supervise_known(split.records, LABELS, "notumor"), config, seed, batch_size=4
+    )
 
 
 def gather(dataset: tf.data.Dataset) -> list[tuple[np.ndarray, ...]]:
@@ -172,7 +174,7 @@ def test_every_layer_can_be_reseeded(split):
 @pytest.mark.parametrize("count", [1, 4, 5, 21])
 def test_validation_counts_every_image_once(split, pipelines, replicas, count):
     chosen = split.take(np.arange(count))
-    make_batches = build_validation(chosen, supervise_known(chosen.records, LABELS), 4)
+    make_batches = build_validation(chosen, supervise_known(chosen.records, LABELS, "notumor"), 4)
     seen = [
         int(image[0, 0, 0])
         for context in contexts(pipelines, replicas)
@@ -198,7 +200,7 @@ def test_images_for_statistics_come_in_whole_batches_and_once_where_there_are_en
 
 def test_no_batch_waits_for_the_interpreter(split):
     """Who drops a pipeline half-way, as on SIGTERM, holds its lock and waits for the pipeline's threads."""
-    validation = build_validation(split, supervise_known(split.records, LABELS), 4)
+    validation = build_validation(split, supervise_known(split.records, LABELS, "notumor"), 4)
     for dataset in (make(split).start(0), validation(ALONE)):
         ignoring = tf.data.experimental.ExternalStatePolicy.IGNORE.value
         graph = tf.raw_ops.DatasetToGraphV2(
@@ -219,7 +221,7 @@ def outlined(split) -> Split:
 
 
 def test_masks_belong_to_the_images_and_count_where_they_are_known(outlined):
-    validation = build_validation(outlined, supervise_known(outlined.records, LABELS), 4)
+    validation = build_validation(outlined, supervise_known(outlined.records, LABELS, "notumor"), 4)
     for elements in (gather(make(outlined).start(0)), gather(validation(ALONE))):
         for images, _, weights, masks, mask_weights in elements:
             rows = images[:, 0, 0, 0].astype(int)

@@ -7,7 +7,7 @@ from serving.model.artefact import BUNDLED, LITERT_FILE, MapConfig, load_config,
 from serving.model.calibration import compute_probabilities
 from serving.model.combination import combine
 from serving.model.runtime import LiteRTModel
-from tests.trainer.make_predictions import simulate_predictions
+from tests.trainer.make_predictions import HEALTHY, simulate_predictions
 from trainer.config import build_config
 from trainer.data.input_pipeline import load_builder, load_learning_split
 from trainer.fitting.calibration import (
@@ -99,7 +99,7 @@ def test_alarm_thresholds_by_hand():
     probs = np.column_stack([tumour, 1 - tumour])
     true = np.zeros(200, int)
     found = fit_any_tumour_thresholds(
-        np.concatenate([probs, probs]), np.concatenate([true, true + 1]), ("glioma", "notumor")
+        np.concatenate([probs, probs]), np.concatenate([true, true + 1]), healthy=1
     )
     assert found == {0.95: pytest.approx(0.055), 0.99: pytest.approx(0.015), 0.995: pytest.approx(0.01)}
     for sensitivity, threshold in found.items():
@@ -108,21 +108,19 @@ def test_alarm_thresholds_by_hand():
 
 def test_no_alarm_where_it_makes_no_sense():
     probs = np.full((2, 2), 0.5)
-    assert fit_any_tumour_thresholds(probs, np.array([0, 1]), ("a", "b")) == {}
-    assert fit_any_tumour_thresholds(probs, np.array([1, 1]), ("glioma", "notumor")) == {}
+    assert fit_any_tumour_thresholds(probs, np.array([0, 1]), None) == {}
+    assert fit_any_tumour_thresholds(probs, np.array([1, 1]), 1) == {}
 
 
 def test_all_numbers_are_of_the_calibrated_probabilities():
     simulated = simulate_predictions(temperature=2.0)
-    fitted = fit_calibration(
-        simulated.logits, simulated.true, simulated.groups, simulated.labels, "validation"
-    )
+    fitted = fit_calibration(simulated.logits, simulated.true, simulated.groups, HEALTHY, "validation")
     probs = compute_probabilities(simulated.logits, fit_temperature(simulated.logits, simulated.true))
     assert fitted["map"] is None
     assert fitted["calibration"] == {
         "temperature": fit_temperature(simulated.logits, simulated.true),
         "prediction_set_thresholds": fit_prediction_set_thresholds(probs, simulated.true, simulated.groups),
-        "any_tumour_thresholds": fit_any_tumour_thresholds(probs, simulated.true, simulated.labels),
+        "any_tumour_thresholds": fit_any_tumour_thresholds(probs, simulated.true, HEALTHY),
         "fitted_on": {"split": "validation", "count": 400, "groups": 134, "too_few_groups_for": []},
     }
     assert explain_few_groups(fitted["calibration"]["fitted_on"]) is None
@@ -130,15 +128,13 @@ def test_all_numbers_are_of_the_calibrated_probabilities():
 
 def test_with_a_map_all_thresholds_are_of_the_combined_probabilities():
     simulated = simulate_predictions(temperature=2.0)
-    logits, true, groups, labels = (
-        getattr(simulated, name) for name in ("logits", "true", "groups", "labels")
-    )
+    logits, true, groups = (getattr(simulated, name) for name in ("logits", "true", "groups"))
     peaks = np.random.default_rng(0).uniform(0.2, 0.7, len(true)) + 0.2 * (true != 2)
     sources = np.where(groups % 3, "one", "other").tolist()
-    fitted = fit_calibration(logits, true, groups, labels, "validation", UnseenMaps(peaks, 0.6, sources))
+    fitted = fit_calibration(logits, true, groups, HEALTHY, "validation", UnseenMaps(peaks, 0.6, sources))
     temperature = fit_temperature(logits, true)
     plain = compute_probabilities(logits, temperature)
-    tumor_map = MapConfig(0.6, fit_combination(plain, peaks, true, groups, labels, sources))
+    tumor_map = MapConfig(0.6, fit_combination(plain, peaks, true, groups, HEALTHY, sources))
     probs = combine(plain, peaks, 2, tumor_map)
     assert np.abs(probs - plain).max() > 0.1
     assert parse_map(fitted["map"]) == tumor_map
@@ -146,7 +142,7 @@ def test_with_a_map_all_thresholds_are_of_the_combined_probabilities():
     assert fitted["calibration"]["prediction_set_thresholds"] == fit_prediction_set_thresholds(
         probs, true, groups
     )
-    assert fitted["calibration"]["any_tumour_thresholds"] == fit_any_tumour_thresholds(probs, true, labels)
+    assert fitted["calibration"]["any_tumour_thresholds"] == fit_any_tumour_thresholds(probs, true, HEALTHY)
 
 
 @pytest.mark.parametrize(
@@ -154,9 +150,9 @@ def test_with_a_map_all_thresholds_are_of_the_combined_probabilities():
 )
 def test_too_few_groups_are_told(groups, shares, told):
     simulated = simulate_predictions(count=groups * 3)
-    fitted = fit_calibration(
-        simulated.logits, simulated.true, simulated.groups, simulated.labels, "validation"
-    )["calibration"]
+    fitted = fit_calibration(simulated.logits, simulated.true, simulated.groups, HEALTHY, "validation")[
+        "calibration"
+    ]
     assert fitted["fitted_on"]["too_few_groups_for"] == shares
     assert [share for share, value in fitted["prediction_set_thresholds"].items() if value == 0] == shares
     assert re.search(told, explain_few_groups(fitted["fitted_on"]))

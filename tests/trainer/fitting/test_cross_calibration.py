@@ -9,7 +9,7 @@ import pytest
 from serving.model.artefact import BUNDLED, MapConfig, load_config, parse_map
 from serving.model.calibration import compute_probabilities
 from serving.model.combination import combine
-from tests.trainer.make_predictions import LABELS, simulate_predictions
+from tests.trainer.make_predictions import HEALTHY, LABELS, simulate_predictions
 from trainer.config import Config, DataConfig, OptimizationConfig, TrackingConfig
 from trainer.evaluation.predictions import Predictions, PredictionsError, pool_predictions, save_predictions
 from trainer.fitting.calibration import fit_calibration, fit_temperature
@@ -51,7 +51,7 @@ def test_each_fold_has_the_numbers_of_the_others(parts):
         others = pool_predictions(
             [predictions for other, (predictions, _) in enumerate(parts) if other != place]
         )
-        fitted = fit_calibration(others.logits, others.true, others.groups, LABELS, "folds")["calibration"]
+        fitted = fit_calibration(others.logits, others.true, others.groups, HEALTHY, "folds")["calibration"]
         assert config.temperature == fitted["temperature"] == fit_temperature(others.logits, others.true)
         assert config.prediction_set_thresholds == fitted["prediction_set_thresholds"]
         assert config.any_tumour_thresholds == fitted["any_tumour_thresholds"]
@@ -87,7 +87,7 @@ def test_folds_with_a_map_are_answered_by_classes_and_map(parts):
         assert len(others.tumor_peak) == len(others.true)
         plain = compute_probabilities(others.logits, config.temperature)
         assert config.map == MapConfig(
-            0.5 + 0.05 * place, fit_combination(plain, others.tumor_peak, others.true, others.groups, LABELS)
+            0.5 + 0.05 * place, fit_combination(plain, others.tumor_peak, others.true, others.groups, HEALTHY)
         )
         assert config.map.combination.map_weight > 0.3
         expected = combine(

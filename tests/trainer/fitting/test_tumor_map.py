@@ -17,7 +17,6 @@ from trainer.fitting.tumor_map import (
 )
 from tumor_ds.sources.slices import MASK_STATES
 
-LABELS = ("glioma", "meningioma", "notumor", "pituitary")
 HEALTHY = 2
 
 
@@ -125,27 +124,27 @@ def compute_error(probs, peaks, true, combination) -> float:
 def test_both_together_tell_more_than_each_alone():
     """Also where the map is a poor probability: its values are low on all pictures."""
     probs, peaks, true, groups = simulate(4000, 1.0, 2.0, shift=-6.0)
-    found = fit_combination(probs, peaks, true, groups, LABELS)
+    found = fit_combination(probs, peaks, true, groups, HEALTHY)
     assert min(found.class_weight, found.map_weight) > 0.3
     assert found.intercept > 1
     unseen = simulate(4000, 1.0, 2.0, seed=1, shift=-6.0)[:3]
     alone = [
-        fit_combination(probs, np.full_like(peaks, 0.5), true, groups, LABELS),
-        fit_combination(np.full_like(probs, 0.25), peaks, true, groups, LABELS),
+        fit_combination(probs, np.full_like(peaks, 0.5), true, groups, HEALTHY),
+        fit_combination(np.full_like(probs, 0.25), peaks, true, groups, HEALTHY),
     ]
     assert compute_error(*unseen, found) < min(compute_error(*unseen, other) for other in alone) - 0.02
 
 
 @pytest.mark.parametrize(("skills", "left"), [((1.0, -1.0), "class_weight"), ((-1.0, 1.0), "map_weight")])
 def test_what_points_the_wrong_way_is_left_out(skills, left):
-    found = fit_combination(*simulate(2000, *skills), LABELS)
+    found = fit_combination(*simulate(2000, *skills), HEALTHY)
     weights = {"class_weight": found.class_weight, "map_weight": found.map_weight}
     assert weights.pop(left) > 0.3
     assert list(weights.values()) == [0]
 
 
 def test_what_points_the_wrong_way_altogether_changes_nothing():
-    assert fit_combination(*simulate(2000, -1.0, -1.0), LABELS) == CLASSES_ALONE
+    assert fit_combination(*simulate(2000, -1.0, -1.0), HEALTHY) == CLASSES_ALONE
 
 
 def test_each_group_counts_once():
@@ -153,8 +152,8 @@ def test_each_group_counts_once():
     probs, peaks, true, groups = simulate(400, 0.5, 2.0)
     wrong = simulate(3000, 0.5, -2.0, seed=1)
     parts = [np.concatenate(pair) for pair in zip((probs, peaks, true), wrong[:3], strict=True)]
-    as_one = fit_combination(*parts, np.concatenate([groups, np.full(3000, 1000)]), LABELS)
-    as_many = fit_combination(*parts, np.arange(3400), LABELS)
+    as_one = fit_combination(*parts, np.concatenate([groups, np.full(3000, 1000)]), HEALTHY)
+    as_many = fit_combination(*parts, np.arange(3400), HEALTHY)
     assert as_one.map_weight > 0.3
     assert as_many.map_weight == 0
 
@@ -164,13 +163,13 @@ def test_each_source_counts_once():
     large, small = simulate(4000, 2.0, 0.0), simulate(200, 0.0, 2.0, seed=1)
     parts = [np.concatenate(pair) for pair in zip(large[:3], small[:3], strict=True)]
     groups, sources = np.arange(4200), ["large"] * 4000 + ["small"] * 200
-    evenly = fit_combination(*parts, groups, LABELS, sources)
-    assert evenly.map_weight > 2 * fit_combination(*parts, groups, LABELS).map_weight
+    evenly = fit_combination(*parts, groups, HEALTHY, sources)
+    assert evenly.map_weight > 2 * fit_combination(*parts, groups, HEALTHY).map_weight
 
 
 def test_perfect_separation_gives_finite_weights():
     probs, peaks, true, groups = simulate(300, 30.0, 30.0)
-    found = fit_combination(probs, peaks, true, groups, LABELS)
+    found = fit_combination(probs, peaks, true, groups, HEALTHY)
     assert 0 < found.class_weight < 10
     assert 0 < found.map_weight < 10
 
@@ -178,5 +177,5 @@ def test_perfect_separation_gives_finite_weights():
 @pytest.mark.parametrize("true", [np.zeros(50, int), np.full(50, HEALTHY)])
 def test_nothing_is_fitted_on_one_side_alone(true):
     probs, peaks, _, groups = simulate(50, 1.0, 1.0)
-    assert fit_combination(probs, peaks, true, groups, LABELS) == CLASSES_ALONE
-    assert fit_combination(probs, peaks, true, groups, ("a", "b", "c", "d")) == CLASSES_ALONE
+    assert fit_combination(probs, peaks, true, groups, HEALTHY) == CLASSES_ALONE
+    assert fit_combination(probs, peaks, true, groups, None) == CLASSES_ALONE

@@ -124,7 +124,7 @@ def test_its_artefact_has_a_map_and_what_is_fitted_to_it(config, builder, whole_
         outputs.logits,
         validation.true,
         validation.groups,
-        light.labels,
+        light.config.healthy,
         "validation",
         UnseenMaps(outputs.tumor_peaks, light.config.map.threshold),
     )
