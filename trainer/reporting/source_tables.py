@@ -1,0 +1,90 @@
+"""Tables of where the map points, and of sources, in Markdown: for the model card and the comparison of runs.
+
+Goes in: `metrics.json`. Comes out: text; empty where the model has no map, or nothing is known of sources.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from trainer.reporting.tables import INTERVAL, to_markdown
+from trainer.reporting.wording import UNKNOWN, format_figure, format_interval
+
+ALL = "all"
+
+
+def build_localisation_table(metrics: dict[str, Any]) -> str:
+    """A row a protocol and class: pointing beside its floors, Dice, IoU, and area found where nothing is."""
+    columns = ["outlined", "inside", INTERVAL, "near", "class activation map inside", "middle inside"]
+    columns += ["Dice", INTERVAL, "IoU", "without tumour", "false area", INTERVAL]
+    rows = []
+    for protocol, summary in metrics.items():
+        for name, figures in _list_localised(summary):
+            rows.append([f"{protocol}, {name.replace('_', ' ')}", *_describe_localised(figures)])
+    return to_markdown(["images", *columns], rows) if rows else ""
+
+
+def build_source_table(metrics: dict[str, Any]) -> str:
+    """A row a protocol and source: tumour or none by classes, map and answer, sets, calibration, refusals."""
+    columns = ["images", "accuracy", INTERVAL, "AUROC of classes", "of the map", "of the answer", INTERVAL]
+    columns += ["95 % sets hold the kind", "mean size", "ECE", "refused", "unlike training"]
+    rows = [
+        [source, *_describe_source(figures)]
+        for summary in metrics.values()
+        if "sources" in summary[ALL]
+        for source, figures in summary[ALL]["sources"]["by_source"].items()
+    ]
+    return to_markdown(["source", *columns], rows) if rows else ""
+
+
+def describe_worst_cells(metrics: dict[str, Any]) -> Iterator[str]:
+    """Name the worst cell of each protocol in a sentence."""
+    for protocol, summary in metrics.items():
+        cell = summary[ALL].get("sources", {}).get("worst_cell")
+        if cell:
+            kind = cell["kind"].replace("_", " ")
+            yield (
+                f"Worst cell of {protocol}: of {cell['count']:,} pictures of {kind} in {cell['sequence']} of"
+                f" {cell['source']}, {format_figure(cell['right'], '.1%')} are answered rightly"
+                f" ({format_interval(cell['right_interval'], '.1%')})."
+            )
+
+
+def _list_localised(summary: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All pictures, and each class, of which an outline is known."""
+    located = summary[ALL].get("localisation")
+    if located and located[ALL]:
+        yield ALL, located[ALL]
+        yield from located["by_class"].items()
+
+
+def _describe_localised(figures: dict[str, Any]) -> list[str]:
+    outlined, empty = figures.get("outlined", {}), figures.get("empty", {})
+    return [
+        f"{outlined.get('count', 0):,}",
+        format_figure(outlined.get("inside"), ".1%"),
+        format_interval(outlined.get("inside_interval"), ".1%"),
+        *(format_figure(outlined.get(name), ".1%") for name in ("near", "cam_inside", "centre_inside")),
+        format_figure(outlined.get("dice"), ".2f"),
+        format_interval(outlined.get("dice_interval"), ".2f"),
+        format_figure(outlined.get("iou"), ".2f"),
+        f"{empty.get('count', 0):,}",
+        format_figure(empty.get("false_area")),
+        format_interval(empty.get("false_area_interval")),
+    ]
+
+
+def _describe_source(figures: dict[str, Any]) -> list[str]:
+    told = figures["tumour_or_none"].get(ALL, {})
+    areas = [told.get(name, {}) for name in ("classes", "map", "answer")]
+    return [
+        f"{figures['count']:,}",
+        format_figure(figures["accuracy"], ".1%"),
+        format_interval(figures["accuracy_interval"], ".1%"),
+        *(format_figure(area.get("auroc"), ".2f") for area in areas),
+        format_interval(areas[-1].get("interval"), ".2f") if told else UNKNOWN,
+        format_figure(figures["coverage"], ".1%"),
+        format_figure(figures["size"], ".2f"),
+        format_figure(figures["ece"], ".2f"),
+        format_figure(figures["refused"], ".1%"),
+        format_figure(figures.get("unlike_training"), ".1%"),
+    ]
