@@ -169,6 +169,17 @@ def name_protocol(parts: Sequence[SourcePart]) -> str:
     return PROTOCOL_PREFIX + "+".join(names[:MOST_NAMED] + more)
 
 
+def name_options(protocol: str) -> str:
+    """Give the options of `tumor evaluate` that stand for a protocol of `name_protocol`.
+
+    Example:
+        >>> name_options("sources-lgg_tcga-fold4+feltrin44")
+        '--on lgg_tcga/fold4 --on feltrin44'
+    """
+    names = protocol.removeprefix(PROTOCOL_PREFIX).replace("-fold", "/fold").split("+")
+    return " ".join("..." if name.endswith("_more") else f"--on {name}" for name in names)
+
+
 def read_parts(
     parts: Sequence[SourcePart],
     builders: "Sequence[tfds.core.DatasetBuilder]",

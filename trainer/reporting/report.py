@@ -34,7 +34,7 @@ from trainer.evaluation.bootstrap import SAMPLES
 from trainer.evaluation.gallery import Gallery
 from trainer.evaluation.labelled_folder import FOLDER_PREFIX
 from trainer.evaluation.metrics import CALIBRATION_BINS
-from trainer.evaluation.other_sources import PROTOCOL_PREFIX
+from trainer.evaluation.other_sources import PROTOCOL_PREFIX, name_options
 from trainer.evaluation.outline_gallery import FOUND_COLOUR, TRUE_COLOUR
 from trainer.evaluation.predictions import OVER_FOLDS_FILE, PREDICTIONS_FILE, Predictions
 from trainer.evaluation.predictions_file import load_predictions
@@ -255,7 +255,7 @@ def name_command(protocol: str, artefacts: Sequence[Path], corruptions: bool) ->
     if protocol.startswith(FOLDER_PREFIX):
         asked = f"--images {protocol.removeprefix(FOLDER_PREFIX)}"
     elif protocol.startswith(PROTOCOL_PREFIX):
-        asked = "--on " + " --on ".join(protocol.removeprefix(PROTOCOL_PREFIX).split("+"))
+        asked = name_options(protocol)
     else:
         asked = f"--protocol {protocol}"
     return f"tumor evaluate{model} {asked}" + (" --corruptions" if corruptions else "")
