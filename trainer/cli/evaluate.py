@@ -117,11 +117,12 @@ def tabulate(
     runs: Annotated[list[Path], typer.Argument(help=_TABULATED)],
     out: Annotated[Path | None, typer.Option(help=_TABLE)] = None,
 ) -> None:
-    """Put the main figures of several runs into one table, in Markdown."""
+    """Put the main figures of several runs into one table, and those by source into another, in Markdown."""
     require_training_extra()
+    from trainer.reporting.source_tables import build_source_results
     from trainer.reporting.tables import build_results
 
-    table = build_results(runs)
+    table = "\n\n".join(filter(None, (build_results(runs), build_source_results(runs))))
     if out is None:
         typer.echo(table)
     else:

@@ -3,13 +3,31 @@
 Goes in: `metrics.json`. Comes out: text; empty where the model has no map, or nothing is known of sources.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from serving.model.artefact import METRICS_FILE
 from trainer.reporting.tables import INTERVAL, to_markdown
 from trainer.reporting.wording import UNKNOWN, format_figure, format_interval
 
 ALL = "all"
+SOURCE_COLUMNS = (
+    "source",
+    "images",
+    "accuracy",
+    INTERVAL,
+    "AUROC of classes",
+    "of the map",
+    "of the answer",
+    INTERVAL,
+    "95 % sets hold the kind",
+    "mean size",
+    "ECE",
+    "refused",
+    "unlike training",
+)
 
 
 def build_localisation_table(metrics: dict[str, Any]) -> str:
@@ -24,29 +42,46 @@ def build_localisation_table(metrics: dict[str, Any]) -> str:
 
 
 def build_source_table(metrics: dict[str, Any]) -> str:
-    """A row a protocol and source: tumour or none by classes, map and answer, sets, calibration, refusals."""
-    columns = ["images", "accuracy", INTERVAL, "AUROC of classes", "of the map", "of the answer", INTERVAL]
-    columns += ["95 % sets hold the kind", "mean size", "ECE", "refused", "unlike training"]
+    """A row a source: tumour or none by classes, map and answer, sets, calibration, refusals."""
+    rows = list(_list_sources(metrics))
+    return to_markdown(list(SOURCE_COLUMNS), rows) if rows else ""
+
+
+def build_source_results(folders: Sequence[Path]) -> str:
+    """The rows of `build_source_table` of several runs, each behind the name of its folder.
+
+    Args:
+        folders: each with a `metrics.json` that `trainer.reporting.tables.build_results` could read.
+    """
     rows = [
-        [source, *_describe_source(figures)]
-        for summary in metrics.values()
-        if "sources" in summary[ALL]
-        for source, figures in summary[ALL]["sources"]["by_source"].items()
+        [folder.name, *row]
+        for folder in folders
+        for row in _list_sources(json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")))
     ]
-    return to_markdown(["source", *columns], rows) if rows else ""
+    return to_markdown(["run", *SOURCE_COLUMNS], rows) if rows else ""
 
 
 def describe_worst_cells(metrics: dict[str, Any]) -> Iterator[str]:
     """Name the worst cell of each protocol in a sentence."""
-    for protocol, summary in metrics.items():
+    for summary in metrics.values():
         cell = summary[ALL].get("sources", {}).get("worst_cell")
         if cell:
-            kind = cell["kind"].replace("_", " ")
-            yield (
-                f"Worst cell of {protocol}: of {cell['count']:,} pictures of {kind} in {cell['sequence']} of"
-                f" {cell['source']}, {format_figure(cell['right'], '.1%')} are answered rightly"
-                f" ({format_interval(cell['right_interval'], '.1%')})."
-            )
+            yield describe_cell(cell)
+
+
+def describe_cell(cell: dict[str, Any]) -> str:
+    """Name the worst cell, a row of `cells` in the section `sources`, in a sentence."""
+    kind, right = cell["kind"].replace("_", " "), format_figure(cell["right"], ".1%")
+    return (
+        f"Worst cell: of {cell['count']:,} pictures of {kind} in {cell['sequence']} of {cell['source']},"
+        f" {right} are answered rightly ({format_interval(cell['right_interval'], '.1%')})."
+    )
+
+
+def _list_sources(metrics: dict[str, Any]) -> Iterator[list[str]]:
+    for summary in metrics.values():
+        for source, figures in summary[ALL].get("sources", {"by_source": {}})["by_source"].items():
+            yield [source, *_describe_source(figures)]
 
 
 def _list_localised(summary: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,12 +1,14 @@
 """The part of the page about the tumour map and about sources, and the same tables in the card."""
 
 import dataclasses
+import io
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from serving.model.artefact import BUNDLED, CARD_FILE, CONFIG_FILE, METRICS_FILE, load_config, parse_map
 from tests.open_page import open_page
@@ -18,7 +20,14 @@ from trainer.evaluation.scoring import summarise
 from trainer.reporting.card import write_card
 from trainer.reporting.evaluation_files import save_evaluation
 from trainer.reporting.report import Model, write_report
-from trainer.reporting.source_tables import build_localisation_table, build_source_table, describe_worst_cells
+from trainer.reporting.source_tables import (
+    build_localisation_table,
+    build_source_results,
+    build_source_table,
+    describe_cell,
+    describe_worst_cells,
+)
+from trainer.reporting.terminal import print_summary
 
 PROTOCOL = "sources-feltrin44+lgg_tcga"
 MAP = {"threshold": 0.5, "combination": {"intercept": 0.0, "class": 1.0, "map": 1.0}}
@@ -88,6 +97,27 @@ def test_the_worst_cell_is_named(folder, metrics):
     worst = metrics[PROTOCOL]["all"]["sources"]["worst_cell"]
     text = " ".join(parse(folder / "report.html").rest.split())
     assert f"of {worst['kind']} in {worst['sequence']} of {worst['source']}" in text
+
+
+def test_the_terminal_tells_the_same(metrics):
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_summary(PROTOCOL, metrics[PROTOCOL], console)
+    text, figures = console.export_text(), metrics[PROTOCOL]["all"]
+    outlined, told = figures["localisation"]["all"]["outlined"], figures["sources"]["by_source"]["lgg_tcga"]
+    assert f"tumour map {outlined['inside']:.1%}, class activation map {outlined['cam_inside']:.1%}" in text
+    areas = told["tumour_or_none"]["all"]
+    assert f"lgg_tcga: AUROC of tumour or none by classes {areas['classes']['auroc']:.3f}, map" in text
+    assert describe_cell(figures["sources"]["worst_cell"]) in text
+    assert f"in {figures['agreement']['all']['disagreement']['caught']:.1%} of the wrong answers" in text
+
+
+def test_runs_stand_in_one_table_by_source(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "other")
+    header, _, *rows = build_source_results([folder, tmp_path / "other"]).splitlines()
+    assert header.startswith("| run | source | images |")
+    assert [row.split(" | ")[:2] for row in rows] == [
+        [f"| {run}", source] for run in (folder.name, "other") for source in ("feltrin44", "lgg_tcga")
+    ]
 
 
 def test_without_a_map_the_page_says_so(tmp_path):

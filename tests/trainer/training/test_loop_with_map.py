@@ -230,7 +230,7 @@ def test_a_fold_of_another_source_is_scored_alone(builder, artefact, other_sourc
     assert len(found.filenames) == 10
     with pytest.raises(EvaluationError, match="has no fold5, but fold1, fold2"):
         open_part(config, SourcePart("gathered", 5), data_dir)
-    with pytest.raises(EvaluationError, match="There is no source nowhere. Expected one of .*feltrin44"):
+    with pytest.raises(EvaluationError, match=r"There is no source nowhere\. Expected one of .*feltrin44"):
         open_part(config, SourcePart("nowhere"), data_dir)
     with pytest.raises(EvaluationError, match="has learnt from tumor_ds/folder"):
         open_part(config, SourcePart("folder"), data_dir)
