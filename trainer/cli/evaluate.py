@@ -163,7 +163,7 @@ def score_on(classifier: Any, names: list[str], data_dir: str | None) -> tuple[A
 
     parts = [other_sources.parse_part(name) for name in names]
     builders = [other_sources.open_part(classifier.config, part, data_dir) for part in parts]
-    for line in other_sources.describe_shared(classifier.config, parts):
+    for line in other_sources.describe_doubts(classifier.config, parts):
         say(line)
     read = partial(other_sources.read_parts, parts, builders)
     return other_sources.score_sources(classifier, parts, builders), read, partial(read, feature="mask")

@@ -99,9 +99,17 @@ def list_learnt(config: ArtefactConfig) -> set[str]:
     return learnt | ({FIGSHARE} if learnt & set(SAME_PICTURES) else set())
 
 
-def describe_shared(config: ArtefactConfig, parts: Sequence[SourcePart]) -> Iterator[str]:
-    """Say in a line each which sources may hold patients of another one that the model has learnt from."""
-    learnt = list_learnt(config)
+def describe_doubts(config: ArtefactConfig, parts: Sequence[SourcePart]) -> Iterator[str]:
+    """Say in a line each why figures may be too good, though the model has not learnt from the parts itself.
+
+    A source may hold patients of another one, and the model that this one started from has learnt, too.
+    """
+    start, learnt = config.raw.get("started_from"), list_learnt(config)
+    if start:
+        yield (
+            f"The model started from {start['model']}. If that one has learnt from these sources, the figures"
+            " are too good; see its card."
+        )
     for part in parts:
         for pair in SHARED_PATIENTS:
             others = set(pair) - {part.name}

@@ -8,7 +8,7 @@ from serving.model.artefact import BUNDLED, ArtefactConfig, load_config
 from trainer.evaluation.other_sources import (
     SourcePart,
     check_unseen,
-    describe_shared,
+    describe_doubts,
     list_learnt,
     name_protocol,
     parse_part,
@@ -77,9 +77,16 @@ def test_figshare_is_part_of_the_collection():
 
 def test_sources_of_the_same_patients_are_told():
     config = make_config(mix={"tumor_ds/lgg_tcga": 0.2})
-    [line] = describe_shared(config, [SourcePart("brats_samples"), SourcePart("tcga_gbm")])
+    [line] = describe_doubts(config, [SourcePart("brats_samples"), SourcePart("tcga_gbm")])
     assert "brats_samples has, or may have, patients of lgg_tcga" in line
-    assert not list(describe_shared(make_config(), [SourcePart("brats_samples")]))
+    assert not list(describe_doubts(make_config(), [SourcePart("brats_samples")]))
+
+
+def test_a_model_that_started_from_another_may_have_seen_more():
+    config = make_config()
+    started = dataclasses.replace(config, raw=config.raw | {"started_from": {"model": "user/repo"}})
+    [line] = describe_doubts(started, [SourcePart("nins")])
+    assert line.startswith("The model started from user/repo.")
 
 
 def test_a_protocol_names_its_sources_and_is_a_name_of_a_file():
