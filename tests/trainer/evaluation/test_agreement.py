@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from serving.model.artefact import Combination, MapConfig
-from serving.model.combination import explain_disagreements
+from serving.model.combination import combine, explain_disagreements
 from tests.trainer.make_predictions import LABELS, make_predictions, simulate_located
 from trainer.evaluation.agreement import find_disagreements, judge_answers, summarise_agreement
 from trainer.evaluation.fitted_numbers import FittedNumbers
@@ -45,8 +45,10 @@ def test_confidence_is_asked_for_as_many_pictures():
 
 
 def test_the_rule_is_that_of_serving():
-    made = simulate_located(200)
-    config = MapConfig(0.5, Combination(0.0, 1.0, 1.0))
+    made, config = simulate_located(200), MapConfig(0.5, Combination(0.0, 1.0, 1.0))
+    combined = combine(made.probs, made.tumor_peak, LABELS.index("notumor"), config)
+    made = dataclasses.replace(made, probs=combined)
+    assert (made.predicted != made.logits.argmax(axis=1)).any()
     told = explain_disagreements(made.logits, made.probs, made.tumor_peak, list(LABELS), config)
     found = np.logical_or.reduce(list(find_disagreements(made, NUMBERS).values()))
     np.testing.assert_array_equal(found, np.array(told) != "")

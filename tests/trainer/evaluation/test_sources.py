@@ -57,21 +57,21 @@ def test_pictures_of_no_kind_are_judged_by_what_is_known():
     """A tumour of another kind is any tumour; a slice without one is notumor; the rest is not judged."""
     found = summarise_sources(
         answer(
-            [UNKNOWN_KIND] * 5 + [GLIOMA],
-            [MENINGIOMA, NOTUMOR, NOTUMOR, GLIOMA, NOTUMOR, GLIOMA],
-            tumor=[1, 1, 0, 0, np.nan, 1],
+            [UNKNOWN_KIND] * 7 + [GLIOMA],
+            [MENINGIOMA, GLIOMA, NOTUMOR, NOTUMOR, NOTUMOR, GLIOMA, NOTUMOR, GLIOMA],
+            tumor=[1, 1, 1, 0, 0, 0, np.nan, 1],
         ),
         NUMBERS,
     )
-    assert find_cell(found, "other_tumor", "T1")["right"] == 0.5
-    assert find_cell(found, "no_tumor_in_slice", "T1")["right"] == 0.5
+    assert find_cell(found, "other_tumor", "T1")["right"] == pytest.approx(2 / 3)
+    assert find_cell(found, "no_tumor_in_slice", "T1")["right"] == pytest.approx(2 / 3)
     assert find_cell(found, "unknown", "T1")["right"] is None
     pooled = found["pooled"]
-    assert pooled["other_called_notumor"] == 0.5
-    assert (pooled["count"], pooled["accuracy"], pooled["coverage"]) == (6, 1, 1)
+    assert pooled["other_called_notumor"] == pytest.approx(1 / 3)
+    assert (pooled["count"], pooled["accuracy"], pooled["coverage"]) == (8, 1, 1)
     told = pooled["tumour_or_none"]["all"]
-    assert (told["tumour"], told["none"]) == (3, 2)
-    assert (told["sensitivity"], told["specificity"]) == (pytest.approx(2 / 3), 0.5)
+    assert (told["tumour"], told["none"]) == (4, 3)
+    assert (told["sensitivity"], told["specificity"]) == (0.75, pytest.approx(2 / 3))
 
 
 def test_sets_are_those_that_are_served():
@@ -117,6 +117,12 @@ def test_the_worst_cell_has_enough_pictures():
     assert (worst["source"], worst["kind"], worst["right"], worst["count"]) == ("b", "meningioma", 0.5, 10)
     assert found["by_source"]["a"]["accuracy"] == 0.9
     assert summarise_sources(answer([GLIOMA], [GLIOMA]), NUMBERS)["worst_cell"] is None
+
+
+def test_the_worst_cell_is_of_one_sequence():
+    """Six pictures in each of two sequences, all wrong: together they are enough, but no cell."""
+    made = answer([GLIOMA] * 12, [NOTUMOR] * 12, sequence=["T1", "T2"] * 6)
+    assert summarise_sources(made, NUMBERS)["worst_cell"] is None
 
 
 def test_intervals_are_over_groups():

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from serving.model.artefact import BUNDLED, CARD_FILE, CONFIG_FILE, METRICS_FILE, load_config, parse_map
 from tests.open_page import open_page
 from tests.trainer.make_predictions import simulate_located
 from tests.trainer.marked_numbers import check_number, follow, parse
+from trainer.cli.main import app
 from trainer.evaluation.gallery import Gallery, list_gallery
 from trainer.evaluation.outline_gallery import draw_outlines
 from trainer.evaluation.scoring import summarise
@@ -27,6 +29,7 @@ from trainer.reporting.source_tables import (
     describe_cell,
     describe_worst_cells,
 )
+from trainer.reporting.tables import build_results
 from trainer.reporting.terminal import print_summary
 
 PROTOCOL = "sources-feltrin44+lgg_tcga"
@@ -118,6 +121,8 @@ def test_runs_stand_in_one_table_by_source(folder, tmp_path):
     assert [row.split(" | ")[:2] for row in rows] == [
         [f"| {run}", source] for run in (folder.name, "other") for source in ("feltrin44", "lgg_tcga")
     ]
+    printed = CliRunner().invoke(app, ["tabulate", str(folder)])
+    assert printed.output == f"{build_results([folder])}\n\n{build_source_results([folder])}\n"
 
 
 def test_without_a_map_the_page_says_so(tmp_path):

@@ -6,7 +6,6 @@ from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from trainer.cli.main import app
-from trainer.reporting.source_tables import build_source_results
 from trainer.reporting.tables import ResultsError, build_results
 
 FLOOR = ROOT / "configs" / "results" / "nearest_neighbour_official"
@@ -63,8 +62,7 @@ def test_the_command_writes_what_it_prints(run, tmp_path):
     printed = CliRunner().invoke(app, ["tabulate", str(run)])
     written = CliRunner().invoke(app, ["tabulate", str(run), "--out", str(tmp_path / "table.md")])
     assert (printed.exit_code, written.exit_code) == (0, 0)
-    assert (tmp_path / "table.md").read_text() == printed.output
-    assert printed.output == f"{build_results([run])}\n\n{build_source_results([run])}\n"
+    assert (tmp_path / "table.md").read_text() == printed.output == build_results([run]) + "\n"
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{", '{"official": {"all": {"count": 3}}}'])
