@@ -109,12 +109,13 @@ def summarise(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any
 
     Returns:
         Figures for the subset `all` and, where some images have a twin in Training, for `unseen` and
-        `with_train_twin`.
+        `with_train_twin`; source by source only where none has: a leaked split is no test of a source.
     """
-    numbers = gather_numbers(config)
+    numbers, subsets = gather_numbers(config), split_subsets(predictions)
+    is_leaked = bool(predictions.has_train_twin.any())
     return {
-        name: _summarise_subset(predictions.take(rows), numbers)
-        for name, rows in split_subsets(predictions).items()
+        name: _summarise_subset(predictions.take(rows), numbers, by_source=not is_leaked)
+        for name, rows in subsets.items()
     }
 
 
@@ -137,7 +138,8 @@ def pool(parts: Sequence[tuple[Predictions, ArtefactConfig]]) -> tuple[Predictio
     """
     pooled = pool_predictions([predictions for predictions, _ in parts])
     counts = [len(predictions.filenames) for predictions, _ in parts]
-    return pooled, {"all": _summarise_subset(pooled, spread_numbers([config for _, config in parts], counts))}
+    numbers = spread_numbers([config for _, config in parts], counts)
+    return pooled, {"all": _summarise_subset(pooled, numbers, by_source=True)}
 
 
 def save_numbers(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
@@ -147,7 +149,7 @@ def save_numbers(predictions: Predictions, summary: dict[str, Any], folder: Path
     save_predictions(predictions, folder / PREDICTIONS_FILE)
 
 
-def _summarise_subset(predictions: Predictions, numbers: FittedNumbers) -> dict[str, Any]:
+def _summarise_subset(predictions: Predictions, numbers: FittedNumbers, by_source: bool) -> dict[str, Any]:
     """Figures of classes over images of known kind; then those that need no kind, where there are such."""
     known, of_known = predictions.take_known(), numbers.take(predictions.is_known)
     figures = compute_metrics(known) | {
@@ -166,7 +168,7 @@ def _summarise_subset(predictions: Predictions, numbers: FittedNumbers) -> dict[
         )
     sections = {
         "agreement": summarise_agreement(predictions, numbers),
-        "sources": summarise_sources(predictions, numbers),
+        "sources": summarise_sources(predictions, numbers) if by_source else None,
     }
     return figures | {name: section for name, section in sections.items() if section is not None}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.model.artefact import METRICS_FILE
-from trainer.reporting.tables import INTERVAL, to_markdown
+from trainer.reporting.tables import INTERVAL, list_subsets, to_markdown
 from trainer.reporting.wording import UNKNOWN, format_figure, format_interval
 
 ALL = "all"
@@ -31,14 +31,14 @@ SOURCE_COLUMNS = (
 
 
 def build_localisation_table(metrics: dict[str, Any]) -> str:
-    """A row a protocol and class: pointing beside its floors, Dice, IoU, and area found where nothing is."""
+    """A row a subset and class: pointing beside its floors, Dice, IoU, and area found where nothing is."""
     columns = ["outlined", "inside", INTERVAL, "near", "class activation map inside", "middle inside"]
     columns += ["Dice", INTERVAL, "IoU", "without tumour", "false area", INTERVAL]
     rows = []
-    for protocol, summary in metrics.items():
-        for name, figures in _list_localised(summary):
-            rows.append([f"{protocol}, {name.replace('_', ' ')}", *_describe_localised(figures)])
-    return to_markdown(["images", *columns], rows) if rows else ""
+    for title, subset in list_subsets(metrics):
+        for name, figures in _list_localised(subset):
+            rows.append([title, name.replace("_", " "), *_describe_localised(figures)])
+    return to_markdown(["images", "class", *columns], rows) if rows else ""
 
 
 def build_source_table(metrics: dict[str, Any]) -> str:
@@ -84,9 +84,9 @@ def _list_sources(metrics: dict[str, Any]) -> Iterator[list[str]]:
             yield [source, *_describe_source(figures)]
 
 
-def _list_localised(summary: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All pictures, and each class, of which an outline is known."""
-    located = summary[ALL].get("localisation")
+def _list_localised(figures: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All pictures of a subset, and each class, of which an outline is known."""
+    located = figures.get("localisation")
     if located and located[ALL]:
         yield ALL, located[ALL]
         yield from located["by_class"].items()
