@@ -46,8 +46,7 @@ def evaluate(
 ) -> None:
     """Score the test split of a protocol, all images beside unseen ones; other sources; or a folder."""
     require_training_extra()
-    check_options(protocol, images, patient_pattern, predictions, corruptions)
-    check_sources(on, protocol, images, predictions, corruptions)
+    check_options(on, protocol, images, patient_pattern, predictions, corruptions)
     from serving import Classifier
     from serving.hub.fetch import locate_artefact
     from trainer.evaluation import gallery, scoring
@@ -58,10 +57,11 @@ def evaluate(
     folder = locate_artefact(model, revision)
     classifier = Classifier(folder)
     reported = report.Model(classifier.config, folder, report.find_learning_curves(folder, classifier.config))
-    if on:
-        result, source, masks = score_on(classifier, on, data_dir)
-    else:
-        result, source, masks = score(classifier, protocol, images, patient_pattern, predictions, data_dir)
+    result, source, masks = (
+        score_on(classifier, on, data_dir)
+        if on
+        else score(classifier, protocol, images, patient_pattern, predictions, data_dir)
+    )
     out = out or Path("evaluation") / result.protocol
     summary = scoring.summarise(result, classifier.config)
     save_evaluation(result, summary, out)
@@ -130,9 +130,17 @@ def tabulate(
 
 
 def check_options(
-    protocol: str | None, images: Path | None, pattern: str | None, predictions: Path | None, corrupted: bool
+    on: list[str] | None,
+    protocol: str | None,
+    images: Path | None,
+    pattern: str | None,
+    predictions: Path | None,
+    corrupted: bool,
 ) -> None:
     """Refuse options of `tumor evaluate` that do not go together."""
+    if on and (protocol, images, predictions, corrupted) != (None, None, None, False):
+        others = "--protocol, --images, --predictions and --corruptions"
+        raise UserError(f"--on takes none of {others}. Choose one.")
     if images is not None and (protocol is not None or predictions is not None):
         raise UserError("--images takes neither --protocol nor --predictions. Choose one.")
     if corrupted and (images is not None or predictions is not None):
@@ -140,19 +148,6 @@ def check_options(
         raise UserError(f"{needed}: it takes neither --images nor --predictions.")
     if pattern is not None and images is None:
         raise UserError("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
-
-
-def check_sources(
-    on: list[str] | None,
-    protocol: str | None,
-    images: Path | None,
-    predictions: Path | None,
-    corrupted: bool,
-) -> None:
-    """Refuse options of `tumor evaluate` that do not go with `--on`."""
-    if on and (protocol, images, predictions, corrupted) != (None, None, None, False):
-        others = "--protocol, --images, --predictions and --corruptions"
-        raise UserError(f"--on takes none of {others}. Choose one.")
 
 
 def score_on(classifier: Any, names: list[str], data_dir: str | None) -> tuple[Any, Any, Any]:

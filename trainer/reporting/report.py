@@ -62,6 +62,14 @@ from tumor_ds.audit.pages import render_page
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 REPORT_FILE, PICTURES_FOLDER = "report.html", "pictures"
 JPEG_QUALITY = 82
+# What every page shows.
+CONSTANTS = {
+    "class_columns": CLASS_COLUMNS | {"average_precision": "AP"},
+    "pointers": POINTER_TITLES,
+    "outline_colours": {"true": TRUE_COLOUR, "found": FOUND_COLOUR},
+    "bins": CALIBRATION_BINS,
+    "draws": SAMPLES,
+}
 FORMATS = {
     "percent": ".2%",
     "short percent": ".1%",
@@ -170,8 +178,6 @@ def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], 
         config=config.raw,
         protocol=protocol,
         other_source=find_other_source(protocol),
-        pointers=POINTER_TITLES,
-        outline_colours={"true": TRUE_COLOUR, "found": FOUND_COLOUR},
         summary=metrics[protocol],
         subsets={name: SUBSET_HEADINGS[name] for name in metrics[protocol]},
         labels=predictions.labels,
@@ -189,10 +195,8 @@ def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], 
         plots=load_plots(folder, protocol, models, corruptions is not None),
         gallery=gallery,
         command=name_command(protocol, [model.folder for model in models], corruptions is not None),
-        class_columns=CLASS_COLUMNS | {"average_precision": "AP"},
         references=REFERENCES if has_comparison(protocol, metrics[protocol]) else (),
-        bins=CALIBRATION_BINS,
-        draws=SAMPLES,
+        **CONSTANTS,
     )
 
 
