@@ -192,6 +192,7 @@ def build_several() -> list[Instance]:
             ("stack of ImageJ", "a.tif", imagej_stack, "holds 30 pictures"),
             ("APNG", "a.png", lambda: several("PNG", 3), "holds 3 pictures"),
             ("WebP", "a.webp", lambda: several("WEBP", 5), "holds 5 pictures"),
+            ("shots in one JPEG", "a.jpg", lambda: several("MPO", 3), "holds 3 pictures"),
             ("GIF", "a.gif", lambda: several("GIF", 6), "GIF of 6 pictures, which is not read"),
         )
     ]
@@ -221,6 +222,7 @@ def build_depths() -> list[Instance]:
         return np.stack([pixels] * times + list(more), axis=-1)
 
     opaque, four_bits = np.full_like(DEEP, 65535), GREY // 16
+    overlay = np.where(OUTSIDE, 1 << 15, 0).astype(np.uint16)
     return [
         Instance("depth", name, filename, build, AS_DEEP)
         for name, filename, build in (
@@ -235,6 +237,8 @@ def build_depths() -> list[Instance]:
             ("12 bits of RGB in 16, array", "", lambda: repeat(3)),
             ("RGB in [0, 1], array", "", lambda: repeat(3) / np.float32(65535)),
             ("12 bits of RGB in 16, DICOM", "a.dcm", lambda: colour_dicom(repeat(3))),
+            ("12 upper bits of 16, DICOM", "a.dcm", dicom(DEEP << 4, BitsStored=12, HighBit=15)),
+            ("12 bits below an overlay, DICOM", "a.dcm", dicom(DEEP | overlay, BitsStored=12, HighBit=11)),
             ("4 bits of grey in 8, PNG", "a.png", lambda: encode(Image.fromarray(four_bits))),
             (
                 "4 bits of RGB in 8, PNG",
@@ -512,6 +516,7 @@ def build_foreign() -> list[Instance]:
                 saved,
             ),
             (".mat 7.3", "a.mat", b"MATLAB 7.3 MAT-file" + bytes(999), r"\.mat.*not read", saved),
+            (".mat of old", "a.mat", bytes(20) + b"volume\0" + bytes(99), r"\.mat.*not read", saved),
             ("HDF5", "a.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), r"HDF5.*not read", saved),
             ("MINC", "a.mnc", b"CDF\x01" + bytes(99), r"\.mnc.*not read", volume),
             (

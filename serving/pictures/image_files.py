@@ -284,10 +284,8 @@ def _reduce_deep(luma: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, floa
     low, high = find_percentile_window(luma, padding)
     grey = apply_window(luma, low, high)
     grey[padding] = 0
-    coloured = (
-        np.count_nonzero(spread >= COLOUR_LEVELS / 255 * (high - low)) / spread.size if high > low else 0.0
-    )
-    return grey, coloured, [_LUMA, _WINDOWED]
+    coloured = np.mean(spread >= COLOUR_LEVELS / 255 * (high - low)) if high > low else 0.0
+    return grey, float(coloured), [_LUMA, _WINDOWED]
 
 
 def _measure_colour(image: Image.Image) -> float:
