@@ -11,6 +11,8 @@ from contextlib import suppress
 
 from PIL import Image, MpoImagePlugin, TiffImagePlugin
 
+from serving.files.entries import DAMAGE
+
 # Counting stops here: a file of some megabytes can state a million pictures.
 MAX_COUNTED = 2000
 # Of all directories together; one has some twenty. Reading a tag takes a microsecond.
@@ -60,7 +62,7 @@ def _count_shots(image: MpoImagePlugin.MpoImageFile) -> int:
         if "Multi-Frame" in kind:
             count += 1
         elif kind == "Undefined":  # another shot, or a smaller aid of the first
-            with suppress(EOFError, OSError, SyntaxError, ValueError):
+            with suppress(*DAMAGE, SyntaxError):
                 image.seek(number)
                 count += image.size == size
     image.seek(0)

@@ -12,7 +12,8 @@ from serving.model.guard import COLOURED_LIMIT
 from serving.pictures.windows import apply_percentile_window
 from serving.preprocess import decode
 from tests.bad_inputs import encode
-from tests.picture_kinds import AS_DEEP, AS_GREY, COLOURED, DEEP, GREY, OUTSIDE, build_instances, frames
+from tests.picture_kinds import AS_DEEP, AS_GREY, COLOURED, build_instances
+from tests.slice_files import DEEP, GREY, OUTSIDE, frames
 
 INSTANCES = build_instances()
 # Four bits have a shade for sixteen, which the window draws apart; other instances differ by rounding alone.
