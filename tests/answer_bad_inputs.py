@@ -16,6 +16,7 @@ from pathlib import Path
 
 from serving import from_pretrained
 from serving.cli.batch import find_inputs, score_inputs
+from serving.cli.pictures import PictureWriter
 from tests.bad_inputs import Case, build_foreign, build_jpegs, build_others, build_pngs
 from tests.bad_volumes import build_volumes
 
@@ -32,14 +33,14 @@ def answer_cases(cases: list[Case], folder: Path) -> Iterator[dict[str, object]]
         Rows with the case's name and expected message, the error that came or None, CPU seconds, and
         megabytes of resident memory above what there was before.
     """
-    classifier = from_pretrained()
+    classifier, writer = from_pretrained(), PictureWriter("pad", None, None)
     for number, case in enumerate(cases):
         path = folder / str(number) / case.filename
         path.parent.mkdir()
         path.write_bytes(case.build())
         before, started = read_memory("VmRSS"), time.process_time()
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-        [answer] = score_inputs(classifier, find_inputs([str(path)], sys.stdin.buffer), None, None)
+        [answer] = score_inputs(classifier, find_inputs([str(path)], sys.stdin.buffer), None, writer)
         seconds, megabytes = time.process_time() - started, read_memory("VmHWM") - before
         yield {
             "name": case.name,

@@ -6,27 +6,35 @@ Goes in: nothing; every file is drawn here from a bundled example. Comes out: `I
 import gzip
 import io
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-import nibabel
 import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from serving.preprocess import decode_grey
-from tests.bad_inputs import chunk, encode, png
-from tests.bad_volumes import make_dicom, make_nifti, pack, save_dicom
-
-# A glioma, uint8 (h, w), and in the 12 bits of a scanner, uint16.
-GREY = decode_grey(Path(__file__).parents[1] / "serving/app/examples/glioma.png")
-DEEP = GREY.astype(np.uint16) * 16
-# A part around the head, which shows nothing: the two columns at either side, and the corners.
-OUTSIDE = np.zeros(GREY.shape, bool)
-OUTSIDE[:, :9] = OUTSIDE[:, -9:] = True
+from tests.bad_inputs import encode
+from tests.bad_volumes import make_dicom, pack, save_dicom
+from tests.slice_files import (
+    DEEP,
+    GREY,
+    OUTSIDE,
+    bare_dicom,
+    colour_dicom,
+    colour_nifti,
+    deep_png,
+    dicom,
+    draw_colours,
+    ftyp,
+    imagej_stack,
+    make_table,
+    nifti,
+    padded,
+    palette_dicom,
+    several,
+    write_tiff,
+)
 
 # What is right: the pixels of GREY as a scanner's 12 bits are windowed, the pixels of GREY themselves, a
 # colour that the guard refuses, or a part of the error, a regular expression.
@@ -52,136 +60,6 @@ class Instance:
     right: str
 
 
-def deep_png(pixels: np.ndarray) -> bytes:
-    """A 16-bit PNG of (h, w, channels), which Pillow cannot write."""
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[pixels.shape[2]]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    return png(chunk(b"IDAT", zlib.compress(rows)), size=pixels.shape[1::-1], depth=16, colour=colour)
-
-
-def write_tiff(pixels: np.ndarray, order: str = "<", **changes: int | tuple[int, ...]) -> bytes:
-    """A TIFF of any number type; changes are tags, such as `_262=0`."""
-    height, width, channels = (*pixels.shape, 1)[:3]
-    kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
-    tags = {256: width, 257: height, 258: (pixels.dtype.itemsize * 8,) * channels, 259: 1}
-    tags |= {262: 1 if channels < 3 else 2, 273: 0, 277: channels, 278: height, 339: (kind,) * channels}
-    tags |= {int(tag[1:]): value for tag, value in changes.items()}
-    data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
-    if tags[259] == 8:
-        data = zlib.compress(data)
-    tags[279] = len(data)
-    entries, rest, start = b"", b"", 8 + 2 + 12 * len(tags) + 4
-    for tag, value in sorted(tags.items()):
-        values = value if isinstance(value, tuple) else (value,)
-        is_long = tag in (273, 279)
-        packed = struct.pack(f"{order}{len(values)}{'I' if is_long else 'H'}", *values)
-        if tag == 273:
-            packed = b"DATA"
-        if len(packed) > 4:
-            place = struct.pack(f"{order}I", start + len(rest))
-            rest += packed
-        else:
-            place = packed.ljust(4, b"\0")
-        entries += struct.pack(f"{order}HHI", tag, 4 if is_long else 3, len(values)) + place
-    entries = entries.replace(b"DATA", struct.pack(f"{order}I", start + len(rest)))
-    mark = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
-    return mark + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + rest + data
-
-
-def draw_colours() -> np.ndarray:
-    """The slice in the colours of a heat map, uint8 (h, w, 3)."""
-    share = GREY[..., None] / 255.0
-    return np.uint8(255 * np.clip(1.5 - np.abs(4 * share - np.array([3.0, 2.0, 1.0])), 0, 1))
-
-
-def make_table(values: np.ndarray, first: int = 0, bits: int = 16, words: bool = True) -> Dataset:
-    """An item of a table sequence; `words`: entries lie in words of 16 bits, else in bytes."""
-    item = Dataset()
-    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(values) % 65536, first, bits])
-    content = values.astype("<u2" if words else "u1").tobytes()
-    item.add_new("LUTData", "OW", content + b"\0" * (len(content) % 2))
-    return item
-
-
-def dicom(pixels: np.ndarray = DEEP, **fields: object) -> Callable[[], bytes]:
-    """The slice as DICOM."""
-    return lambda: save_dicom(make_dicom(pixels, **fields))
-
-
-def colour_dicom(pixels: np.ndarray) -> bytes:
-    return save_dicom(
-        make_dicom(pixels, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
-    )
-
-
-def palette_dicom() -> bytes:
-    """Grey numbers that a table of the file makes colours of."""
-    dataset = make_dicom(GREY, PhotometricInterpretation="PALETTE COLOR")
-    levels = np.arange(256) / 255
-    for name, centre in (("Red", 3), ("Green", 2), ("Blue", 1)):
-        shades = np.uint16(65535 * np.clip(1.5 - np.abs(4 * levels - centre), 0, 1))
-        setattr(dataset, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
-        setattr(dataset, f"{name}PaletteColorLookupTableData", shades.tobytes())
-    return save_dicom(dataset)
-
-
-def colour_nifti(names: str) -> bytes:
-    """Voxels with channels."""
-    colours = draw_colours().transpose(1, 0, 2)[:, :, None]
-    voxels = np.zeros(colours.shape[:3], [(name, "u1") for name in names])
-    for index, name in enumerate(names[:3]):
-        voxels[name] = colours[..., index]
-    return make_nifti(voxels)
-
-
-def nifti(values: np.ndarray, **fields: float) -> bytes:
-    """One axial slice, shown as it is given."""
-    image = nibabel.Nifti1Image(values.T[:, :, None], np.diag([-1.0, -1.0, 1.0, 1.0]))
-    content = bytearray(image.to_bytes())
-    for at, value in ((112, fields.get("slope")), (116, fields.get("intercept"))):
-        if value is not None:
-            content[at : at + 4] = struct.pack("<f", value)
-    return bytes(content)
-
-
-def bare_dicom(syntax: str, with_meta: bool, fields: dict[str, object]) -> bytes:
-    """DICOM without its first 132 bytes, with or without the group that says how it is written."""
-    dataset = make_dicom(DEEP, syntax, **fields)
-    if syntax == ExplicitVRBigEndian:
-        dataset.PixelData = DEEP.astype(">u2").tobytes()
-        dataset["PixelData"].VR = "OW"
-    whole = save_dicom(dataset)
-    if with_meta:
-        return whole[132:]
-    return whole[whole.index(b"\0\x08\0\x16" if syntax == ExplicitVRBigEndian else b"\x08\0\x16\0") :]
-
-
-def ftyp(major: bytes, *compatible: bytes) -> bytes:
-    """The first box of a file of HEIC, AVIF or film."""
-    brands = b"".join(compatible)
-    return struct.pack(">I", 16 + len(brands)) + b"ftyp" + major + bytes(4) + brands + bytes(300)
-
-
-def padded(value: float, dtype: str = "i2") -> np.ndarray:
-    """The slice with padding around it."""
-    return np.where(OUTSIDE, value, DEEP).astype(dtype)
-
-
-def frames(count: int) -> list[Image.Image]:
-    return [Image.fromarray(np.roll(GREY, number, axis=0)) for number in range(count)]
-
-
-def several(kind: str, count: int, **options: object) -> bytes:
-    first, *others = frames(count)
-    return encode(first, kind, save_all=True, append_images=others, **options)
-
-
-def imagej_stack() -> bytes:
-    """Thirty slices in one page, as ImageJ keeps large stacks."""
-    page = Image.fromarray(GREY)
-    return encode(page, "TIFF", tiffinfo={270: "ImageJ=1.53t\nimages=30\nslices=30\nloop=false\n"})
-
-
 def build_several() -> list[Instance]:
     return [
         Instance("several pictures", name, filename, build, right)
@@ -192,6 +70,7 @@ def build_several() -> list[Instance]:
             ("stack of ImageJ", "a.tif", imagej_stack, "holds 30 pictures"),
             ("APNG", "a.png", lambda: several("PNG", 3), "holds 3 pictures"),
             ("WebP", "a.webp", lambda: several("WEBP", 5), "holds 5 pictures"),
+            ("shots in one JPEG", "a.jpg", lambda: several("MPO", 3), "holds 3 pictures"),
             ("GIF", "a.gif", lambda: several("GIF", 6), "GIF of 6 pictures, which is not read"),
         )
     ]
@@ -221,6 +100,7 @@ def build_depths() -> list[Instance]:
         return np.stack([pixels] * times + list(more), axis=-1)
 
     opaque, four_bits = np.full_like(DEEP, 65535), GREY // 16
+    overlay = np.where(OUTSIDE, 1 << 15, 0).astype(np.uint16)
     return [
         Instance("depth", name, filename, build, AS_DEEP)
         for name, filename, build in (
@@ -235,6 +115,8 @@ def build_depths() -> list[Instance]:
             ("12 bits of RGB in 16, array", "", lambda: repeat(3)),
             ("RGB in [0, 1], array", "", lambda: repeat(3) / np.float32(65535)),
             ("12 bits of RGB in 16, DICOM", "a.dcm", lambda: colour_dicom(repeat(3))),
+            ("12 upper bits of 16, DICOM", "a.dcm", dicom(DEEP << 4, BitsStored=12, HighBit=15)),
+            ("12 bits below an overlay, DICOM", "a.dcm", dicom(DEEP | overlay, BitsStored=12, HighBit=11)),
             ("4 bits of grey in 8, PNG", "a.png", lambda: encode(Image.fromarray(four_bits))),
             (
                 "4 bits of RGB in 8, PNG",
@@ -512,6 +394,7 @@ def build_foreign() -> list[Instance]:
                 saved,
             ),
             (".mat 7.3", "a.mat", b"MATLAB 7.3 MAT-file" + bytes(999), r"\.mat.*not read", saved),
+            (".mat of old", "a.mat", bytes(20) + b"volume\0" + bytes(99), r"\.mat.*not read", saved),
             ("HDF5", "a.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), r"HDF5.*not read", saved),
             ("MINC", "a.mnc", b"CDF\x01" + bytes(99), r"\.mnc.*not read", volume),
             (

@@ -16,7 +16,8 @@ from tests.trainer.split_coverage import measure_split_coverage
 from trainer.cli.main import app
 from trainer.config import REFERENCE_VGG, build_config
 from trainer.evaluation.compare import compute_run_figures, summarise_runs
-from trainer.evaluation.predictions import Predictions, load_predictions
+from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.predictions_file import load_predictions
 from trainer.fitting.calibration import fit_calibration
 from trainer.fitting.cross_calibration import load_unseen
 from trainer.reporting.tables import build_comparison, build_results

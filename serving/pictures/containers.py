@@ -7,13 +7,17 @@ as one picture, so one that holds several is never answered from its first alone
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
-from PIL import Image, TiffImagePlugin
+from PIL import Image, MpoImagePlugin, TiffImagePlugin
+
+from serving.files.entries import DAMAGE
 
 # Counting stops here: a file of some megabytes can state a million pictures.
 MAX_COUNTED = 2000
 # Of all directories together; one has some twenty. Reading a tag takes a microsecond.
 _MAX_TAGS = 100_000
+_MAX_SHOTS = 32
 _WIDTHS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _COMPRESSIONS = {
     **{6: "JPEG of the old kind", 7: "JPEG", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000"},
@@ -41,15 +45,28 @@ def count_pictures(content: bytes, image: Image.Image) -> int:
 
 def count_frames(image: Image.Image) -> int:
     """Count the frames of an image that was opened: APNG, WebP, and several shots in one JPEG."""
-    shots = getattr(image, "mpinfo", None)
-    if shots is not None:  # beside the picture: thumbnails, depth, brightness for other displays
-        kinds = [str(one["Attribute"]["MPType"]) for one in shots.get(0xB002, ())]
-        return 1 + sum("Multi-Frame" in kind for kind in kinds[1:])
+    if isinstance(image, MpoImagePlugin.MpoImageFile):
+        return _count_shots(image)
     stated = _count_in_description(str(getattr(image, "tag_v2", {}).get(270, "")).encode())
     try:
         return max(stated, int(getattr(image, "n_frames", 1)))
     except (OSError, SyntaxError, ValueError):  # the caller has closed its file
         return stated
+
+
+def _count_shots(image: MpoImagePlugin.MpoImageFile) -> int:
+    """Count the shots of a camera in one JPEG; thumbnails, depths and aids of displays are none."""
+    kinds = [str(one["Attribute"]["MPType"]) for one in (image.mpinfo or {}).get(0xB002, ())]
+    count, size = 1, image.size
+    for number, kind in enumerate(kinds[1:_MAX_SHOTS], 1):
+        if "Multi-Frame" in kind:
+            count += 1
+        elif kind == "Undefined":  # another shot, or a smaller aid of the first
+            with suppress(*DAMAGE, SyntaxError):
+                image.seek(number)
+                count += image.size == size
+    image.seek(0)
+    return count
 
 
 def count_tiff(content: bytes) -> int:

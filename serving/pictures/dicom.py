@@ -253,9 +253,12 @@ def _decode_file(frames: list[_Frame]) -> tuple[dict[str, str], dict[_Frame, Pic
         raise ImageError(f"{entry.name} holds no pixels, only their header. {_AGAIN}")
     try:
         _check_frames(dataset, frames)
+        shift = _align_bits(dataset)
         pixels = import_pydicom().pixels.iter_pixels(dataset, indices=[frame.number for frame in frames])
-        decoded = zip(frames, pixels, strict=True)
-        slices = {frame: make_slice(dataset, frame.number, frame.plane, array) for frame, array in decoded}
+        slices = {
+            frame: make_slice(dataset, frame.number, frame.plane, array >> shift if shift else array)
+            for frame, array in zip(frames, pixels, strict=True)
+        }
         shown = slices[frames[0]].facts
         return _describe(dataset, frames[0]) | dict(shown.details if shown else {}), slices
     except ImageError as error:
@@ -281,6 +284,17 @@ def _check_frames(dataset: "Dataset", frames: list[_Frame]) -> None:
     for frame in frames:
         stored = import_pydicom().encaps.get_frame(dataset.PixelData, frame.number, number_of_frames=count)
         check_frame(stored, str(syntax), dataset.Rows, dataset.Columns, size)
+
+
+def _align_bits(dataset: "Dataset") -> int:
+    """Let the parser keep the upper bits, where old files hold their values, and say how far to shift."""
+    if "HighBit" not in dataset or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return 0
+    shift = int(dataset.HighBit) + 1 - int(dataset.BitsStored)
+    if not 0 < shift <= int(dataset.BitsAllocated) - int(dataset.BitsStored):
+        return 0
+    dataset.BitsStored += shift
+    return shift
 
 
 def _describe(dataset: "Dataset", frame: _Frame) -> dict[str, str]:

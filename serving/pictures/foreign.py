@@ -39,6 +39,7 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"\0\0\x01\xba", "a film (MPEG)", _AS_SHOT),
     (b"\0\0\x01\xb3", "a film (MPEG)", _AS_SHOT),
     (b"0&\xb2u\x8ef\xcf\x11", "a film (WMV)", _AS_SHOT),
+    (b"G@\0", "a film (MPEG)", _AS_SHOT),
     (b"FLV\x01", "a film (Flash)", _AS_SHOT),
     (b"OggS", "a film (Ogg)", _AS_SHOT),
     (b"\x7fELF", "a program", _AS_PICTURE),
@@ -55,11 +56,13 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
 # a general brand first and name its own among the compatible ones.
 _AVIF = {b"avif", b"avis", b"avio", b"MA1A", b"MA1B"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"}
-_HEIC |= {b"miaf", b"MiHE", b"MiHB", b"jpeg", b"jpgs"}
+_HEIC |= {b"miaf", b"MiHE", b"MiHB", b"jpeg", b"jpgs", b"avci", b"avcs", b"heif"}
 _FILM_BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 _RIFF = {b"AVI ": ("a film (AVI)", _AS_SHOT), b"WAVE": ("sound (WAV)", _AS_PICTURE)}
 _META_IMAGE = re.compile(rb"\s*(?:Comment|ObjectType|NDims|TransformType)\s*=", re.IGNORECASE)
 _PAIR = re.compile(r"\.(?:img|hdr)(?:\.gz)?$", re.IGNORECASE)
+# Formats whose older versions have no mark; by the end of the name.
+_ENDINGS = {".mat": ("a MATLAB file (.mat)", _AS_SLICE), ".rec": ("a Philips volume (.rec)", _AS_NIFTI)}
 
 
 def describe_foreign(content: bytes, name: str) -> str | None:
@@ -113,7 +116,7 @@ def _find_medical(content: bytes, name: str) -> tuple[str, str] | None:
         return "one half of a pair of files, .hdr and .img", "convert the pair to one NIfTI file (.nii.gz)"
     if content[:1024].lstrip().startswith(b"# === DATA DESCRIPTION FILE"):
         return "a Philips header (.par)", _AS_NIFTI
-    return None
+    return _ENDINGS.get(name[-4:].lower())
 
 
 def _name_brand(content: bytes) -> tuple[str, str]:

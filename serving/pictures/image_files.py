@@ -5,7 +5,6 @@ Goes in: the path or the bytes of a picture file, a PIL image or an array; it st
 """
 
 import io
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from serving.files.entries import read_start
+from serving.files.entries import DAMAGE, read_start
 from serving.files.errors import ImageError
 from serving.pictures.containers import (
     MAX_COUNTED,
@@ -56,10 +55,7 @@ _STRETCHED = (
 )
 _INVERTED = "Inverted, since its header says that white is zero."
 # What Pillow raises of damaged files.
-_DAMAGE = (
-    *(ArithmeticError, EOFError, LookupError, MemoryError, OSError, SyntaxError, ValueError),
-    *(struct.error, Image.DecompressionBombError),
-)
+_DAMAGE = (*DAMAGE, SyntaxError, Image.DecompressionBombError)
 # Below that there is nothing to see; `serving.model.guard` calls such a picture empty.
 _LEAST_LEVELS = 4
 # Brightest minus darkest channel from which a pixel counts as coloured; JPEG gives grey pixels a few levels.
@@ -284,10 +280,8 @@ def _reduce_deep(luma: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, floa
     low, high = find_percentile_window(luma, padding)
     grey = apply_window(luma, low, high)
     grey[padding] = 0
-    coloured = (
-        np.count_nonzero(spread >= COLOUR_LEVELS / 255 * (high - low)) / spread.size if high > low else 0.0
-    )
-    return grey, coloured, [_LUMA, _WINDOWED]
+    coloured = np.mean(spread >= COLOUR_LEVELS / 255 * (high - low)) if high > low else 0.0
+    return grey, float(coloured), [_LUMA, _WINDOWED]
 
 
 def _measure_colour(image: Image.Image) -> float:

@@ -17,7 +17,7 @@ from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8B
 
 from tests.bad_inputs import encode
 from tests.bad_volumes import make_dicom, make_nifti, pack, packed, save_dicom
-from tests.picture_kinds import deep_png, make_table, write_tiff
+from tests.slice_files import deep_png, make_table, write_tiff
 
 _RNG = np.random.default_rng(0)
 _GREY = (_RNG.integers(0, 60, (40, 48)) + np.arange(48) * 4).astype(np.uint8)

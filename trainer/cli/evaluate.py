@@ -12,12 +12,13 @@ from trainer.cli.options import DataDirOption, Protocol, console, require_traini
 
 _MODEL = "Run or artefact folder, or Hub repository user/name; the bundled model by default."
 _PROTOCOL = "Config of tumor_ds to evaluate on; the one the model was trained on by default."
+_ON = "Instead: NAME or NAME/foldN of a built source, as another hospital's; may be given several times."
 _IMAGES = "Instead: pictures of another source, DIR/CLASS/FILE; not all classes are needed."
 _PATTERN = "With --images: regular expression for the patient in a file name."
 _PREDICTIONS = "Instead: predictions.csv of this model; figures are computed from it alone."
 _PICTURES = "Show pictures in the report; without, it may be published."
 _CORRUPTIONS = "Also score up to 200 pictures a class, made worse; 4 CPU minutes."
-_OUT = "Folder for report.html, metrics.json and more; evaluation/PROTOCOL by default."
+_OUT = "Folder for report.html, metrics.json and more; evaluation/PROTOCOL (sources-NAME) by default."
 _COMPARED = "Folders with a predictions.csv, or such files; the first is the yardstick."
 _COMPARISON = "Folder for comparison.json and comparison.png."
 _FLOOR_PROTOCOL = "Config of tumor_ds; patient: every fold is asked of the others."
@@ -33,6 +34,7 @@ _EACH_A_PATIENT = (
 def evaluate(
     model: Annotated[str | None, typer.Argument(help=_MODEL)] = None,
     protocol: Annotated[str | None, typer.Option(help=_PROTOCOL)] = None,
+    on: Annotated[list[str] | None, typer.Option(help=_ON)] = None,
     images: Annotated[Path | None, typer.Option(help=_IMAGES)] = None,
     patient_pattern: Annotated[str | None, typer.Option(help=_PATTERN)] = None,
     predictions: Annotated[Path | None, typer.Option(help=_PREDICTIONS)] = None,
@@ -42,9 +44,9 @@ def evaluate(
     revision: RevisionOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Score the test split of a protocol, all images beside unseen ones; or any labelled folder."""
+    """Score the test split of a protocol, all images beside unseen ones; other sources; or a folder."""
     require_training_extra()
-    check_options(protocol, images, patient_pattern, predictions, corruptions)
+    check_options(on, protocol, images, patient_pattern, predictions, corruptions)
     from serving import Classifier
     from serving.hub.fetch import locate_artefact
     from trainer.evaluation import gallery, scoring
@@ -55,7 +57,11 @@ def evaluate(
     folder = locate_artefact(model, revision)
     classifier = Classifier(folder)
     reported = report.Model(classifier.config, folder, report.find_learning_curves(folder, classifier.config))
-    result, source = score(classifier, protocol, images, patient_pattern, predictions, data_dir)
+    result, source, masks = (
+        score_on(classifier, on, data_dir)
+        if on
+        else score(classifier, protocol, images, patient_pattern, predictions, data_dir)
+    )
     out = out or Path("evaluation") / result.protocol
     summary = scoring.summarise(result, classifier.config)
     save_evaluation(result, summary, out)
@@ -66,7 +72,9 @@ def evaluate(
     if corruptions:
         evaluate_robustness(classifier, result, data_dir, out)
     shown = source and pictures
-    answers = gallery.load_gallery(result, classifier, source) if shown else gallery.list_gallery(result)
+    answers = (
+        gallery.load_gallery(result, classifier, source, masks) if shown else gallery.list_gallery(result)
+    )
     report.write_report(out, [reported], answers)
     say(f"Written: {out}/{report.REPORT_FILE}")
 
@@ -109,11 +117,12 @@ def tabulate(
     runs: Annotated[list[Path], typer.Argument(help=_TABULATED)],
     out: Annotated[Path | None, typer.Option(help=_TABLE)] = None,
 ) -> None:
-    """Put the main figures of several runs into one table, in Markdown."""
+    """Put the main figures of several runs into one table, and those by source into another, in Markdown."""
     require_training_extra()
+    from trainer.reporting.source_tables import build_source_results
     from trainer.reporting.tables import build_results
 
-    table = build_results(runs)
+    table = "\n\n".join(filter(None, (build_results(runs), build_source_results(runs))))
     if out is None:
         typer.echo(table)
     else:
@@ -121,9 +130,17 @@ def tabulate(
 
 
 def check_options(
-    protocol: str | None, images: Path | None, pattern: str | None, predictions: Path | None, corrupted: bool
+    on: list[str] | None,
+    protocol: str | None,
+    images: Path | None,
+    pattern: str | None,
+    predictions: Path | None,
+    corrupted: bool,
 ) -> None:
     """Refuse options of `tumor evaluate` that do not go together."""
+    if on and (protocol, images, predictions, corrupted) != (None, None, None, False):
+        others = "--protocol, --images, --predictions and --corruptions"
+        raise UserError(f"--on takes none of {others}. Choose one.")
     if images is not None and (protocol is not None or predictions is not None):
         raise UserError("--images takes neither --protocol nor --predictions. Choose one.")
     if corrupted and (images is not None or predictions is not None):
@@ -133,6 +150,20 @@ def check_options(
         raise UserError("--patient-pattern is about the file names of --images DIR. Name the folder as well.")
 
 
+def score_on(classifier: Any, names: list[str], data_dir: str | None) -> tuple[Any, Any, Any]:
+    """Give predictions about sources, and what reads their pictures and their masks."""
+    from functools import partial
+
+    from trainer.evaluation import other_sources
+
+    parts = [other_sources.parse_part(name) for name in names]
+    builders = [other_sources.open_part(classifier.config, part, data_dir) for part in parts]
+    for line in other_sources.describe_doubts(classifier.config, parts):
+        say(line)
+    read = partial(other_sources.read_parts, parts, builders)
+    return other_sources.score_sources(classifier, parts, builders), read, partial(read, feature="mask")
+
+
 def score(
     classifier: Any,
     protocol: str | None,
@@ -140,8 +171,8 @@ def score(
     patient_pattern: str | None,
     predictions: Path | None,
     data_dir: str | None,
-) -> tuple[Any, Any]:
-    """Give predictions, and what reads the pictures that were scored again; None where there are none."""
+) -> tuple[Any, Any, Any]:
+    """Give predictions, and what reads pictures and masks again; None where there are none."""
     from functools import partial
 
     from trainer.evaluation import gallery, scoring
@@ -149,11 +180,12 @@ def score(
 
     if images is not None:
         read = partial(gallery.read_folder, images)
-        return evaluate_folder(classifier, images, patient_pattern), read
+        return evaluate_folder(classifier, images, patient_pattern), read, None
     if predictions is not None:
-        return scoring.load_own_predictions(predictions, classifier.config, protocol), None
+        return scoring.load_own_predictions(predictions, classifier.config, protocol), None, None
     builder, split = open_dataset(classifier.config, protocol, data_dir)
-    return scoring.evaluate(classifier, builder), partial(gallery.read_split, builder, split)
+    read = partial(gallery.read_split, builder, split)
+    return scoring.evaluate(classifier, builder), read, partial(read, feature="mask")
 
 
 def open_dataset(config: Any, protocol: str | None, data_dir: str | None) -> tuple[Any, str]:

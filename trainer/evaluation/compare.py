@@ -17,7 +17,8 @@ from scipy.stats import binomtest
 from serving.files.errors import UserError
 from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval, compute_macro_f
 from trainer.evaluation.metrics import compute_calibration_error
-from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions, load_predictions
+from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
+from trainer.evaluation.predictions_file import load_predictions
 
 BETAS = {"macro_f1": 1.0, "macro_f2": 2.0}
 # Those whose difference has an interval; calibration error depends on how images fall into bins.
@@ -67,7 +68,9 @@ def load_runs(paths: Sequence[Path]) -> list[ComparedRun]:
         )
     first = load_predictions(files[0])
     others = [load_predictions(file, first.labels, first.protocol) for file in files[1:]]
-    return list(map(ComparedRun, _name_runs(paths), [first, *others]))
+    # Figures of classes are about images of known kind.
+    known = [one.take_known() for one in (first, *others)]
+    return list(map(ComparedRun, _name_runs(paths), known))
 
 
 def compare_runs(runs: Sequence[ComparedRun]) -> dict[str, Any]:

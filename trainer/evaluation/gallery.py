@@ -5,8 +5,8 @@ These show the dataset, which may not be redistributed: they are kept apart from
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,19 @@ from PIL import Image
 
 from serving import Classifier
 from serving.model.explain import overlay_heatmap
+from serving.model.prediction import Prediction
 from serving.preprocess import decode_grey, fit_to_square
 from trainer.config import DataConfig
+from trainer.evaluation.outline_gallery import (
+    OutlinedPicture,
+    PictureSource,
+    draw_outlines,
+    find_region,
+    list_outlined,
+    load_outlined,
+)
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.scoring import score_split
+from trainer.evaluation.split_scoring import score_split
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -27,9 +36,6 @@ MAX_MISTAKES, SAMPLES_PER_CLASS = 24, 6
 HARDEST_PER_CLASS = TYPICAL_PER_CLASS = 2
 # Side of a picture, pixels: enough for a phone, and dozens of them stay below a megabyte.
 SIDE = 224
-
-# From names to pictures, uint8 (h, w), [0, 255], native size.
-PictureSource = Callable[[Collection[str]], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ class GalleryPicture:
         has_train_twin: a test image that is a mirrored or turned training image.
         picture: uint8 (SIDE, SIDE), [0, 255], made square as the model sees it; None where pictures are left
             out.
-        overlay: uint8 (SIDE, SIDE, 3), [0, 255]: the heat map of the predicted label over the picture; None
-            like the picture.
+        overlay: uint8 (SIDE, SIDE, 3), [0, 255]: over the picture, the outline that was found or, where the
+            model has no tumour map, the heat map of the predicted label; None like the picture.
 
     Example:
         >>> GalleryPicture("mistake", "a.jpg", "glioma", "notumor", 0.75, False, False).predicted
@@ -77,6 +83,7 @@ class Gallery:
     Attributes:
         mistakes: the surest first.
         samples: class by class; none where pictures are left out.
+        outlined: with true and found outline, the best first; none where the model has no map.
 
     Example:
         >>> Gallery(mistakes=[], samples=[]).samples
@@ -85,28 +92,39 @@ class Gallery:
 
     mistakes: list[GalleryPicture]
     samples: list[GalleryPicture]
+    outlined: list[OutlinedPicture] = field(default_factory=list)
 
 
 def list_gallery(predictions: Predictions) -> Gallery:
     """Choose mistakes without their pictures, and no samples: for a page that may be published."""
-    return Gallery([_describe(predictions, row, "mistake") for row in choose_mistakes(predictions)], [])
+    known = predictions.take_known()
+    mistakes = [_describe(known, row, "mistake") for row in choose_mistakes(known)]
+    return Gallery(mistakes, [], list_outlined(predictions))
 
 
-def load_gallery(predictions: Predictions, classifier: Classifier, source: PictureSource) -> Gallery:
-    """Choose mistakes and samples and read their pictures.
+def load_gallery(
+    predictions: Predictions,
+    classifier: Classifier,
+    source: PictureSource,
+    masks: PictureSource | None = None,
+) -> Gallery:
+    """Choose mistakes and samples, of known kind, and outlined pictures, and read them.
 
     Args:
         predictions: of the evaluated set.
-        classifier: that made them; its heat maps are drawn.
+        classifier: that made them; its outlines or, without a map, its heat maps are drawn.
         source: where the pictures are.
+        masks: where the true outlines are; None: no outlined pictures are shown.
 
     Raises:
         ImageError: a picture cannot be read any more.
     """
-    mistakes = [(row, "mistake") for row in choose_mistakes(predictions)]
-    samples = [(row, "sample") for row in choose_samples(predictions)]
-    shown = _load_pictures(predictions, mistakes + samples, classifier, source)
-    return Gallery(shown[: len(mistakes)], shown[len(mistakes) :])
+    known = predictions.take_known()
+    mistakes = [(row, "mistake") for row in choose_mistakes(known)]
+    samples = [(row, "sample") for row in choose_samples(known)]
+    shown = _load_pictures(known, mistakes + samples, classifier, source)
+    outlined = load_outlined(predictions, classifier, source, masks) if masks else []
+    return Gallery(shown[: len(mistakes)], shown[len(mistakes) :], outlined)
 
 
 def load_validation_samples(
@@ -138,13 +156,13 @@ def read_folder(folder: Path, names: Collection[str]) -> dict[str, np.ndarray]:
 
 
 def read_split(
-    builder: "tfds.core.DatasetBuilder", split: str, names: Collection[str]
+    builder: "tfds.core.DatasetBuilder", split: str, names: Collection[str], feature: str = "image"
 ) -> dict[str, np.ndarray]:
-    """Read some pictures of a built dataset."""
+    """Read some pictures of a built dataset, or the `mask` of each."""
     from trainer.data.input_pipeline import iterate_examples  # it imports TensorFlow
 
     return {
-        example.facts.filename: example.image[..., 0]
+        example.facts.filename: getattr(example, feature)[..., 0]
         for example in iterate_examples(builder, split)
         if example.facts.filename in names
     }
@@ -198,7 +216,7 @@ def _load_pictures(
         dataclasses.replace(
             one,
             picture=fit_to_square(pictures[one.filename], SIDE, fit)[..., 0],
-            overlay=_draw_overlay(pictures[one.filename], answer.heatmap, fit),
+            overlay=_draw_overlay(pictures[one.filename], answer, fit),
         )
         for one, answer in zip(shown, answers, strict=True)
     ]
@@ -217,6 +235,10 @@ def _describe(predictions: Predictions, row: int, kind: str) -> GalleryPicture:
     )
 
 
-def _draw_overlay(grey: np.ndarray, heatmap: np.ndarray, fit: str) -> np.ndarray:
-    overlay = Image.fromarray(overlay_heatmap(grey, heatmap, fit))
+def _draw_overlay(grey: np.ndarray, answer: Prediction, fit: str) -> np.ndarray:
+    """The outline that was found over the picture, or the heat map where the model has no tumour map."""
+    if answer.found is not None:
+        square = fit_to_square(grey, SIDE, fit)[..., 0]
+        return draw_outlines(square, np.zeros_like(square, bool), find_region(answer.found, SIDE))
+    overlay = Image.fromarray(overlay_heatmap(grey, answer.heatmap, fit))
     return np.asarray(overlay.resize((SIDE, SIDE), Image.Resampling.LANCZOS))

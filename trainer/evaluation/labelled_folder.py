@@ -13,7 +13,8 @@ from serving import Classifier
 from serving.classifier import Prediction
 from serving.model.runtime import MAX_BATCH
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.scoring import EvaluationError, stack_answers
+from trainer.evaluation.scoring import EvaluationError
+from trainer.evaluation.split_scoring import stack_answers
 
 FOLDER_PREFIX = "images-"
 

@@ -138,7 +138,7 @@ def compute_any_tumour(predictions: Predictions, thresholds: Thresholds) -> dict
     }
 
 
-def get_common_threshold(threshold: float | np.ndarray) -> float | None:
+def get_common_threshold(threshold: float | np.ndarray | None) -> float | None:
     """The threshold of all images; None where each has its own."""
     return None if isinstance(threshold, np.ndarray) else threshold
 

@@ -1,25 +1,29 @@
 """What a model said about every image of a set: `predictions.csv`, the one source of every figure.
 
 Goes in: logits, probabilities and facts of the images, or the file. Comes out: `Predictions`, checked.
-Numbers are written with all their digits, so a loaded file gives the figures that the run gave.
+`trainer.evaluation.predictions_file` writes and reads them.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from serving.files.errors import UserError
-from serving.files.writing import replace_whole
+from trainer.evaluation.localisation import Localisation
+from trainer.evaluation.origins import Origins
 
 PREDICTIONS_FILE = "predictions.csv"
 # Beside it where models of several folds answered.
 OVER_FOLDS_FILE = "over_folds.json"
-FACT_COLUMNS = ("protocol", "filename", "group", "has_train_twin", "label", "predicted", "refused")
 ARRAYS = ("groups", "has_train_twin", "true", "logits", "probs", "refused")
-LOGIT_PREFIX, PROB_PREFIX = "logit_", "prob_"
+# Those that a file need not have; the last two are groups of columns.
+OPTIONAL = ("unlike_training", "tumor_peak", "origins", "localisation")
+# `true` of a picture whose kind is unknown, or none of the labels.
+UNKNOWN_KIND = -1
+# What is known of such pictures instead, in the words of `tumor_ds.sources.catalogue`.
+OTHER_TUMOR, NO_TUMOR_IN_SLICE, NOTHING_KNOWN = "other_tumor", "no_tumor_in_slice", "unknown"
 # Far above what rounding to six digits does, far below any damage that matters.
 SUM_TOLERANCE = 1e-4
 REMEDY = "Write it again: tumor evaluate"
@@ -39,17 +43,25 @@ class Predictions:
         filenames: n different paths.
         groups: int (n,); images of one group are not independent of each other.
         has_train_twin: bool (n,), test images that are a mirrored or turned training image.
-        true: int (n,), indices into `labels`.
+        true: int (n,), indices into `labels`; `UNKNOWN_KIND` where the kind is unknown or none of them, which
+            needs `origins` to say what is known instead.
         logits: float32 (n, classes).
         probs: float64 (n, classes), calibrated, rows sum to 1.
         refused: bool (n,), by the input guard; refused images are scored all the same.
+        unlike_training: bool (n,), images that are answered with wider sets, since they are unlike those that
+            the model learnt from; None where the file is older.
         tumor_peak: float64 (n,), [0, 1], highest value of the tumour map; None where the model has no map.
+        origins: what is known of the images beside their kind; None for pictures in folders.
+        localisation: how the map lies to the true outlines; None where the model has no map, or no outline
+            was at hand.
 
     Raises:
         PredictionsError: no images, an image twice, arrays that do not fit each other, logits or
             probabilities that are no numbers.
 
     Example:
+        >>> from pathlib import Path
+        >>> from trainer.evaluation.predictions_file import load_predictions
         >>> predictions = load_predictions(Path("configs/results/official/predictions.csv"))
         >>> unseen = predictions.take(~predictions.has_train_twin)
         >>> round(float((unseen.predicted == unseen.true).mean()), 4)
@@ -65,7 +77,10 @@ class Predictions:
     logits: np.ndarray
     probs: np.ndarray
     refused: np.ndarray
+    unlike_training: np.ndarray | None = None
     tumor_peak: np.ndarray | None = None
+    origins: Origins | None = None
+    localisation: Localisation | None = None
 
     def __post_init__(self) -> None:
         if not self.filenames:
@@ -83,13 +98,39 @@ class Predictions:
         """Most probable label, int (n,), indices into `labels`."""
         return self.probs.argmax(axis=1)
 
+    @property
+    def is_known(self) -> np.ndarray:
+        """Images whose kind is known, bool (n,)."""
+        return self.true != UNKNOWN_KIND
+
+    @property
+    def kinds(self) -> np.ndarray:
+        """True kinds in words, str (n,): labels, or what is known where the kind is not."""
+        kinds = np.array([*self.labels, NOTHING_KNOWN], object)[self.true]
+        if self.origins is not None:
+            kinds[~self.is_known & (self.origins.tumor == 1)] = OTHER_TUMOR
+            kinds[~self.is_known & (self.origins.tumor == 0)] = NO_TUMOR_IN_SLICE
+        return kinds.astype(str)
+
     def take(self, rows: np.ndarray) -> "Predictions":
         """Some of the images: bool (n,), or int (m,) in the order given."""
         chosen = np.arange(len(self.filenames))[rows]
         names = tuple(self.filenames[row] for row in chosen)
-        arrays = {name: getattr(self, name)[chosen] for name in ARRAYS}
-        tumor_peak = None if self.tumor_peak is None else self.tumor_peak[chosen]
-        return Predictions(self.protocol, self.labels, names, **arrays, tumor_peak=tumor_peak)
+        taken = {name: _take(getattr(self, name), chosen) for name in (*ARRAYS, *OPTIONAL)}
+        return Predictions(self.protocol, self.labels, names, **taken)
+
+    def take_known(self) -> "Predictions":
+        """The images whose kind is known, which all figures of classes are about.
+
+        Raises:
+            PredictionsError: there is none.
+        """
+        if not self.is_known.any():
+            raise PredictionsError(
+                f"Expected images of the kinds {', '.join(self.labels)}, got {len(self.filenames):,} of other"
+                " or unknown kind. Score them together with a source that has such images."
+            )
+        return self if self.is_known.all() else self.take(self.is_known)
 
     def _check_shapes(self) -> None:
         count, classes = len(self.filenames), len(self.labels)
@@ -98,9 +139,15 @@ class Predictions:
             found = getattr(self, name).shape
             if found != shape:
                 raise PredictionsError(f"Expected {name} of shape {shape}, got {found}. {REMEDY}")
-        if self.true.min() < 0 or self.true.max() >= classes:
+        for name in OPTIONAL:
+            value = getattr(self, name)
+            if value is not None and len(value) != count:
+                raise PredictionsError(f"Expected {name} of {count} images, got {len(value)}. {REMEDY}")
+        least = 0 if self.origins is None else UNKNOWN_KIND
+        if self.true.min() < least or self.true.max() >= classes:
             raise PredictionsError(
-                f"Expected labels 0 to {classes - 1}, got {self.true.min()} to {self.true.max()}. {REMEDY}"
+                f"Expected labels {least} to {classes - 1}, got {self.true.min()} to {self.true.max()}."
+                f" {REMEDY}"
             )
 
     def _check_numbers(self) -> None:
@@ -111,6 +158,15 @@ class Predictions:
                 f"Expected finite logits and probabilities, got NaN or infinity for {broken.sum()} of"
                 f" {len(broken)} images, first {name}. The model's weights or the file are damaged: export"
                 " the model, or download it, again."
+            )
+        if (
+            self.tumor_peak is not None
+            and (beyond := ~((self.tumor_peak >= 0) & (self.tumor_peak <= 1))).any()
+        ):
+            row = int(beyond.argmax())
+            raise PredictionsError(
+                f"Expected tumor_peak from 0 to 1, got {self.tumor_peak[row]} for {self.filenames[row]}."
+                f" {REMEDY}"
             )
         wrong = (np.abs(self.probs.sum(axis=1) - 1) > SUM_TOLERANCE) | (self.probs < 0).any(axis=1)
         if wrong.any():
@@ -135,132 +191,20 @@ def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
                 f" {part.labels}. {REMEDY}"
             )
     names = tuple(name for part in parts for name in part.filenames)
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
-    peaks = [part.tumor_peak for part in parts if part.tumor_peak is not None]
-    tumor_peak = np.concatenate(peaks) if len(peaks) == len(parts) else None
-    return Predictions(first.protocol, first.labels, names, **arrays, tumor_peak=tumor_peak)
+    pooled = {name: _pool([getattr(part, name) for part in parts]) for name in (*ARRAYS, *OPTIONAL)}
+    return Predictions(first.protocol, first.labels, names, **pooled)
 
 
-def save_predictions(predictions: Predictions, path: Path) -> None:
-    """Write a row an image, with every digit, whole or not at all."""
-    labels, predicted = predictions.labels, predictions.predicted
-    with replace_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_build_header(labels))
-        for row, filename in enumerate(predictions.filenames):
-            twin, refused = int(predictions.has_train_twin[row]), int(predictions.refused[row])
-            facts = [predictions.protocol, filename, predictions.groups[row], twin]
-            said = [labels[predictions.true[row]], labels[predicted[row]], refused]
-            # str() of a numpy number is the shortest text that reads back as the same number.
-            numbers = map(str, (*predictions.logits[row], *predictions.probs[row]))
-            writer.writerow([*facts, *said, *numbers])
+def _take(value: Any, rows: np.ndarray) -> Any:
+    if value is None:
+        return None
+    return value[rows] if isinstance(value, np.ndarray) else value.take(rows)
 
 
-def load_predictions(
-    path: Path, labels: Sequence[str] | None = None, protocol: str | None = None
-) -> Predictions:
-    """Read and check `predictions.csv`.
-
-    Args:
-        path: the file.
-        labels: names in the order expected; None: as the file has them.
-        protocol: the protocol expected; None: whichever.
-
-    Raises:
-        PredictionsError: the file is missing, damaged, or about another dataset.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PredictionsError(
-            f"{path} cannot be read as predictions: {reason}. Expected the {PREDICTIONS_FILE} of tumor"
-            " evaluate."
-        ) from error
-    found = _read_labels(path, header)
-    if labels is not None and found != tuple(labels):
-        raise PredictionsError(
-            f"{path} is about the labels {found}, expected {tuple(labels)}. It is of another dataset: name"
-            " its own model."
-        )
-    predictions = _parse(path, found, header, rows)
-    if protocol is not None and predictions.protocol != protocol:
-        raise PredictionsError(
-            f"{path} is about {predictions.protocol}, expected {protocol}. Name the file of that dataset."
-        )
-    return predictions
-
-
-def _build_header(labels: Sequence[str]) -> list[str]:
-    numbers = [f"{prefix}{label}" for prefix in (LOGIT_PREFIX, PROB_PREFIX) for label in labels]
-    return [*FACT_COLUMNS, *numbers]
-
-
-def _read_labels(path: Path, header: list[str]) -> tuple[str, ...]:
-    labels = tuple(name.removeprefix(LOGIT_PREFIX) for name in header if name.startswith(LOGIT_PREFIX))
-    if len(labels) < 2 or header != _build_header(labels):
-        expected = ", ".join([*FACT_COLUMNS, f"{LOGIT_PREFIX}LABEL ...", f"{PROB_PREFIX}LABEL ..."])
-        raise PredictionsError(
-            f"{path} has the columns {', '.join(header) or 'none'}; expected {expected}. {REMEDY}"
-        )
-    return labels
-
-
-def _read_columns(
-    path: Path, labels: tuple[str, ...], header: list[str], rows: list[list[str]]
-) -> dict[str, list[str]]:
-    """Cells by column, each row whole, of one protocol and known labels."""
-    for line, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise PredictionsError(
-                f"{path}, line {line}: expected {len(header)} values, got {len(row)}. It is cut short or"
-                f" damaged. {REMEDY}"
-            )
-    columns = {name: [row[index] for row in rows] for index, name in enumerate(header)}
-    protocols = sorted(set(columns["protocol"]))
-    if len(protocols) > 1:
-        raise PredictionsError(f"{path} mixes the protocols {', '.join(protocols)}; expected one. {REMEDY}")
-    unknown = sorted(set(columns["label"]) - set(labels))
-    if unknown:
-        raise PredictionsError(
-            f"{path} has the true label {unknown[0]!r}; expected one of {', '.join(labels)}. {REMEDY}"
-        )
-    return columns
-
-
-def _parse(path: Path, labels: tuple[str, ...], header: list[str], rows: list[list[str]]) -> Predictions:
-    columns = _read_columns(path, labels, header, rows)
-    try:
-        predictions = Predictions(
-            protocol=columns["protocol"][0] if rows else "",
-            labels=labels,
-            filenames=tuple(columns["filename"]),
-            groups=np.array([int(value) for value in columns["group"]], np.int64),
-            has_train_twin=_parse_flags(columns["has_train_twin"]),
-            true=np.array([labels.index(value) for value in columns["label"]], np.int64),
-            logits=_parse_numbers(columns, LOGIT_PREFIX, labels).astype(np.float32),
-            probs=_parse_numbers(columns, PROB_PREFIX, labels),
-            refused=_parse_flags(columns["refused"]),
-        )
-    except PredictionsError as error:
-        raise PredictionsError(f"{path}: {error}") from error
-    except ValueError as error:
-        raise PredictionsError(f"{path} holds a value that is no number: {error}. {REMEDY}") from error
-    if [labels[index] for index in predictions.predicted] != columns["predicted"]:
-        raise PredictionsError(
-            f"{path} names other predicted labels than its probabilities do. It was edited or damaged."
-            f" {REMEDY}"
-        )
-    return predictions
-
-
-def _parse_numbers(columns: dict[str, list[str]], prefix: str, labels: tuple[str, ...]) -> np.ndarray:
-    return np.array([[float(value) for value in columns[f"{prefix}{label}"]] for label in labels]).T
-
-
-def _parse_flags(values: list[str]) -> np.ndarray:
-    wrong = sorted(set(values) - {"0", "1"})
-    if wrong:
-        raise ValueError(f"{wrong[0]!r} where 0 or 1 was expected")
-    return np.array([value == "1" for value in values])
+def _pool(values: Sequence[Any]) -> Any:
+    """What all parts have, put together; None where one has not."""
+    if any(value is None for value in values):
+        return None
+    if isinstance(values[0], np.ndarray):
+        return np.concatenate(values)
+    return type(values[0]).concatenate(values)

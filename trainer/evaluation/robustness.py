@@ -21,7 +21,7 @@ from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval
 from trainer.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from trainer.evaluation.metrics import compute_calibration_error
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.scoring import stack_answers
+from trainer.evaluation.split_scoring import stack_answers
 
 if TYPE_CHECKING:  # it imports TensorFlow
     from trainer.data.input_pipeline import Example

@@ -2,7 +2,8 @@
 
 Goes in: a loaded `Classifier` and a built dataset. Comes out: `predictions.csv` (a row an image), and from
 that alone `metrics.json`. The official figure never stands alone: beside it stands the figure on the images
-that have no twin in Training. Folders of pictures: `trainer.evaluation.labelled_folder`.
+that have no twin in Training. Folders of pictures: `trainer.evaluation.labelled_folder`; built datasets of
+other sources: `trainer.evaluation.other_sources`.
 """
 
 from collections.abc import Sequence
@@ -12,26 +13,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving import Classifier
-from serving.classifier import Prediction
 from serving.files.errors import UserError
 from serving.files.writing import write_json
 from serving.model.artefact import METRICS_FILE, ArtefactConfig
 from serving.model.combination import compute_answers
-from trainer.evaluation.metrics import Thresholds, compute_any_tumour, compute_metrics
+from trainer.evaluation.agreement import summarise_agreement
+from trainer.evaluation.fitted_numbers import FittedNumbers, gather_numbers, spread_numbers
+from trainer.evaluation.localisation import summarise_localisation
+from trainer.evaluation.metrics import compute_any_tumour, compute_metrics, get_common_threshold
 from trainer.evaluation.predictions import (
     PREDICTIONS_FILE,
     Predictions,
     PredictionsError,
-    load_predictions,
     pool_predictions,
-    save_predictions,
 )
+from trainer.evaluation.predictions_file import load_predictions, save_predictions
+from trainer.evaluation.sources import summarise_sources
+from trainer.evaluation.split_scoring import score_split
 from trainer.evaluation.uncertainty import compute_abstention, compute_set_figures
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
-
-    from trainer.data.input_pipeline import Split
 
 DATASET = "tumor_ds"
 # Other ways to split the same pictures: a model of one has learnt test pictures of another.
@@ -58,34 +60,14 @@ def evaluate(classifier: Classifier, builder: "tfds.core.DatasetBuilder", split:
         PredictionsError: the model's answers are no numbers.
     """
     # Imported here: folders of pictures and files of predictions need no TensorFlow.
-    from trainer.data.input_pipeline import load_split
+    from trainer.config import DataConfig
+    from trainer.data.input_pipeline import load_learning_split
 
     _check_dataset(classifier.config, builder, split)
     config = classifier.config
-    data = load_split(builder, split, config.image_size, config.image_fit, find_fold(config))
+    chosen = DataConfig().replace(fit=config.image_fit, fold=find_fold(config))
+    data = load_learning_split(builder, split, chosen, config.image_size, with_masks=config.map is not None)
     return score_split(classifier, data, builder.builder_config.name)
-
-
-def score_split(classifier: Classifier, data: "Split", protocol: str) -> Predictions:
-    """Score preprocessed images; `protocol` says what they are."""
-    return Predictions(
-        protocol=protocol,
-        labels=classifier.labels,
-        filenames=data.filenames,
-        groups=data.groups,
-        has_train_twin=data.has_train_twin,
-        true=data.true,
-        **stack_answers(classifier.score(data.images)),
-    )
-
-
-def stack_answers(answers: Sequence[Prediction]) -> dict[str, np.ndarray]:
-    """What n answers say, as fields of `Predictions`: logits, calibrated probabilities, who is refused."""
-    return {
-        "logits": np.stack([answer.logits for answer in answers]),
-        "probs": np.array([list(answer.probabilities.values()) for answer in answers]),
-        "refused": np.array([not answer.in_domain for answer in answers]),
-    }
 
 
 def load_own_predictions(path: Path, config: ArtefactConfig, protocol: str | None = None) -> Predictions:
@@ -127,12 +109,13 @@ def summarise(predictions: Predictions, config: ArtefactConfig) -> dict[str, Any
 
     Returns:
         Figures for the subset `all` and, where some images have a twin in Training, for `unseen` and
-        `with_train_twin`.
+        `with_train_twin`; source by source only where none has: a leaked split is no test of a source.
     """
-    thresholds = config.prediction_set_thresholds, config.any_tumour_thresholds
+    numbers, subsets = gather_numbers(config), split_subsets(predictions)
+    is_leaked = bool(predictions.has_train_twin.any())
     return {
-        name: _summarise_subset(predictions.take(rows), *thresholds)
-        for name, rows in split_subsets(predictions).items()
+        name: _summarise_subset(predictions.take(rows), numbers, by_source=not is_leaked)
+        for name, rows in subsets.items()
     }
 
 
@@ -154,16 +137,9 @@ def pool(parts: Sequence[tuple[Predictions, ArtefactConfig]]) -> tuple[Predictio
         The predictions of all images, and what `metrics.json` holds for them.
     """
     pooled = pool_predictions([predictions for predictions, _ in parts])
-
-    def spread(name: str) -> dict[float, np.ndarray]:
-        counts = [len(predictions.filenames) for predictions, _ in parts]
-        found = [getattr(config, name) for _, config in parts]
-        shares = sorted(set.intersection(*map(set, found)))
-        return {share: np.repeat([thresholds[share] for thresholds in found], counts) for share in shares}
-
-    return pooled, {
-        "all": _summarise_subset(pooled, spread("prediction_set_thresholds"), spread("any_tumour_thresholds"))
-    }
+    counts = [len(predictions.filenames) for predictions, _ in parts]
+    numbers = spread_numbers([config for _, config in parts], counts)
+    return pooled, {"all": _summarise_subset(pooled, numbers, by_source=True)}
 
 
 def save_numbers(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
@@ -173,15 +149,28 @@ def save_numbers(predictions: Predictions, summary: dict[str, Any], folder: Path
     save_predictions(predictions, folder / PREDICTIONS_FILE)
 
 
-def _summarise_subset(
-    predictions: Predictions, set_thresholds: Thresholds, alarm_thresholds: Thresholds
-) -> dict[str, Any]:
-    return compute_metrics(predictions) | {
-        "any_tumour": compute_any_tumour(predictions, alarm_thresholds),
-        "prediction_sets": compute_set_figures(predictions, set_thresholds),
-        "abstention": compute_abstention(predictions),
-        "refused": int(predictions.refused.sum()),
+def _summarise_subset(predictions: Predictions, numbers: FittedNumbers, by_source: bool) -> dict[str, Any]:
+    """Figures of classes over images of known kind; then those that need no kind, where there are such."""
+    known, of_known = predictions.take_known(), numbers.take(predictions.is_known)
+    figures = compute_metrics(known) | {
+        "any_tumour": compute_any_tumour(known, of_known.alarm_thresholds),
+        "prediction_sets": compute_set_figures(known, of_known.set_thresholds),
+        "abstention": compute_abstention(known),
+        "refused": int(known.refused.sum()),
     }
+    if predictions.localisation is not None:
+        figures["localisation"] = summarise_localisation(
+            predictions.localisation,
+            predictions.kinds,
+            predictions.groups,
+            predictions.origins,
+            get_common_threshold(numbers.map_threshold),
+        )
+    sections = {
+        "agreement": summarise_agreement(predictions, numbers),
+        "sources": summarise_sources(predictions, numbers) if by_source else None,
+    }
+    return figures | {name: section for name, section in sections.items() if section is not None}
 
 
 def find_protocol(config: ArtefactConfig) -> str:

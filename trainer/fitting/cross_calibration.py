@@ -26,9 +26,9 @@ from trainer.evaluation.predictions import (
     OVER_FOLDS_FILE,
     PREDICTIONS_FILE,
     Predictions,
-    load_predictions,
     pool_predictions,
 )
+from trainer.evaluation.predictions_file import load_predictions
 from trainer.fitting.calibration import UnseenMaps, fit_calibration
 from trainer.training.run_folder import RunError
 

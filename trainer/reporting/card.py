@@ -19,6 +19,11 @@ from serving.hub.space import DISTRIBUTION
 from serving.model.artefact import CARD_FILE, CONFIG_FILE, METRICS_FILE, RESULTS_FILE
 from trainer.config import EFFICIENTNET_LITE, KERAS_CV_PREFIX, ModelConfig, build_config
 from trainer.fitting.cross_calibration import FOLDS_SPLIT
+from trainer.reporting.source_tables import (
+    build_localisation_table,
+    build_source_table,
+    describe_worst_cells,
+)
 from trainer.reporting.tables import (
     build_comparison_table,
     build_recall_table,
@@ -166,6 +171,8 @@ def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
         "citations": (files("tumor_ds") / "CITATIONS.bib").read_text(encoding="utf-8").strip(),
         "architecture": config["architecture"],
         "size": config["image"]["size"],
+        "has_map": config["map"] is not None,
+        "map_threshold": f"{config['map']['threshold']:.2f}" if config["map"] else "",
         "start": start,
         "weights_source": weights_source,
         "temperature": f"{config['calibration']['temperature']:.3f}",
@@ -196,6 +203,9 @@ def _describe_figures(metrics: dict[str, Any]) -> dict[str, Any]:
         "comparison": build_comparison_table(metrics),
         "uncertainty": build_uncertainty_table(metrics),
         "healthy_counts": healthy or "there are none",
+        "localisation": build_localisation_table(metrics),
+        "sources": build_source_table(metrics),
+        "worst_cells": " ".join(describe_worst_cells(metrics)),
     }
 
 

@@ -34,12 +34,12 @@ CORRUPTIONS_FILE, CORRUPTIONS_FIGURE = "corruptions.json", "corruptions.png"
 
 def save_evaluation(predictions: Predictions, summary: dict[str, Any], folder: Path) -> None:
     """Write `metrics.json`, `predictions.csv` and `figures/` into a folder."""
-    figures = folder / FIGURES_FOLDER
+    figures, known = folder / FIGURES_FOLDER, predictions.take_known()
     figures.mkdir(parents=True, exist_ok=True)
     for name, plot_summary in FIGURES.items():
         plot_summary(summary, figures / name_figure(name, predictions.protocol))
     for name, plot_predictions in CURVES.items():
-        plot_predictions(predictions, figures / name_figure(name, predictions.protocol))
+        plot_predictions(known, figures / name_figure(name, predictions.protocol))
     save_numbers(predictions, summary, folder)
 
 

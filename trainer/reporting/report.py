@@ -34,7 +34,10 @@ from trainer.evaluation.bootstrap import SAMPLES
 from trainer.evaluation.gallery import Gallery
 from trainer.evaluation.labelled_folder import FOLDER_PREFIX
 from trainer.evaluation.metrics import CALIBRATION_BINS
-from trainer.evaluation.predictions import OVER_FOLDS_FILE, PREDICTIONS_FILE, Predictions, load_predictions
+from trainer.evaluation.other_sources import PROTOCOL_PREFIX, name_options
+from trainer.evaluation.outline_gallery import FOUND_COLOUR, TRUE_COLOUR
+from trainer.evaluation.predictions import OVER_FOLDS_FILE, PREDICTIONS_FILE, Predictions
+from trainer.evaluation.predictions_file import load_predictions
 from trainer.evaluation.robustness import is_about
 from trainer.reporting.architecture_figure import ARCHITECTURE_FIGURE
 from trainer.reporting.contact_sheet import save_contact_sheets
@@ -48,13 +51,33 @@ from trainer.reporting.evaluation_files import (
 from trainer.reporting.figures import load_learning_curves
 from trainer.reporting.tables import REFERENCES, has_comparison
 from trainer.reporting.terminal import CLASS_COLUMNS
-from trainer.reporting.wording import SUBSET_HEADINGS, format_figure, format_probability
+from trainer.reporting.wording import (
+    POINTER_TITLES,
+    SUBSET_HEADINGS,
+    format_figure,
+    format_probability,
+)
 from tumor_ds.audit.pages import render_page
 
 TEMPLATE = Path(__file__).parent / "report.html.j2"
 REPORT_FILE, PICTURES_FOLDER = "report.html", "pictures"
 JPEG_QUALITY = 82
-FORMATS = {"percent": ".2%", "short percent": ".1%", "count": ",", "four digits": ".4f", "two digits": ".2f"}
+# What every page shows.
+CONSTANTS = {
+    "class_columns": CLASS_COLUMNS | {"average_precision": "AP"},
+    "pointers": POINTER_TITLES,
+    "outline_colours": {"true": TRUE_COLOUR, "found": FOUND_COLOUR},
+    "bins": CALIBRATION_BINS,
+    "draws": SAMPLES,
+}
+FORMATS = {
+    "percent": ".2%",
+    "short percent": ".1%",
+    "count": ",",
+    "four digits": ".4f",
+    "two digits": ".2f",
+    "signed": "+.2f",
+}
 
 
 @dataclass(frozen=True)
@@ -154,7 +177,7 @@ def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], 
         {"jpeg": encode_jpeg, "figure": format_figure, "probability": format_probability},
         config=config.raw,
         protocol=protocol,
-        is_folder=protocol.startswith(FOLDER_PREFIX),
+        other_source=find_other_source(protocol),
         summary=metrics[protocol],
         subsets={name: SUBSET_HEADINGS[name] for name in metrics[protocol]},
         labels=predictions.labels,
@@ -172,11 +195,17 @@ def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], 
         plots=load_plots(folder, protocol, models, corruptions is not None),
         gallery=gallery,
         command=name_command(protocol, [model.folder for model in models], corruptions is not None),
-        class_columns=CLASS_COLUMNS | {"average_precision": "AP"},
         references=REFERENCES if has_comparison(protocol, metrics[protocol]) else (),
-        bins=CALIBRATION_BINS,
-        draws=SAMPLES,
+        **CONSTANTS,
     )
+
+
+def find_other_source(protocol: str) -> str | None:
+    """Name the source of pictures that belong to no protocol; None where they do."""
+    for prefix in (FOLDER_PREFIX, PROTOCOL_PREFIX):
+        if protocol.startswith(prefix):
+            return protocol.removeprefix(prefix)
+    return None
 
 
 def load_plots(
@@ -227,9 +256,13 @@ def name_command(protocol: str, artefacts: Sequence[Path], corruptions: bool) ->
     if len(artefacts) > 1:
         return f"tumor train CONFIG --set data.dataset={FOLDED_DATASET} --folds"
     model = "" if artefacts[0] == BUNDLED else " MODEL"
-    is_folder, folder = protocol.startswith(FOLDER_PREFIX), protocol.removeprefix(FOLDER_PREFIX)
-    asked = f" --images {folder}" if is_folder else f" --protocol {protocol}"
-    return f"tumor evaluate{model}{asked}" + (" --corruptions" if corruptions else "")
+    if protocol.startswith(FOLDER_PREFIX):
+        asked = f"--images {protocol.removeprefix(FOLDER_PREFIX)}"
+    elif protocol.startswith(PROTOCOL_PREFIX):
+        asked = name_options(protocol)
+    else:
+        asked = f"--protocol {protocol}"
+    return f"tumor evaluate{model} {asked}" + (" --corruptions" if corruptions else "")
 
 
 def encode_png(content: bytes) -> str:

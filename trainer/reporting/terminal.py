@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.model.guard import Verdict
+from trainer.reporting.source_tables import describe_cell
 from trainer.reporting.tables import build_comparison, has_comparison
 from trainer.reporting.wording import (
     FIGURE_TITLES,
     MAIN_SUBSETS,
+    POINTER_TITLES,
     format_figure,
     format_interval,
     title_subset,
@@ -124,7 +126,46 @@ def _describe(figures: dict[str, Any]) -> list[str]:
         *sets,
         *_describe_alarms(figures["any_tumour"]),
         f"refused by the guard: {figures['refused']}",
+        *_describe_map(figures),
+        *_describe_sources(figures),
     ]
+
+
+def _describe_map(figures: dict[str, Any]) -> list[str]:
+    """Where the tumour map points, and what its contradictions with the classes catch."""
+    lines, located = [], figures.get("localisation", {}).get("all", {})
+    if one := located.get("outlined"):
+        pointed = (
+            f"{title} {format_figure(one[f'{prefix}inside'], '.1%')}"
+            for prefix, title in POINTER_TITLES.items()
+        )
+        lines.append(f"inside the outline, of {one['count']:,}: {', '.join(pointed)}; Dice {one['dice']:.3f}")
+    if one := located.get("empty"):
+        area = format_figure(one["false_area"])
+        lines.append(f"false tumour area on {one['count']:,} slices without tumour: {area} of the head")
+    if doubt := figures.get("agreement", {}).get("all", {}).get("disagreement"):
+        caught, cost = (format_figure(doubt[name], ".1%") for name in ("caught", "cost"))
+        lines.append(
+            f"classes and map contradict each other in {caught} of the wrong answers, {cost} of the right"
+        )
+    return lines
+
+
+def _describe_sources(figures: dict[str, Any]) -> list[str]:
+    """Tumour or none, source by source, and the worst cell."""
+    sources, lines = figures.get("sources"), []
+    if sources is None:
+        return []
+    for name, part in sources["by_source"].items():
+        told = part["tumour_or_none"].get("all")
+        if told:
+            areas = (
+                f"{by} {format_figure(told[by]['auroc'], '.3f')}"
+                for by in ("classes", "map", "answer")
+                if by in told
+            )
+            lines.append(f"{name}: AUROC of tumour or none by {', '.join(areas)}")
+    return lines + ([describe_cell(sources["worst_cell"])] if sources["worst_cell"] else [])
 
 
 def _describe_alarms(any_tumour: dict[str, Any] | None) -> list[str]:

@@ -26,6 +26,8 @@ SPLIT_TITLES = {
         "one of five folds, split by patient where patients are known and by whole groups elsewhere"
     ),
 }
+# By what points at the tumour, with the prefix of its columns: the map, then the two floors.
+POINTER_TITLES = {"": "tumour map", "cam_": "class activation map", "centre_": "middle of the picture"}
 FIGURE_TITLES = {"accuracy": "accuracy", "macro_f1": "macro F1", "nll": "NLL", "brier": "Brier", "ece": "ECE"}
 
 

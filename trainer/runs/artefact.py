@@ -132,7 +132,7 @@ def evaluate_artefact(
     summary = evaluation.summarise(result, classifier.config)
     save_evaluation(result, summary, folder)
     source = partial(read_split, builder, name_test_split(config.data.fold))
-    gallery = load_gallery(result, classifier, source)
+    gallery = load_gallery(result, classifier, source, partial(source, feature="mask"))
     return result, summary, build_page(folder, result, [Model(classifier.config, folder, curves)], gallery)
 
 

@@ -27,7 +27,7 @@ from etils import epath
 
 from serving.files.errors import UserError
 from serving.files.writing import write_json, write_whole
-from trainer.config import Config, ConfigError, build_config, drop_removed_settings
+from trainer.config import Config, ConfigError, build_config
 
 CONFIG_FILE = "config.json"
 START_FILE = "start.json"
@@ -53,15 +53,16 @@ class RunError(UserError):
 def claim_run_dir(config: Config, run_dir: epath.Path) -> None:
     """Write the config into a new run folder, or check that an old one has the same.
 
+    A setting that has come since counts with its default.
+
     Raises:
-        RunError: another config lies there.
+        RunError: another config lies there, or one that does not fit this version of the program.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / CONFIG_FILE
-    wanted = config.model_dump(mode="json")
     if not path.exists():
-        write_json(path, wanted)
-    elif drop_removed_settings(_read_json(path)) != wanted:
+        write_json(path, config.model_dump(mode="json"))
+    elif load_run_config(run_dir) != config:
         raise RunError(
             f"{run_dir} holds a run with another config. Choose another folder with --run-dir, or delete that"
             " one."

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from tests.benchmarks.fuzz_pictures import FORMATS, Outcome, mutate, run_file, run_files
 
 COUNT = 200
@@ -16,6 +18,14 @@ def test_every_mutated_file_is_read_or_refused_soon_and_in_little_memory():
     read = Counter(one.kind for one in outcomes if one.answer == "read")
     assert min(read[kind] for kind in FORMATS) > 0
     assert sum(read.values()) > COUNT
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "seed"),
+    [("TIFF", 73, 0), ("TIFF", 917, 4), ("TIFF", 940, 6), ("JPEG", 1031, 0), ("JPEG", 1657, 2)],
+)
+def test_files_that_once_went_wrong(kind, number, seed):
+    assert run_file(kind, number, seed).answer in ("read", "refused")
 
 
 def test_a_file_is_the_same_every_time():

@@ -1,5 +1,6 @@
 """A table kind x instance: every file that was once read wrongly, by kind, and what is right."""
 
+import io
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,8 @@ from serving.model.guard import COLOURED_LIMIT
 from serving.pictures.windows import apply_percentile_window
 from serving.preprocess import decode
 from tests.bad_inputs import encode
-from tests.picture_kinds import AS_DEEP, AS_GREY, COLOURED, DEEP, GREY, OUTSIDE, build_instances, frames
+from tests.picture_kinds import AS_DEEP, AS_GREY, COLOURED, build_instances
+from tests.slice_files import DEEP, GREY, OUTSIDE, frames
 
 INSTANCES = build_instances()
 # Four bits have a shade for sixteen, which the window draws apart; other instances differ by rounding alone.
@@ -59,6 +61,10 @@ def test_a_smaller_copy_and_a_single_frame_are_no_further_picture():
     single = encode(frames(1)[0], "PNG", save_all=True)
     for content in (with_copy, single):
         np.testing.assert_array_equal(decode(content).grey, GREY)
+    aid = frames(1)[0].resize((56, 56))
+    with_aid = encode(frames(1)[0], "MPO", save_all=True, append_images=[aid], quality=95)
+    assert Image.open(io.BytesIO(with_aid)).n_frames == 2
+    assert np.abs(decode(with_aid).grey.astype(int) - GREY).mean() < 3
 
 
 def test_an_image_that_was_opened_is_read_as_its_file(tmp_path, as_deep):

@@ -21,7 +21,8 @@ from trainer.evaluation.compare import (
     load_runs,
     summarise_runs,
 )
-from trainer.evaluation.predictions import Predictions, PredictionsError, save_predictions
+from trainer.evaluation.predictions import Predictions, PredictionsError
+from trainer.evaluation.predictions_file import save_predictions
 from trainer.reporting.figures import plot_differences
 from trainer.reporting.terminal import print_comparison
 

@@ -1,19 +1,23 @@
 """One file holds all that figures are made of, and says what is wrong with it."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.trainer.make_predictions import LABELS, make_predictions, simulate_predictions
+from trainer.evaluation.localisation import Localisation
+from trainer.evaluation.origins import Origins
 from trainer.evaluation.predictions import (
     PREDICTIONS_FILE,
+    UNKNOWN_KIND,
     Predictions,
     PredictionsError,
-    load_predictions,
-    save_predictions,
+    pool_predictions,
 )
+from trainer.evaluation.predictions_file import load_predictions, save_predictions
 
 
 @pytest.fixture
@@ -113,3 +117,81 @@ def test_taking_some():
     some = simulate_predictions(count=6).take(np.array([4, 1]))
     assert some.filenames == ("Testing/00004.jpg", "Testing/00001.jpg")
     assert some.probs.shape == (2, 4)
+
+
+def add_optional(predictions: Predictions) -> Predictions:
+    """Predictions of a model with a map about a built dataset; the last two pictures are of unknown kind."""
+    count, generator = len(predictions.true), np.random.default_rng(0)
+    unknown = np.where(np.arange(count) < 3, np.nan, generator.random(count))
+    numbers = {name: unknown for name in Localisation.list_names()[1:]}
+    origins = Origins(
+        tumor=np.where(np.arange(count) == count - 1, np.nan, 1.0),
+        source=np.array(["mine"] * count),
+        sequence=np.array(["T1", "T2"] * (count // 2)),
+        skull=np.array(["kept"] * count),
+    )
+    return dataclasses.replace(
+        predictions,
+        true=np.where(np.arange(count) >= count - 2, UNKNOWN_KIND, predictions.true),
+        unlike_training=np.arange(count) % 3 == 0,
+        tumor_peak=generator.random(count),
+        origins=origins,
+        localisation=Localisation(np.array(["outlined"] * count), **numbers),
+    )
+
+
+def test_optional_columns_survive_the_file(tmp_path):
+    before, path = add_optional(simulate_predictions(count=40)), tmp_path / PREDICTIONS_FILE
+    save_predictions(before, path)
+    after = load_predictions(path)
+    for name in ("true", "unlike_training", "tumor_peak"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    for group in ("origins", "localisation"):
+        for name in getattr(before, group).list_names():
+            np.testing.assert_array_equal(
+                getattr(getattr(after, group), name), getattr(getattr(before, group), name)
+            )
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (rows[-1]["label"], rows[-1]["tumor"], rows[0]["dice"]) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda rows: [[*row[:8], *row[9:]] for row in rows], "has the columns"),  # without `source`
+        (set_value(3, "tumor_peak", ""), "no number"),
+        (set_value(3, "tumor_peak", "1.5"), "tumor_peak from 0 to 1, got 1.5 for Testing/00002.jpg"),
+        (set_value(3, "unlike_training", "maybe"), "'maybe' where 0 or 1"),
+        (set_value(3, "dice", "good"), "no number"),
+    ],
+)
+def test_damage_of_optional_columns_is_found(tmp_path, edit, message):
+    save_predictions(add_optional(simulate_predictions(count=40)), tmp_path / PREDICTIONS_FILE)
+    with pytest.raises(PredictionsError, match=message):
+        load_predictions(change(tmp_path / PREDICTIONS_FILE, edit))
+
+
+def test_a_kind_may_be_unknown_only_where_more_is_known(saved):
+    with pytest.raises(PredictionsError, match="true label ''; expected one of glioma"):
+        load_predictions(change(saved, set_value(3, "label", "")))
+    good = simulate_predictions(count=6)
+    with pytest.raises(PredictionsError, match="labels 0 to 3, got -1"):
+        dataclasses.replace(good, true=np.full(6, UNKNOWN_KIND))
+
+
+def test_unknown_kinds_are_told_by_what_is_known_of_them():
+    made = add_optional(simulate_predictions(count=6))
+    assert made.kinds.tolist()[:4] == [LABELS[index] for index in made.true[:4]]
+    assert made.kinds.tolist()[4:] == ["other_tumor", "unknown"]
+    known = made.take_known()
+    assert len(known.filenames) == len(known.origins) == len(known.localisation) == 4
+    with pytest.raises(PredictionsError, match=r"kinds glioma, .*, got 2 of other or unknown kind"):
+        made.take(np.array([4, 5])).take_known()
+
+
+def test_parts_are_pooled_with_what_all_of_them_have():
+    made = add_optional(simulate_predictions(count=6))
+    first, second = made.take(np.array([0, 1])), made.take(np.array([3, 4, 5]))
+    assert pool_predictions([first, second]).origins.sequence.tolist() == ["T1", "T2", "T2", "T1", "T2"]
+    assert pool_predictions([first, dataclasses.replace(second, tumor_peak=None)]).tumor_peak is None

@@ -7,7 +7,7 @@ import pytest
 
 from tests.trainer.make_predictions import make_predictions, simulate_predictions
 from tests.trainer.split_coverage import measure_split_coverage
-from trainer.evaluation.predictions import load_predictions
+from trainer.evaluation.predictions_file import load_predictions
 from trainer.evaluation.uncertainty import (
     compute_abstention,
     compute_risk_coverage,

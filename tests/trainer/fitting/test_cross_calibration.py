@@ -11,7 +11,8 @@ from serving.model.calibration import compute_probabilities
 from serving.model.combination import combine
 from tests.trainer.make_predictions import HEALTHY, LABELS, simulate_predictions
 from trainer.config import Config, DataConfig, OptimizationConfig, TrackingConfig
-from trainer.evaluation.predictions import Predictions, PredictionsError, pool_predictions, save_predictions
+from trainer.evaluation.predictions import Predictions, PredictionsError, pool_predictions
+from trainer.evaluation.predictions_file import save_predictions
 from trainer.fitting.calibration import fit_calibration, fit_temperature
 from trainer.fitting.cross_calibration import (
     calibrate_folds,

@@ -19,7 +19,8 @@ from trainer.cli.main import app
 from trainer.evaluation.corruptions import CORRUPTIONS
 from trainer.evaluation.gallery import list_gallery, load_gallery
 from trainer.evaluation.metrics import compute_calibration_error
-from trainer.evaluation.predictions import Predictions, load_predictions
+from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.predictions_file import load_predictions
 from trainer.evaluation.robustness import choose_filenames
 from trainer.evaluation.scoring import summarise
 from trainer.reporting.evaluation_files import save_corruptions, save_evaluation

@@ -79,7 +79,7 @@ def test_a_folder_without_figures_says_what_to_do(tmp_path, content):
 @pytest.mark.parametrize("protocol", ["official", "grouped", "patient"])
 def test_the_floor_kept_is_that_of_its_predictions(protocol):
     from trainer.evaluation.baseline import summarise_baseline
-    from trainer.evaluation.predictions import load_predictions
+    from trainer.evaluation.predictions_file import load_predictions
 
     folder = ROOT / "configs" / "results" / f"nearest_neighbour_{protocol}"
     kept = json.loads((folder / "metrics.json").read_text())
@@ -97,7 +97,7 @@ def test_floor_asks_the_nearest_picture_and_never_the_test_split(dummy_data_dir,
     assert result.exit_code == 0, result.output
 
     from trainer.data.input_pipeline import iterate_examples, load_builder
-    from trainer.evaluation.predictions import load_predictions
+    from trainer.evaluation.predictions_file import load_predictions
     from tumor_ds.audit.baselines import shrink
 
     builder = load_builder("tumor_ds/official", str(tmp_path / "data"))

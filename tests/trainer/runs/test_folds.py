@@ -17,7 +17,8 @@ from trainer.cli.config_file import check_folds
 from trainer.cli.main import app
 from trainer.config import Config, ConfigError, DataConfig
 from trainer.data.input_pipeline import FOLD_SHARES, count_images, load_builder, load_split
-from trainer.evaluation.predictions import PredictionsError, load_predictions, pool_predictions
+from trainer.evaluation.predictions import PredictionsError, pool_predictions
+from trainer.evaluation.predictions_file import load_predictions
 from trainer.evaluation.scoring import evaluate, pool, summarise
 from trainer.fitting.calibration import fit_temperature
 from tumor_ds import LABELS

@@ -1,5 +1,9 @@
-"""A run that learns outlines, from two datasets: it goes on after a stop as if there had been none."""
+"""A run that learns outlines, from two datasets: it goes on after a stop as if there had been none.
 
+Its artefact is what all tests of a model with a map need, and is made once, here.
+"""
+
+import json
 import os
 import signal
 from pathlib import Path
@@ -10,14 +14,22 @@ import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
 from rich.console import Console
+from typer.testing import CliRunner
 
 from serving import Classifier
+from serving.model.artefact import CARD_FILE, METRICS_FILE, load_config
 from tests.trainer.models.test_decoder import RESNET_V2
 from tests.trainer.models.test_keras_cv_presets import save_preset
+from trainer.cli.main import app
 from trainer.config import Config, build_config
 from trainer.data.input_pipeline import RecordFacts, Split, load_builder, load_learning_split
+from trainer.evaluation.other_sources import SourcePart, open_part, score_sources
+from trainer.evaluation.predictions import PREDICTIONS_FILE
+from trainer.evaluation.predictions_file import load_predictions
+from trainer.evaluation.scoring import EvaluationError
 from trainer.fitting.calibration import UnseenMaps, fit_calibration
 from trainer.fitting.tumor_map import fit_map_threshold
+from trainer.reporting.report import REPORT_FILE
 from trainer.runs.artefact import build_artefact
 from trainer.training.listener import Listener
 from trainer.training.loop import Preempted, check_outlines, train
@@ -113,10 +125,14 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(config, builder, wh
     assert whole[-1]["val_map_loss"] > 0
 
 
-def test_its_artefact_has_a_map_and_what_is_fitted_to_it(config, builder, whole_run):
+@pytest.fixture(scope="module")
+def artefact(builder, whole_run) -> Path:
+    return Path(build_artefact(epath.Path(whole_run[0]), builder, Console(quiet=True)))
+
+
+def test_its_artefact_has_a_map_and_what_is_fitted_to_it(config, builder, artefact):
     """Export, fitting, evaluation and serving with a map meet here, and nowhere else in the tests."""
-    folder = build_artefact(epath.Path(whole_run[0]), builder, Console(quiet=True))
-    light, heavy = (Classifier(Path(folder), runtime) for runtime in ("litert", "keras"))
+    light, heavy = (Classifier(artefact, runtime) for runtime in ("litert", "keras"))
     validation = load_learning_split(builder, "validation", config.data, 64, with_masks=True)
     outputs = light.run(validation.images)
     assert light.config.map.threshold == fit_map_threshold(outputs.tumor_maps, validation)
@@ -133,6 +149,98 @@ def test_its_artefact_has_a_map_and_what_is_fitted_to_it(config, builder, whole_
     for ours, theirs in zip(light.score(validation.images), heavy.score(validation.images), strict=True):
         np.testing.assert_allclose(ours.tumor_map, theirs.tumor_map, atol=1e-4)
         assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-3)
+
+
+def test_predictions_hold_where_the_map_points(builder, artefact):
+    predictions = load_predictions(artefact.parent / PREDICTIONS_FILE)
+    located, kinds = predictions.localisation, predictions.kinds
+    healthy = kinds == "notumor"
+    assert (located.outline[healthy] == "empty").all()
+    assert (located.outline[~healthy] == "outlined").all()
+    assert np.isfinite(located.dice[~healthy]).all()
+    assert np.isnan(located.dice[healthy]).all()
+    # The bright square is learnt within three epochs, better than the middle of the picture does by itself.
+    assert located.inside[~healthy].mean() > located.centre_inside[~healthy].mean()
+    figures = json.loads((artefact / METRICS_FILE).read_text())["folder"]["all"]
+    assert figures["localisation"]["all"]["outlined"]["count"] == (~healthy).sum()
+    assert figures["localisation"]["threshold"] == load_config(artefact).map.threshold
+    assert figures["agreement"]["all"]["count"] == len(kinds)
+    assert "Where it sees the tumour" in (artefact / CARD_FILE).read_text()
+    page = (artefact.parent / REPORT_FILE).read_text()
+    assert page.count("with true and found outline") == min(12, (~healthy).sum())
+
+
+@pytest.fixture(scope="module")
+def other_source(builder, tmp_path_factory) -> None:
+    """Beside the dataset of the run: such pictures of another place, some of no kind, in two folds."""
+    folder, generator = tmp_path_factory.mktemp("gathered"), np.random.default_rng(1)
+    kinds = ["glioma", "notumor", "other_tumor", "no_tumor_in_slice"] * 5
+    rows = ["source,file,class,patient,fold,sequence,skull,mask"]
+    for number, kind in enumerate(kinds):
+        image, mask = generator.integers(0, 120, (48, 64), np.uint8), np.zeros((48, 64), np.uint8)
+        mask[8:24, 2 * number : 2 * number + 16] = 255
+        has_tumor = kind in ("glioma", "other_tumor")
+        Image.fromarray(np.where((mask > 0) & has_tumor, 240, image)).save(folder / f"{number}.png")
+        Image.fromarray(mask).save(folder / f"{number}_mask.png")
+        drawn = f"{number}_mask.png" if kind == "glioma" else ""
+        rows.append(f"elsewhere,{number}.png,{kind},p{number},{1 + number % 2},T1,kept,{drawn}")
+    (folder / "sources.csv").write_text("\n".join(rows) + "\n")
+    data_dir = Path(builder.data_dir).parents[2]
+    own = Builder(config="gathered", data_dir=data_dir)
+    own.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
+
+
+def test_another_source_is_scored_with_pictures_of_no_kind(builder, artefact, other_source, tmp_path):
+    data_dir = Path(builder.data_dir).parents[2]
+    options = ["--data-dir", str(data_dir), "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, ["evaluate", str(artefact), "--on", "gathered", *options])
+    assert result.exit_code == 0, result.output
+    predictions = load_predictions(tmp_path / PREDICTIONS_FILE)
+    assert predictions.protocol == "sources-gathered"
+    assert len(predictions.filenames) == 20
+    assert sorted(set(predictions.kinds)) == ["glioma", "no_tumor_in_slice", "notumor", "other_tumor"]
+    # Only the outlines of gliomas are given; slices without tumour have an empty one.
+    assert (predictions.localisation.outline == "outlined").sum() == 5
+    assert (predictions.localisation.outline == "unknown").sum() == 5
+    figures = json.loads((tmp_path / METRICS_FILE).read_text())["sources-gathered"]["all"]
+    assert figures["count"] == 10  # of known kind
+    assert figures["sources"]["by_source"]["elsewhere"]["count"] == 20
+    told = figures["sources"]["pooled"]["tumour_or_none"]["T1"]
+    assert (told["tumour"], told["none"]) == (10, 10)
+    again = CliRunner().invoke(
+        app,
+        [
+            "evaluate",
+            str(artefact),
+            "--predictions",
+            str(tmp_path / PREDICTIONS_FILE),
+            "--out",
+            str(tmp_path / "again"),
+        ],
+    )
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again" / METRICS_FILE).read_bytes() == (tmp_path / METRICS_FILE).read_bytes()
+
+
+def test_a_fold_of_another_source_is_scored_alone(builder, artefact, other_source):
+    config, part = load_config(artefact), SourcePart("gathered", 2)
+    data_dir = str(Path(builder.data_dir).parents[2])
+    found = score_sources(Classifier(artefact), [part], [open_part(config, part, data_dir)])
+    assert {int(Path(name).stem) % 2 for name in found.filenames} == {1}
+    assert len(found.filenames) == 10
+    with pytest.raises(EvaluationError, match="has no fold5, but fold1, fold2"):
+        open_part(config, SourcePart("gathered", 5), data_dir)
+    with pytest.raises(EvaluationError, match=r"There is no source nowhere\. Expected one of .*feltrin44"):
+        open_part(config, SourcePart("nowhere"), data_dir)
+    with pytest.raises(EvaluationError, match="has learnt from tumor_ds/folder"):
+        open_part(config, SourcePart("folder"), data_dir)
+
+
+@pytest.mark.parametrize("others", [["--protocol", "official"], ["--corruptions"], ["--images", "."]])
+def test_other_sources_stand_alone(others):
+    result = CliRunner().invoke(app, ["evaluate", "--on", "lgg_tcga", *others])
+    assert result.exit_code == 1
+    assert "--on takes none of" in " ".join(result.stderr.split())
 
 
 def test_a_map_without_an_outline_is_refused(config):
