@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from serving.model.artefact import NO_TUMOUR
 from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval
 from trainer.evaluation.fitted_numbers import FittedNumbers
 from trainer.evaluation.predictions import NO_TUMOR_IN_SLICE, OTHER_TUMOR, Predictions
@@ -23,8 +22,8 @@ def judge_answers(predictions: Predictions) -> np.ndarray:
     """
     kinds, right = predictions.kinds, np.full(len(predictions.true), np.nan)
     right[predictions.is_known] = (predictions.predicted == predictions.true)[predictions.is_known]
-    if NO_TUMOUR in predictions.labels:
-        calls_none = predictions.predicted == predictions.labels.index(NO_TUMOUR)
+    if predictions.healthy is not None:
+        calls_none = predictions.predicted == predictions.healthy
         for kind, answers in ((OTHER_TUMOR, ~calls_none), (NO_TUMOR_IN_SLICE, calls_none)):
             right[kinds == kind] = answers[kinds == kind]
     return right
@@ -38,11 +37,11 @@ def find_disagreements(predictions: Predictions, numbers: FittedNumbers) -> dict
     Returns:
         bool (n,) each: `tumour_without_region`, where the answer is a tumour and the map shows none;
         `region_without_tumour`, where the classes alone say "no tumour" and the map shows one. None where the
-        model has no map, or its labels have no `notumor`.
+        model has no map, or no healthy label.
     """
-    if predictions.tumor_peak is None or numbers.map_threshold is None or NO_TUMOUR not in predictions.labels:
+    healthy = predictions.healthy
+    if predictions.tumor_peak is None or numbers.map_threshold is None or healthy is None:
         return None
-    healthy = predictions.labels.index(NO_TUMOUR)
     shown = predictions.tumor_peak >= numbers.map_threshold
     return {
         "tumour_without_region": (predictions.predicted != healthy) & ~shown,

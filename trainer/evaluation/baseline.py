@@ -15,6 +15,7 @@ from trainer.evaluation.metrics import compute_any_tumour, compute_metrics
 from trainer.evaluation.predictions import Predictions, pool_predictions
 from trainer.evaluation.scoring import DATASET, split_subsets
 from tumor_ds.audit.baselines import predict_nearest, shrink
+from tumor_ds.pictures_config import find_healthy_label
 
 # A neighbour names one label and no probability; as a logit it is as good as certain.
 _CERTAIN = 50.0
@@ -74,4 +75,5 @@ def _predict_split(
         logits=(_CERTAIN * chosen).astype(np.float32),
         probs=chosen,
         refused=np.zeros(len(asked), bool),
+        healthy_label=find_healthy_label(builder),
     )

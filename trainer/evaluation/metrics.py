@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from sklearn import metrics
 
-from serving.model.artefact import NO_TUMOUR
 from serving.model.calibration import compute_probabilities
 from trainer.evaluation.bootstrap import (
     GroupBootstrap,
@@ -102,7 +101,7 @@ def compute_class_figures(predictions: Predictions) -> dict[str, np.ndarray]:
 
 
 def compute_any_tumour(predictions: Predictions, thresholds: Thresholds) -> dict[str, Any] | None:
-    """Figures of the question "any tumour, or none?", with the score 1 - p(notumor).
+    """Figures of the question "any tumour, or none?", with the score 1 - p(healthy label).
 
     Args:
         predictions: what was said.
@@ -112,12 +111,12 @@ def compute_any_tumour(predictions: Predictions, thresholds: Thresholds) -> dict
 
     Returns:
         Counts, AUROC and average precision of the whole ROC curve; sensitivity and specificity where the
-        most probable label decides, and at each threshold. None where the labels have no `notumor`, or the
+        most probable label decides, and at each threshold. None where no label is healthy, or the
         images no tumour.
     """
-    if NO_TUMOUR not in predictions.labels:
+    healthy = predictions.healthy
+    if healthy is None:
         return None
-    healthy = predictions.labels.index(NO_TUMOUR)
     tumour, score = predictions.true != healthy, 1.0 - predictions.probs[:, healthy]
     if not tumour.any():
         return None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from serving.files.errors import UserError
+from serving.model.artefact import find_default_healthy
 from trainer.evaluation.localisation import Localisation
 from trainer.evaluation.origins import Origins
 
@@ -54,6 +55,8 @@ class Predictions:
         origins: what is known of the images beside their kind; None for pictures in folders.
         localisation: how the map lies to the true outlines; None where the model has no map, or no outline
             was at hand.
+        healthy_label: the label that says that nothing is found. Where none is named, `notumor`; None where
+            that is no label.
 
     Raises:
         PredictionsError: no images, an image twice, arrays that do not fit each other, logits or
@@ -81,8 +84,11 @@ class Predictions:
     tumor_peak: np.ndarray | None = None
     origins: Origins | None = None
     localisation: Localisation | None = None
+    healthy_label: str | None = None
 
     def __post_init__(self) -> None:
+        if self.healthy_label is None:
+            object.__setattr__(self, "healthy_label", find_default_healthy(self.labels))
         if not self.filenames:
             raise PredictionsError(
                 "Expected at least one image to score, got none. Check the split, or the folder."
@@ -97,6 +103,11 @@ class Predictions:
     def predicted(self) -> np.ndarray:
         """Most probable label, int (n,), indices into `labels`."""
         return self.probs.argmax(axis=1)
+
+    @property
+    def healthy(self) -> int | None:
+        """Index of the healthy label; None where there is none."""
+        return None if self.healthy_label is None else self.labels.index(self.healthy_label)
 
     @property
     def is_known(self) -> np.ndarray:
@@ -117,7 +128,7 @@ class Predictions:
         chosen = np.arange(len(self.filenames))[rows]
         names = tuple(self.filenames[row] for row in chosen)
         taken = {name: _take(getattr(self, name), chosen) for name in (*ARRAYS, *OPTIONAL)}
-        return Predictions(self.protocol, self.labels, names, **taken)
+        return Predictions(self.protocol, self.labels, names, healthy_label=self.healthy_label, **taken)
 
     def take_known(self) -> "Predictions":
         """The images whose kind is known, which all figures of classes are about.
@@ -192,7 +203,7 @@ def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
             )
     names = tuple(name for part in parts for name in part.filenames)
     pooled = {name: _pool([getattr(part, name) for part in parts]) for name in (*ARRAYS, *OPTIONAL)}
-    return Predictions(first.protocol, first.labels, names, **pooled)
+    return Predictions(first.protocol, first.labels, names, healthy_label=first.healthy_label, **pooled)
 
 
 def _take(value: Any, rows: np.ndarray) -> Any:

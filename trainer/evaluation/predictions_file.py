@@ -6,6 +6,7 @@ so a loaded file gives the figures that the run gave.
 The columns, in order; those of a line stand all in a file, or none:
     protocol, filename, group, has_train_twin, label, predicted, refused: in every file; `label` is empty
         where the kind is unknown, or none of the labels
+    healthy_label: where another label than `notumor` says that nothing is found
     tumor, source, sequence, skull: of pictures of a built dataset (`trainer.evaluation.origins`)
     unlike_training: in files since December 2026
     logit_LABEL, prob_LABEL: in every file
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from serving.files.writing import replace_whole
+from serving.model.artefact import find_default_healthy
 from trainer.evaluation.image_columns import format_cell
 from trainer.evaluation.localisation import Localisation
 from trainer.evaluation.origins import Origins
@@ -34,6 +36,7 @@ from trainer.evaluation.predictions import (
 
 FACT_COLUMNS = ("protocol", "filename", "group", "has_train_twin", "label", "predicted", "refused")
 ORIGIN_COLUMNS, LOCALISATION_COLUMNS = Origins.list_names(), Localisation.list_names()
+HEALTHY_COLUMN = "healthy_label"
 UNLIKE_COLUMN, PEAK_COLUMN = "unlike_training", "tumor_peak"
 LOGIT_PREFIX, PROB_PREFIX = "logit_", "prob_"
 
@@ -93,7 +96,8 @@ def load_predictions(
 
 def _list_optional(predictions: Predictions) -> tuple[list[str], list[str]]:
     """Optional columns before and after the logits and probabilities."""
-    before = [*(ORIGIN_COLUMNS if predictions.origins else ())]
+    before = [HEALTHY_COLUMN] if _is_named(predictions) else []
+    before += [*(ORIGIN_COLUMNS if predictions.origins else ())]
     before += [UNLIKE_COLUMN] if predictions.unlike_training is not None else []
     after = [PEAK_COLUMN] if predictions.tumor_peak is not None else []
     return before, [*after, *(LOCALISATION_COLUMNS if predictions.localisation else ())]
@@ -101,11 +105,17 @@ def _list_optional(predictions: Predictions) -> tuple[list[str], list[str]]:
 
 def _format_optional(predictions: Predictions, row: int) -> tuple[list[str], list[str]]:
     """Cells of `_list_optional`."""
-    before = predictions.origins.format_cells(row) if predictions.origins else []
+    before = [str(predictions.healthy_label)] if _is_named(predictions) else []
+    before += predictions.origins.format_cells(row) if predictions.origins else []
     if predictions.unlike_training is not None:
         before.append(str(int(predictions.unlike_training[row])))
     after = [] if predictions.tumor_peak is None else [format_cell(predictions.tumor_peak[row])]
     return before, after + (predictions.localisation.format_cells(row) if predictions.localisation else [])
+
+
+def _is_named(predictions: Predictions) -> bool:
+    """Whether the healthy label is another one than the labels tell by themselves."""
+    return predictions.healthy_label != find_default_healthy(predictions.labels)
 
 
 def _build_header(labels: Sequence[str], before: Sequence[str], after: Sequence[str]) -> list[str]:
@@ -116,7 +126,8 @@ def _build_header(labels: Sequence[str], before: Sequence[str], after: Sequence[
 def _read_labels(path: Path, header: list[str]) -> tuple[str, ...]:
     labels = tuple(name.removeprefix(LOGIT_PREFIX) for name in header if name.startswith(LOGIT_PREFIX))
     # Each group of optional columns stands whole and in its place, or not at all.
-    before = [*(ORIGIN_COLUMNS if ORIGIN_COLUMNS[0] in header else ())]
+    before = [name for name in [HEALTHY_COLUMN] if name in header]
+    before += [*(ORIGIN_COLUMNS if ORIGIN_COLUMNS[0] in header else ())]
     before += [name for name in [UNLIKE_COLUMN] if name in header]
     after = [name for name in [PEAK_COLUMN] if name in header]
     after += LOCALISATION_COLUMNS if LOCALISATION_COLUMNS[0] in header else ()
@@ -144,6 +155,12 @@ def _read_columns(
         raise PredictionsError(f"{path} mixes the protocols {', '.join(protocols)}; expected one. {REMEDY}")
     # Where more is known than the kind, the kind may be unknown.
     allowed = {*labels, ""} if ORIGIN_COLUMNS[0] in columns else {*labels}
+    healthy = sorted(set(columns.get(HEALTHY_COLUMN, ())))
+    if len(healthy) > 1 or not set(healthy) <= {*labels}:
+        raise PredictionsError(
+            f"{path} has the healthy label {' and '.join(healthy)}; expected one of {', '.join(labels)}."
+            f" {REMEDY}"
+        )
     unknown = sorted(set(columns["label"]) - allowed)
     if unknown:
         raise PredictionsError(
@@ -183,6 +200,8 @@ def _parse(path: Path, labels: tuple[str, ...], header: list[str], rows: list[li
 def _parse_optional(columns: dict[str, list[str]]) -> dict[str, Any]:
     """The optional fields of `Predictions` that a file has."""
     found: dict[str, Any] = {}
+    if columns.get(HEALTHY_COLUMN):
+        found["healthy_label"] = columns[HEALTHY_COLUMN][0]
     if UNLIKE_COLUMN in columns:
         found["unlike_training"] = _parse_flags(columns[UNLIKE_COLUMN])
     if PEAK_COLUMN in columns:

@@ -15,7 +15,6 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 from serving import Classifier
-from serving.model.artefact import NO_TUMOUR
 from serving.preprocess import fit_to_square
 from trainer.evaluation.bootstrap import GroupBootstrap, compute_interval
 from trainer.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -57,7 +56,7 @@ def evaluate_corruptions(classifier: Classifier, examples: Iterable["Example"]) 
         AlexNet's; `relative_drop`, the share of the clean accuracy that is lost: 1 minus rPC of Michaelis et
         al. 2019 (arXiv:1907.07484). Figures: count, accuracy with its interval, macro F1 over the classes
         present, tumour sensitivity (of pictures with a tumour, the share called any tumour; null without a
-        class notumor), share refused by the guard (they are scored all the same), calibration error.
+        healthy class), share refused by the guard (they are scored all the same), calibration error.
 
     Raises:
         ValueError: no pictures, or not uint8.
@@ -73,7 +72,7 @@ def evaluate_corruptions(classifier: Classifier, examples: Iterable["Example"]) 
     subsets = {"all": np.ones_like(twin)} | ({"unseen": ~twin} if twin.any() and not twin.all() else {})
     columns = (true, probs, refused, groups)
     return {
-        name: _summarise(classifier.labels, *(column[rows] for column in columns))
+        name: _summarise(classifier.config.healthy, *(column[rows] for column in columns))
         for name, rows in subsets.items()
     }
 
@@ -102,13 +101,13 @@ def _make_versions(classifier: Classifier, example: "Example") -> np.ndarray:
 
 
 def _summarise(
-    labels: tuple[str, ...], true: np.ndarray, probs: np.ndarray, refused: np.ndarray, groups: np.ndarray
+    healthy: int | None, true: np.ndarray, probs: np.ndarray, refused: np.ndarray, groups: np.ndarray
 ) -> dict[str, Any]:
     """Figures from labels and groups int (n,), probs (n, 31, classes) and refusals bool (n, 31)."""
     bootstrap = GroupBootstrap(groups)
     correct = probs.argmax(axis=2) == true[:, None]
     figures = (
-        _compute_figures(true, probs[:, version], refused[:, version], bootstrap, labels)
+        _compute_figures(true, probs[:, version], refused[:, version], bootstrap, healthy)
         for version in range(probs.shape[1])
     )
     clean = next(figures)
@@ -140,11 +139,10 @@ def _compute_figures(
     probs: np.ndarray,
     refused: np.ndarray,
     bootstrap: GroupBootstrap,
-    labels: tuple[str, ...],
+    healthy: int | None,
 ) -> dict[str, Any]:
     predicted = probs.argmax(axis=1)
     correct, present = predicted == true, np.unique(true)
-    healthy = labels.index(NO_TUMOUR) if NO_TUMOUR in labels else None
     tumours = true != healthy
     called = predicted[tumours] != healthy
     return {

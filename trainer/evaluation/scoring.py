@@ -83,7 +83,7 @@ def load_own_predictions(path: Path, config: ArtefactConfig, protocol: str | Non
     """
     predictions = load_predictions(path, config.labels, protocol)
     answers = compute_answers(
-        predictions.logits, predictions.tumor_peak, config.temperature, config.labels, config.map
+        predictions.logits, predictions.tumor_peak, config.temperature, config.healthy, config.map
     )
     gap = np.abs(answers - predictions.probs).max()
     if gap > TEMPERATURE_TOLERANCE:

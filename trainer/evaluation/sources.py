@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from serving.model.artefact import NO_TUMOUR
 from serving.model.calibration import DEFAULT_COVERAGE, compute_prediction_sets, compute_probabilities
 from trainer.evaluation.agreement import judge_answers
 from trainer.evaluation.bootstrap import GroupBootstrap, compute_basic_interval, compute_interval
@@ -158,16 +157,15 @@ def _tell_tumours(predictions: Predictions, numbers: FittedNumbers) -> dict[str,
     """How well tumour is told from none; tumours of other kinds count as tumours.
 
     Returns:
-        Counts; AUROC of `classes` (1 - p(notumor) by the classes alone), of the `map` (its highest value) and
+        Counts; AUROC of `classes` (1 - p(healthy label) by the classes alone), of the `map` (its highest value) and
         of the `answer` (both together), each with its 95 % interval over groups; `gain`: of the answer over
         the better of the two, in the same draws; share of tumours called a tumour (`sensitivity`) and of
-        others called notumor (`specificity`). None without both, or without a label `notumor`.
+        others called healthy (`specificity`). None without both, or without a healthy label.
     """
     assert predictions.origins is not None
-    labels = predictions.labels
-    if NO_TUMOUR not in labels:
+    healthy = predictions.healthy
+    if healthy is None:
         return None
-    healthy = labels.index(NO_TUMOUR)
     truth = np.where(predictions.is_known, predictions.true != healthy, predictions.origins.tumor)
     rows = np.isfinite(truth)
     tumour = truth[rows] == 1
@@ -212,10 +210,10 @@ def _find_holds(predictions: Predictions, members: np.ndarray) -> np.ndarray:
 
 
 def _find_calls_of_none(predictions: Predictions) -> np.ndarray:
-    """Which images are called notumor, bool (n,)."""
-    if NO_TUMOUR not in predictions.labels:
+    """Which images are called healthy, bool (n,)."""
+    if predictions.healthy is None:
         return np.zeros(len(predictions.true), bool)
-    return predictions.predicted == predictions.labels.index(NO_TUMOUR)
+    return predictions.predicted == predictions.healthy
 
 
 def _average(name: str, values: np.ndarray, rows: np.ndarray, bootstrap: GroupBootstrap) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from serving import Classifier
-from serving.model.artefact import NO_TUMOUR
 from serving.model.guard import Verdict
 from serving.model.outline import resize_map
 from serving.model.prediction import Prediction
@@ -63,6 +62,7 @@ def stack_answers(answers: Sequence[Prediction]) -> dict[str, Any]:
         "refused": np.array([not answer.in_domain for answer in answers]),
         "unlike_training": np.array([answer.verdict is Verdict.unlike_training for answer in answers]),
         "tumor_peak": None if None in peaks else np.array(peaks, float),
+        "healthy_label": answers[0].healthy_label,
     }
 
 
@@ -85,7 +85,7 @@ def locate(answers: Sequence[Prediction], masks: np.ndarray, outline: np.ndarray
     found = [answer.found for answer in answers if answer.found is not None]
     side = masks.shape[1]
     # Of the most probable kind of tumour, so that the floor does not fall where no tumour is called.
-    kinds = [name for name in answers[0].probabilities if name != NO_TUMOUR]
+    kinds = [name for name in answers[0].probabilities if name != answers[0].healthy_label]
     labels = list(answers[0].probabilities)
     cams = [
         answer.cams[..., labels.index(max(kinds, key=answer.probabilities.__getitem__))] for answer in answers

@@ -59,7 +59,7 @@ def calibrate_folds(
         fitted = fit_on_unseen(others, config.map.threshold if config.map else None)
         section, tumor_map = fitted["calibration"], parse_map(fitted["map"])
         probs = compute_answers(
-            predictions.logits, predictions.tumor_peak, section["temperature"], others.labels, tumor_map
+            predictions.logits, predictions.tumor_peak, section["temperature"], others.healthy, tumor_map
         )
         numbers = {name: value for name, value in section.items() if name != "fitted_on"}
         numbers["map"], raw = tumor_map, config.raw | fitted
@@ -88,7 +88,7 @@ def fit_on_unseen(unseen: Predictions, map_threshold: float | None) -> dict[str,
                 " Expected folds with a tumour map: tumor train CONFIG --folds"
             )
         maps = UnseenMaps(unseen.tumor_peak, map_threshold)
-    return fit_calibration(unseen.logits, unseen.true, unseen.groups, unseen.labels, FOLDS_SPLIT, maps)
+    return fit_calibration(unseen.logits, unseen.true, unseen.groups, unseen.healthy, FOLDS_SPLIT, maps)
 
 
 def describe_calibration(

@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from serving.model.artefact import NO_TUMOUR
 from trainer.evaluation.metrics import split_into_bins
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scoring import split_subsets
@@ -123,9 +122,9 @@ def list_questions(predictions: Predictions) -> dict[str, tuple[np.ndarray, np.n
         label: (predictions.true == index, predictions.probs[:, index])
         for index, label in enumerate(predictions.labels)
     }
-    if NO_TUMOUR not in questions:
+    if predictions.healthy_label is None:
         return questions
-    healthy, score = questions[NO_TUMOUR]
+    healthy, score = questions[predictions.healthy_label]
     return {"any tumour": (~healthy, 1.0 - score)} | questions
 
 
