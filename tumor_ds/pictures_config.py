@@ -38,6 +38,7 @@ class PicturesConfig(tfds.core.BuilderConfig):
         'folder'
     """
 
+    description: str | None = None
     layout: Literal["folder", "gathered"] = "folder"
     healthy_label: str | None = None
     in_folds: bool = False

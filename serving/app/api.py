@@ -4,6 +4,7 @@ Goes in: files that were uploaded to `/gradio_api/upload`, as `gradio_client.han
 dictionaries below, or an error with a message, which in a batch is that of its file.
 """
 
+import itertools
 from typing import Any, NotRequired, TypedDict, cast
 
 import gradio as gr
@@ -128,7 +129,8 @@ def add_endpoints(service: AnswerService) -> None:
             raise _refuse("Expected a list of files. Send [file, file, ...].")
         try:
             with open_uploads([_get_path(file) for file in files]) as paths:
-                volume, predictions = service.answer_volume(paths, plane)
+                volume, chunks = service.answer_volume(paths, plane)
+                predictions = list(itertools.chain.from_iterable(chunks))
                 return cast(VolumeAnswer, build_volume_row(paths[0].name, volume, predictions))
         except ImageError as error:
             raise _refuse(str(error)) from error

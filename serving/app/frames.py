@@ -12,22 +12,41 @@ import numpy as np
 from PIL import Image
 
 from serving.app.words import summarise
+from serving.model.artefact import ArtefactConfig
 from serving.model.outline import compute_area
 from serving.model.prediction import Prediction
 from serving.preprocess import find_box, fit_to_square
 
 SLICE_SIDE = 448
+# Colours in `app.css`; with more labels they come again, so names stand beside them.
+TONES = 7
+
+
+def choose_tones(config: ArtefactConfig) -> dict[str, str]:
+    """Choose the colour of each label, `tone-...` in `app.css`: the healthy one is grey, others take turns.
+
+    Example:
+        >>> choose_tones(load_config(BUNDLED))["notumor"]
+        'healthy'
+    """
+    kinds = [label for label in config.labels if label != config.healthy_label]
+    tones = {label: str(number % TONES) for number, label in enumerate(kinds)}
+    return tones if config.healthy_label is None else tones | {config.healthy_label: "healthy"}
 
 
 def build_frame(
-    grey: np.ndarray, prediction: Prediction, fit: str, area_mm2: float | None = None, side: int = SLICE_SIDE
+    grey: np.ndarray,
+    prediction: Prediction,
+    config: ArtefactConfig,
+    area_mm2: float | None = None,
+    side: int = SLICE_SIDE,
 ) -> dict[str, Any]:
     """What the page's viewer shows of one slice, in a square.
 
     Args:
-        grey: uint8 (h, w), [0, 255].
+        grey: uint8 (h, w), [0, 255]; perhaps made square already.
         prediction: of it.
-        fit: how it is made square, one of `serving.preprocess.FITS`.
+        config: of the model.
         area_mm2: inside its outlines; None: not known.
         side: of the picture sent to the page, pixels.
 
@@ -35,12 +54,14 @@ def build_frame(
         `outline`, with its `area` in pixels of the slice, is empty where the model has no tumour map; then
         there is `heat`, by label, with so many `cells` a side. A refused slice has neither.
     """
-    has_map, is_scored = prediction.found is not None, prediction.in_domain
-    heatmaps = prediction.heatmaps if is_scored and not has_map else {}
+    found, is_scored, fit = prediction.found, prediction.in_domain, config.image_fit
+    shape = grey.shape if found is None else (found.height, found.width)
+    heatmaps = prediction.heatmaps if is_scored and found is None else {}
     return {
         "image": encode_picture(grey, side, fit),
         "label": prediction.label,
-        "outline": draw_path(prediction.outlines, grey.shape, fit),
+        "tone": choose_tones(config).get(prediction.label or ""),
+        "outline": draw_path(prediction.outlines, shape, fit),
         "area": sum(map(compute_area, prediction.outlines)),
         "heat": {label: _encode_heat(heatmap) for label, heatmap in heatmaps.items()},
         "cells": len(prediction.heatmap),

@@ -22,13 +22,13 @@ from serving.app import views
 from serving.app.api import add_endpoints
 from serving.app.service import Answer, AnswerService
 from serving.app.uploads import UploadGate, open_uploads
-from serving.app.views import EXAMPLES
 from serving.classifier import Classifier
 from serving.files.entries import MAX_VOLUME_BYTES
 from serving.files.errors import ImageError
 from serving.files.owned_folders import OwnedFolders
 from serving.model.artefact import CARD_FILE, METRICS_FILE
 from serving.model.explain import INFERNO
+from serving.model.prediction import Prediction
 from serving.pictures.anatomy import PLANES
 
 # Requests that wait; further ones are told that the server is busy. How many of a kind are answered at once.
@@ -52,7 +52,7 @@ class EventHandlers:
 
     def __init__(self, service: AnswerService):
         self._service, self._config = service, service.classifier.config
-        self._examples = {path.stem: path for path in EXAMPLES.glob("*.png")}
+        self._examples = {path.stem: path for path in views.find_examples(self._config)}
 
     def show_slice(self, event: gr.EventData) -> Iterator[str]:
         """One slice, sent or chosen among the examples."""
@@ -64,17 +64,23 @@ class EventHandlers:
         """How far a batch is, as it goes on, and all of it at the end."""
         with open_uploads(_read_files(event)) as paths:
             total, chunks = self._service.answer_batch(paths)
-            answers: list[Answer] = []
-            yield views.render("progress.html.j2", done=0, total=total)
+            answers, work = list[Answer](), "Reading and classifying"
+            yield views.render("progress.html.j2", what=work, done=0, total=total)
             for chunk in chunks:
                 answers += chunk
-                yield views.render("progress.html.j2", done=len(answers), total=total)
+                yield views.render("progress.html.j2", what=work, done=len(answers), total=total)
             yield views.render_batch(answers, self._config)
 
     def show_volume(self, event: gr.EventData) -> Iterator[str]:
-        """A volume, slice by slice."""
+        """How far a volume is, as it goes on, and all of it at the end, slice by slice."""
         with open_uploads(_read_files(event)) as paths:
-            volume, predictions = self._service.answer_volume(paths, _read(event, "plane") or None)
+            yield views.render("progress.html.j2", what="Reading the volume", done=None, total=None)
+            volume, chunks = self._service.answer_volume(paths, _read(event, "plane") or None)
+            predictions: list[Prediction] = []
+            for chunk in chunks:
+                predictions += chunk
+                done, total = len(predictions), len(volume.slices)
+                yield views.render("progress.html.j2", what="Classifying its slices", done=done, total=total)
             yield views.render_volume(paths[0].name, volume, predictions, self._config)
 
 
@@ -83,8 +89,7 @@ def build_app(classifier: Classifier) -> gr.Blocks:
     service = AnswerService(classifier)
     handlers = EventHandlers(service)
     with gr.Blocks(title="Brain MRI slice classifier", analytics_enabled=False) as app:
-        masthead = views.render("masthead.html.j2", has_map=classifier.config.map is not None)
-        gr.HTML(masthead, apply_default_css=False, js_on_load=None)
+        gr.HTML(views.render_masthead(classifier.config), apply_default_css=False, js_on_load=None)
         with gr.Tabs():
             with gr.Tab("Slice"), gr.Row(elem_classes="columns"):
                 _add_form(handlers.show_slice, "slice", examples=views.list_examples(classifier))

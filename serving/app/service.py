@@ -27,8 +27,8 @@ SLICE_SECONDS = 20.0
 # For a batch or a volume.
 MANY_SECONDS = 180.0
 MAX_BATCH_FILES = 1000
-# Of a picture in a batch only this much is kept, for its thumbnail.
-KEPT_SIDE = 96
+# Of a picture in a batch only this much is kept, to be shown when its row is opened.
+KEPT_SIDE = 224
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -98,21 +98,22 @@ class AnswerService:
             raise ImageError(f"{text} Send fewer at a time.")
         return len(files), self._run(self._score_chunk, _split(files), deadline)
 
-    def answer_volume(self, paths: Sequence[Path], plane: str | None) -> tuple[Volume, list[Prediction]]:
-        """Read a DICOM series or a NIfTI file, and answer each of its slices.
+    def answer_volume(
+        self, paths: Sequence[Path], plane: str | None
+    ) -> tuple[Volume, Iterator[list[Prediction]]]:
+        """Read a DICOM series or a NIfTI file, and answer each of its slices, some at a time.
 
         Args:
             paths: one file or zip, or the files of a series.
             plane: for NIfTI, one of `serving.pictures.anatomy.PLANES`; None: the one it was taken in.
 
         Raises:
-            ImageError: it cannot be read, or not in time.
+            ImageError: it cannot be read, or not in time; the iterator raises it where answers take too long.
         """
         deadline = time.monotonic() + MANY_SECONDS
         sources = [paths[0] if len(paths) == 1 else paths]
         (volume,) = self._run(lambda source: read_volume(source, plane), sources, deadline)
-        chunks = self._run(self.classifier.predict_batch, _split(volume.pictures), deadline)
-        return volume, [prediction for chunk in chunks for prediction in chunk]
+        return volume, self._run(self.classifier.predict_batch, _split(volume.pictures), deadline)
 
     def _run(self, work: Callable[[Task], Result], tasks: list[Task], deadline: float) -> Iterator[Result]:
         """Give results in order; keep every worker busy, and few results in memory.

@@ -14,12 +14,15 @@ from typing import Any
 
 import jinja2
 
-from serving.app.frames import build_frame, draw_path, encode_picture
-from serving.app.service import Answer
+from serving.app.figures import describe_figures, list_figures
+from serving.app.frames import build_frame, choose_tones, draw_path, encode_picture
+from serving.app.service import KEPT_SIDE, Answer
 from serving.app.words import (
     capitalise,
     describe_extent,
-    describe_set,
+    describe_scope,
+    describe_sets,
+    list_labels,
     lower,
     name_label,
     summarise,
@@ -33,7 +36,7 @@ from serving.model.guard import Verdict
 from serving.model.prediction import Prediction
 from serving.pictures.anatomy import Volume
 from serving.preprocess import decode_grey
-from serving.summary import measure_area, summarise_volume
+from serving.summary import VolumeSummary, measure_area, summarise_volume
 
 WEB = Path(__file__).parent / "web"
 EXAMPLES = Path(__file__).parent / "examples"
@@ -56,7 +59,7 @@ def render_slice(answer: Answer, config: ArtefactConfig) -> str:
         "slice.html.j2",
         prediction=answer.prediction,
         extent=describe_extent(answer.prediction, answer.area_mm2),
-        frame=build_frame(answer.picture.grey, answer.prediction, config.image_fit, answer.area_mm2),
+        frame=build_frame(answer.picture.grey, answer.prediction, config, answer.area_mm2),
         labels=config.labels,
         facts=list_facts(answer, config),
         announcement=summarise(answer.prediction, answer.area_mm2),
@@ -70,7 +73,7 @@ def render_volume(name: str, volume: Volume, predictions: list[Prediction], conf
     names = {**{label: name_label(label) for label in config.labels}, Verdict.not_brain_mri.value: _REFUSED}
     size = f"{len(volume.slices)} slices, {volume.plane or 'plane not stated'}"
     frames = [
-        build_frame(grey, one, config.image_fit, measure_area(one, volume.pixel_mm2), VOLUME_SIDE)
+        build_frame(grey, one, config, measure_area(one, volume.pixel_mm2), VOLUME_SIDE)
         for grey, one in zip(volume.slices, predictions, strict=True)
     ]
     return render(
@@ -82,11 +85,19 @@ def render_volume(name: str, volume: Volume, predictions: list[Prediction], conf
             summary.outlined_slices, len(predictions), summary.volume_ml, summary.volume_basis
         ),
         frames=frames,
-        start=len(frames) // 2 if summary.largest_slice is None else summary.largest_slice,
+        start=_choose_start(summary, len(frames)),
+        tones=choose_tones(config),
         labels=config.labels,
         facts=[("Read as", f"{volume.format}, {size}"), *_title(volume.facts)],
         csv=_encode_csv([build_volume_row(name, volume, predictions)], config),
     )
+
+
+def _choose_start(summary: VolumeSummary, count: int) -> int:
+    """The first slice shown: with the largest outline, else the least probably healthy, else the middle."""
+    if summary.largest_slice is not None:
+        return summary.largest_slice
+    return summary.most_affected[0] if summary.most_affected else count // 2
 
 
 def list_facts(answer: Answer, config: ArtefactConfig) -> list[tuple[str, str]]:
@@ -111,9 +122,41 @@ def render_about(config: ArtefactConfig, metrics: dict[str, Any], revision: str)
 
     `metrics` is empty where the model came without `metrics.json`.
     """
-    official = metrics.get("official", {})
-    figures = [(subset, official[subset]) for subset in ("all", "unseen") if subset in official]
-    return render("about.html.j2", config=config, figures=figures, revision=revision)
+    return render(
+        "about.html.j2",
+        config=config,
+        figures=list_figures(metrics),
+        explanation=describe_figures(metrics),
+        datasets=list_datasets(config),
+        examples=[path.stem for path in find_examples(config)],
+        revision=revision,
+    )
+
+
+def render_masthead(config: ArtefactConfig) -> str:
+    """The head of the page: what this model tells apart, and what it is not for."""
+    return render(
+        "masthead.html.j2",
+        has_map=config.map is not None,
+        labels=list_labels(config.labels, config.healthy_label),
+        count=len(config.labels),
+        datasets=list_datasets(config),
+    )
+
+
+def list_datasets(config: ArtefactConfig) -> list[str]:
+    """TFDS names of what the model learnt from."""
+    training = config.raw.get("training", {}).get("data", {})
+    left_out = training.get("left_out", {}).get(str(training.get("fold", 0)), ())
+    return [
+        config.raw["dataset"]["name"],
+        *(name for name in training.get("mix", {}) if name not in left_out),
+    ]
+
+
+def find_examples(config: ArtefactConfig) -> list[Path]:
+    """Those of the bundled example slices, named by what they show, that the model has a label for."""
+    return [path for path in sorted(EXAMPLES.glob("*.png")) if path.stem in config.labels]
 
 
 def strip_card(card: str) -> str:
@@ -124,7 +167,7 @@ def strip_card(card: str) -> str:
 
 def list_examples(classifier: Classifier) -> list[dict[str, str]]:
     """The bundled example slices, with a small picture of each and what the model outlines in it."""
-    pictures = {path.stem: decode_grey(path) for path in sorted(EXAMPLES.glob("*.png"))}
+    pictures = {path.stem: decode_grey(path) for path in find_examples(classifier.config)}
     fit, predictions = classifier.config.image_fit, classifier.predict_batch(list(pictures.values()))
     return [
         {
@@ -142,10 +185,17 @@ def render_batch(answers: Sequence[Answer], config: ArtefactConfig) -> str:
     rows = [build_row(one.name, one.prediction or one.error, one.area_mm2) for one in answers]
     titles = ["Not read" if "error" in row else name_label(row["label"] or _REFUSED) for row in rows]
     counts = [(lower(title), count) for title, count in Counter(titles).most_common()]
-    pictures = [answer.picture and encode_picture(answer.picture.grey, THUMBNAIL_SIDE) for answer in answers]
+    frames = [
+        build_frame(one.picture.grey, one.prediction, config, one.area_mm2, KEPT_SIDE)
+        if one.picture is not None and one.prediction is not None
+        else None
+        for one in answers
+    ]
     return render(
         "batch.html.j2",
-        rows=list(zip(rows, titles, pictures, strict=True)),
+        rows=list(zip(rows, titles, frames, strict=True)),
+        example=next(filter(None, frames), None),
+        labels=config.labels,
         has_map=config.map is not None,
         counts=counts,
         announcement=", ".join(f"{count} {title}" for title, count in counts),
@@ -175,7 +225,8 @@ _ENVIRONMENT.globals.update(
     name_label=name_label,
     format_percent=format_percent,
     format_head_share=format_head_share,
-    describe_set=describe_set,
+    describe_sets=describe_sets,
+    describe_scope=describe_scope,
     unique=lambda: f"choice-{next(_counter)}",
     ramp=f"linear-gradient(90deg, {_stops})",
 )

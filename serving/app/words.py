@@ -3,6 +3,8 @@
 Goes in: predictions, areas and volumes. Comes out: short sentences, the same on all pages.
 """
 
+from collections.abc import Sequence
+
 from serving.cli.wording import format_head_share, format_measure, format_percent
 from serving.model.guard import Verdict
 from serving.model.prediction import Prediction
@@ -15,26 +17,59 @@ NAMES = {
 }
 
 
+# More labels than this are counted, not named.
+MOST_LISTED = 6
+
+
 def name_label(label: str) -> str:
     """The label as a person would say it."""
     return NAMES.get(label, label)
 
 
-def describe_set(prediction: Prediction, coverage: float) -> str:
-    """Say which labels cannot be ruled out, such as "Glioma or meningioma; cannot be told apart at 95 %."."""
-    members, level = prediction.prediction_sets[coverage], format_percent(coverage, digits=0)
-    names = [name_label(label) for label in members]
-    if len(members) == 1:
-        return f"{names[0]} alone; every other label is ruled out at {level}."
-    if len(members) == len(prediction.probabilities):
-        return f"No label can be ruled out at {level}."
-    listed = ", ".join([names[0], *map(lower, names[1:-1])])
-    return f"{listed} or {lower(names[-1])}; cannot be told apart at {level}."
+def describe_sets(prediction: Prediction) -> str:
+    """Say in a sentence which labels are ruled out at which level.
+
+    Such as "Ruled out at 95 %: all other labels; at 99 %: all but meningioma.".
+    """
+    levels: dict[str, list[str]] = {}
+    for coverage, members in prediction.prediction_sets.items():
+        others = [lower(name_label(label)) for label in members if label != prediction.label]
+        if not others:
+            told = "all other labels"
+        elif len(members) == len(prediction.probabilities):
+            told = "none"
+        else:
+            told = f"all other labels but {join_names(others, 'and')}"
+        levels.setdefault(told, []).append(f"at {format_percent(coverage, digits=0)}")
+    parts = [f"{' and '.join(shares)}: {told}" for told, shares in levels.items()]
+    return f"Ruled out {'; '.join(parts)}."
+
+
+def describe_scope(labels: Sequence[str], healthy_label: str | None) -> str:
+    """Say what a healthy answer does not mean, such as "Only glioma was looked for, no other disease."."""
+    others = [lower(name_label(label)) for label in labels if label != healthy_label]
+    if len(others) > MOST_LISTED:
+        return f"Only the {len(others)} other labels were looked for, no other disease."
+    verb = "was" if len(others) == 1 else "were"
+    return f"Only {join_names(others, 'and')} {verb} looked for, no other disease."
+
+
+def list_labels(labels: Sequence[str], healthy_label: str | None) -> str:
+    """Name the labels in a sentence, the healthy one last, such as "Glioma, meningioma or no tumour"."""
+    if len(labels) > MOST_LISTED + 1:
+        return f"One of {len(labels)} labels"
+    ordered = sorted(labels, key=lambda label: label == healthy_label)
+    return capitalise(join_names([lower(name_label(label)) for label in ordered], "or"))
+
+
+def join_names(names: Sequence[str], word: str) -> str:
+    """Join names with commas, the last two with a word."""
+    return f" {word} ".join([*filter(None, [", ".join(names[:-1])]), names[-1]])
 
 
 def lower(name: str) -> str:
-    """The name without its capital, to stand within a sentence."""
-    return name[:1].lower() + name[1:]
+    """The name without its capital, to stand within a sentence; an abbreviation stays as it is."""
+    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
 
 
 def capitalise(name: str) -> str:

@@ -75,8 +75,8 @@ def build_csv(rows: Iterable[Row], labels: Sequence[str], with_header: bool = Tr
         with_header: whether the names of the columns come first.
 
     Returns:
-        UTF-8. Text that a spreadsheet would take for a formula starts with an apostrophe; file names that are
-        no UTF-8 go out as they came in.
+        UTF-8. Labels of a prediction set are separated by semicolons. Text that a spreadsheet would take for
+        a formula starts with an apostrophe; file names that are no UTF-8 go out as they came in.
     """
     stream = io.StringIO(newline="")
     columns = (
@@ -98,7 +98,7 @@ def build_csv(rows: Iterable[Row], labels: Sequence[str], with_header: bool = Tr
         writer.writeheader()
     for row in list_slices(rows):
         row |= {f"prob_{label}": value for label, value in (row.get("probabilities") or {}).items()}
-        row["prediction_set"] = " ".join(row.get("prediction_set", ()))
+        row["prediction_set"] = ";".join(row.get("prediction_set", ()))
         writer.writerow({column: _defuse(value) for column, value in row.items()})
     return stream.getvalue().encode("utf-8", "surrogateescape")
 

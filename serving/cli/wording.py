@@ -1,6 +1,6 @@
 """How numbers and names are written for people, in the app, on the terminal and in reports."""
 
-from rich.markup import escape
+from serving.model.artefact import NO_TUMOUR
 
 # By `serving.summary.VolumeSummary.volume_basis`.
 _BASES = {
@@ -33,6 +33,16 @@ def format_head_share(share: float) -> str:
     if share <= 0:
         return "nothing"
     return f"about {100 * share:.0f} % of the head" if share >= 0.01 else "under 1 % of the head"
+
+
+def name_finding(healthy_label: str | None) -> str:
+    """What a label other than the healthy one is called: kinds of own pictures need not be tumours.
+
+    Example:
+        >>> name_finding("notumor"), name_finding("sans lésion")
+        ('tumour', 'finding')
+    """
+    return "tumour" if healthy_label == NO_TUMOUR else "finding"
 
 
 def format_measure(value: float, unit: str) -> str:
@@ -76,6 +86,6 @@ def describe_outlined(found: int | None, count: int, volume_ml: float | None, ba
 
 
 def clean(text: str) -> str:
-    """Make text from a file name safe to print: no markup, no control characters, only valid UTF-8."""
+    """Make text from a file name safe to print: no control characters, only valid UTF-8, all on one line."""
     printable = (one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
-    return escape("".join(printable))
+    return "".join(printable)

@@ -157,7 +157,7 @@ def _tell_tumours(predictions: Predictions, numbers: FittedNumbers) -> dict[str,
     """How well tumour is told from none; tumours of other kinds count as tumours.
 
     Returns:
-        Counts; AUROC of `classes` (1 - p(healthy label) by the classes alone), of the `map` (its highest value) and
+        Counts; AUROC of `classes` (1 - p(healthy) by the classes alone), of the `map` (its highest value) and
         of the `answer` (both together), each with its 95 % interval over groups; `gain`: of the answer over
         the better of the two, in the same draws; share of tumours called a tumour (`sensitivity`) and of
         others called healthy (`specificity`). None without both, or without a healthy label.

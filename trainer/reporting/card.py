@@ -14,10 +14,19 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from serving.cli.wording import name_finding
 from serving.files.writing import write_whole
 from serving.hub.space import DISTRIBUTION
-from serving.model.artefact import CARD_FILE, CONFIG_FILE, METRICS_FILE, RESULTS_FILE
+from serving.model.artefact import (
+    CARD_FILE,
+    CONFIG_FILE,
+    METRICS_FILE,
+    NO_TUMOUR,
+    RESULTS_FILE,
+    find_default_healthy,
+)
 from trainer.config import EFFICIENTNET_LITE, KERAS_CV_PREFIX, ModelConfig, build_config
+from trainer.evaluation.scoring import DATASET, SAME_PICTURES
 from trainer.fitting.cross_calibration import FOLDS_SPLIT
 from trainer.reporting.source_tables import (
     build_localisation_table,
@@ -35,7 +44,8 @@ from trainer.reporting.wording import MAIN_SUBSETS, SPLIT_TITLES, format_duratio
 from trainer.training.cost import GRAMS_PER_KWH, POWER_USAGE_EFFECTIVENESS, WATTS_PER_CORE, estimate_grams
 
 TEMPLATE = Path(__file__).with_name("card.md.j2")
-MODEL_NAME = "brain-tumor-mri-classifier"
+# Of models of tumours, and of others.
+MODEL_NAME, OTHER_MODEL_NAME = "brain-tumor-mri-classifier", "brain-mri-classifier"
 KAGGLE_ID = "masoudnickparvar/brain-tumor-mri-dataset"
 FITTED_ON = {"validation": "validation", FOLDS_SPLIT: "unseen patients"}
 
@@ -49,7 +59,7 @@ def write_card(folder: Path) -> None:
     card = ModelCard.from_template(
         _build_metadata(config, metrics),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
-        title=MODEL_NAME,
+        title=_name_model(config),
         cost=describe_cost(config.get("training_cost")),
         project_version=importlib.metadata.version(DISTRIBUTION),
         git_commit=config["git_commit"],
@@ -100,11 +110,17 @@ def describe_start(model: ModelConfig, started_from: dict[str, Any] | None = Non
 
 def _build_metadata(config: dict[str, Any], metrics: dict[str, Any]) -> ModelCardData:
     data = ModelCardData(
-        model_name=MODEL_NAME,
+        model_name=_name_model(config),
         license="mit",
         library_name="keras",
         pipeline_tag="image-classification",
-        tags=["medical", "mri", "brain-tumor", "litert", "calibrated"],
+        tags=[
+            "medical",
+            "mri",
+            *(["brain-tumor"] if _is_about_tumours(config) else []),
+            "litert",
+            "calibrated",
+        ],
         datasets=[KAGGLE_ID] if _is_kaggle(config) else None,
         base_model=_find_base_model(config),
         eval_results=_build_eval_results(config, metrics),
@@ -162,6 +178,8 @@ def _describe_data(config: dict[str, Any]) -> dict[str, Any]:
     start, weights_source = describe_start(training.model, config.get("started_from"))
     return {
         "labels": f"{', '.join(config['labels'][:-1])} or {config['labels'][-1]}",
+        "healthy": _find_healthy(config),
+        "finding": name_finding(_find_healthy(config)),
         "train_count": f"{learnable - validation['count']:,}",
         "dataset": dataset["name"],
         "version": dataset["version"],
@@ -220,7 +238,21 @@ def _describe_thresholds(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_kaggle(config: dict[str, Any]) -> bool:
-    return not str(config["dataset"]["name"]).endswith("/folder")
+    return str(config["dataset"]["name"]).removeprefix(f"{DATASET}/") in SAME_PICTURES
+
+
+def _find_healthy(config: dict[str, Any]) -> str | None:
+    found: str | None = config.get("healthy_label", find_default_healthy(config["labels"]))
+    return found
+
+
+def _is_about_tumours(config: dict[str, Any]) -> bool:
+    """Whether its labels are kinds of tumours, and none."""
+    return _find_healthy(config) == NO_TUMOUR
+
+
+def _name_model(config: dict[str, Any]) -> str:
+    return MODEL_NAME if _is_about_tumours(config) else OTHER_MODEL_NAME
 
 
 def _find_kaggle_version(config: dict[str, Any]) -> str:

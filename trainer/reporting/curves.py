@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from serving.cli.wording import name_finding
 from trainer.evaluation.metrics import split_into_bins
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scoring import split_subsets
@@ -125,7 +126,7 @@ def list_questions(predictions: Predictions) -> dict[str, tuple[np.ndarray, np.n
     if predictions.healthy_label is None:
         return questions
     healthy, score = questions[predictions.healthy_label]
-    return {"any tumour": (~healthy, 1.0 - score)} | questions
+    return {f"any {name_finding(predictions.healthy_label)}": (~healthy, 1.0 - score)} | questions
 
 
 def _style_subsets(predictions: Predictions) -> dict[str, tuple[dict[str, Any], Predictions]]:

@@ -20,6 +20,7 @@ from etils import epath
 from markupsafe import Markup
 from PIL import Image
 
+from serving.cli.wording import name_finding
 from serving.files.writing import write_whole
 from serving.model.artefact import (
     BUNDLED,
@@ -181,6 +182,8 @@ def build_page(folder: Path, predictions: Predictions, models: Sequence[Model], 
         summary=metrics[protocol],
         subsets={name: SUBSET_HEADINGS[name] for name in metrics[protocol]},
         labels=predictions.labels,
+        healthy=predictions.healthy_label,
+        finding=name_finding(predictions.healthy_label),
         corruptions=corruptions,
         number=numbers.mark,
         interval=numbers.mark_interval,

@@ -177,7 +177,7 @@ def _describe_alarms(any_tumour: dict[str, Any] | None) -> list[str]:
     lines = []
     for name, rule in rules.items():
         sensitivity, specificity = format_figure(rule["sensitivity"]), format_figure(rule["specificity"])
-        lines.append(f"any tumour {name}: sensitivity {sensitivity}, specificity {specificity}")
+        lines.append(f"alarm {name}: sensitivity {sensitivity}, specificity {specificity}")
     return lines
 
 
@@ -210,8 +210,8 @@ def _build_severities(title: str, figures: dict[str, Any]) -> Table:
         caption=(
             f"accuracy {format_figure(clean['accuracy'], '.1%')} as they are,"
             f" {format_figure(figures['mean_corruption_accuracy'], '.1%')} in the mean over corruptions, so"
-            f" {format_figure(figures['relative_drop'], '.1%')} of it is lost. Sensitivity: tumours that are"
-            " called any tumour."
+            f" {format_figure(figures['relative_drop'], '.1%')} of it is lost. Sensitivity: of what is not"
+            " healthy, the share that is called so."
         ),
     )
     columns = ("strength", "accuracy", "95 % interval", "macro F1", "sensitivity", "refused", "ECE")

@@ -142,7 +142,7 @@ function mountViewer(viewer) {
     slices.forEach((slice, index) => {
       const title = `${index + 1}: ${slice.caption}`;
       const cell = document.createElement("i");
-      cell.className = slice.label ? `label-${slice.label}` : slice.kind;
+      cell.className = slice.tone ? `tone-${slice.tone}` : slice.kind;
       cell.title = title;
       strip.append(cell);
       if (profile) {
@@ -188,12 +188,38 @@ function paint(canvas, encoded) {
   context.putImageData(pixels, 0, 0);
 }
 
-// Sort by a click on a column's head: first up, then down.
+// A row opens its slice below itself; only one row is open. Sort by a click on a column's head: first up, then down.
 function mountTable(table) {
+  const template = table.parentElement.querySelector("template");
+  const close = () => {
+    table.querySelector("tr.opened")?.remove();
+    table.querySelector(".open[aria-expanded=true]")?.setAttribute("aria-expanded", "false");
+  };
+  for (const button of table.querySelectorAll(".open")) {
+    button.addEventListener("click", () => {
+      const wasOpen = button.getAttribute("aria-expanded") === "true";
+      close();
+      if (wasOpen) return;
+      button.setAttribute("aria-expanded", "true");
+      const row = button.closest("tr");
+      const below = document.createElement("tr");
+      below.className = "opened";
+      const cell = below.insertCell();
+      cell.colSpan = row.cells.length;
+      cell.append(template.content.cloneNode(true));
+      const viewer = cell.querySelector(".viewer");
+      viewer.dataset.slices = `[${row.dataset.slice}]`;
+      const { label } = JSON.parse(row.dataset.slice);
+      for (const choice of viewer.querySelectorAll(".choices input")) choice.checked = choice.value === label;
+      row.after(below);
+      mountViewer(viewer);
+    });
+  }
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
     head.querySelector("button")?.addEventListener("click", () => {
+      close();
       const direction = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
       for (const other of heads) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
       head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
