@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from tests.app_process import start_app
 from tests.conftest import CHROMIUM, CHROMIUM_ARGUMENTS
 from tests.draw_dicom import write_series

@@ -34,6 +34,7 @@ _OUTLINES = (
 _OUTLINES += " on the scan's grid."
 _PLANE = "How a NIfTI volume is cut; by default as it was taken."
 _MIN_FOR_PROGRESS = 20
+_STDOUT = ("/dev/stdout", "/dev/fd/1")
 
 
 def predict(
@@ -64,7 +65,9 @@ def predict(
     with ExitStack() as outputs:
         if csv_file is not None:
             rows = copy_to_csv(rows, outputs.enter_context(write_as_it_comes(csv_file)), classifier.labels)
-        if json_output:
+        if str(csv_file) in _STDOUT:  # where nothing else may stand among its lines
+            has_failed = any([has_error(row) for row in rows])
+        elif json_output:
             has_failed = print_json(rows)
         else:
             has_failed = print_lines(rows, classifier.labels, classifier.config.map is not None)

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from serving import from_pretrained
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from tests.app_process import start_app
 
 TIMEOUT_SECONDS = 60

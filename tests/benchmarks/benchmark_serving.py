@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from serving import from_pretrained
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.model.artefact import BUNDLED, LITERT_FILE
 from serving.preprocess import decode_grey, fit_to_square
 from tests.app_process import start_app

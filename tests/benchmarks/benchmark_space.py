@@ -20,7 +20,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.hub.space import REQUIREMENTS_FILE, build_space
 from serving.model.artefact import BUNDLED
 from tests.app_process import measure_peak_megabytes, start_app

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from serving import ArtefactError, Classifier, ImageError, from_pretrained
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.classifier import CHUNK
 from serving.model.artefact import BUNDLED, compute_sha256
 from serving.model.combination import REGION_WITHOUT_TUMOUR, TUMOUR_WITHOUT_REGION

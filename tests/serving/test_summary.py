@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from serving import from_pretrained
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.pictures.anatomy import Volume
 from serving.pictures.volumes import read_volume
 from serving.preprocess import decode_grey

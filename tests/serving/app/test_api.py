@@ -20,7 +20,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from serving import from_pretrained
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.model.outline import compute_area
 from tests.answer_bad_inputs import build_cases
 from tests.benchmarks.benchmark_load import ask, load_app

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.preprocess import decode_grey
 from tests.draw_dicom import write_series
 from tests.use_app import open_tab, upload

@@ -6,8 +6,8 @@ from PIL import Image
 
 from serving import ImageError, from_pretrained
 from serving.app import service
-from serving.app.page import EXAMPLES
 from serving.app.service import AnswerService
+from serving.app.views import EXAMPLES
 from serving.model.runtime import MAX_BATCH, MAX_INTERPRETERS
 from serving.pictures.anatomy import Volume
 from tests.draw_dicom import write_series
@@ -91,7 +91,7 @@ def test_slice_that_waits_too_long_is_not_computed(slow):
 
 def test_volume_that_takes_too_long_is_not_computed_any_further(slow):
     with pytest.raises(ImageError, match="took too long"):
-        slow.answer_volume([PATHS[0]], None)
+        list(slow.answer_volume([PATHS[0]], None)[1])
     assert count_chunks(slow) <= MAX_INTERPRETERS
 
 
@@ -118,6 +118,6 @@ def test_one_dicom_slice_and_a_series(answers, tmp_path):
     single = answers.answer_slice(files[0])
     assert single.prediction.label == "glioma"
     assert single.picture.facts.format == "DICOM"
-    volume, predictions = answers.answer_volume(files, None)
+    volume, chunks = answers.answer_volume(files, None)
     assert len(volume.slices) == 3
-    assert [prediction.label for prediction in predictions] == ["glioma"] * 3
+    assert [prediction.label for chunk in chunks for prediction in chunk] == ["glioma"] * 3

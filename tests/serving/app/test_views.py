@@ -6,8 +6,8 @@ import pytest
 
 from serving import from_pretrained
 from serving.app import views, words
-from serving.app.page import EXAMPLES
 from serving.app.service import Answer
+from serving.app.views import EXAMPLES
 from serving.model.guard import UNLIKE, Verdict
 from serving.pictures.anatomy import Volume
 from serving.preprocess import decode
@@ -24,6 +24,15 @@ def config():
     return from_pretrained().config
 
 
+@pytest.fixture(scope="module")
+def other_config(config):
+    """Of a model of other classes."""
+    raw = config.raw | {"dataset": config.raw["dataset"] | {"name": "tumor_ds/mes_patients"}}
+    return dataclasses.replace(
+        config, labels=("lésion ischémique", "SEP", "sans lésion"), healthy_label="sans lésion", raw=raw
+    )
+
+
 def with_sets(answer: Answer, *labels: str, **changes) -> Answer:
     return dataclasses.replace(
         answer, prediction=dataclasses.replace(answer.prediction, prediction_sets={0.95: labels}, **changes)
@@ -31,19 +40,74 @@ def with_sets(answer: Answer, *labels: str, **changes) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("labels", "expected"),
+    ("sets", "expected"),
     [
-        (("glioma",), "Glioma alone; every other label is ruled out at 95 %."),
-        (("glioma", "meningioma"), "Glioma or meningioma; cannot be told apart at 95 %."),
+        ([["glioma"], ["glioma"]], "Ruled out at 95 % and at 99 %: all other labels."),
         (
-            ("notumor", "glioma", "pituitary"),
-            "No tumour, glioma or pituitary tumour; cannot be told apart at 95 %.",
+            [["glioma"], ["glioma", "meningioma"]],
+            "Ruled out at 95 %: all other labels; at 99 %: all other labels but meningioma.",
         ),
-        (("glioma", "meningioma", "notumor", "pituitary"), "No label can be ruled out at 95 %."),
+        (
+            [["glioma", "notumor", "pituitary"], ["glioma", "meningioma", "notumor", "pituitary"]],
+            "Ruled out at 95 %: all other labels but no tumour and pituitary tumour; at 99 %: none.",
+        ),
     ],
 )
-def test_set_in_words(answer, labels, expected):
-    assert words.describe_set(with_sets(answer, *labels).prediction, 0.95) == expected
+def test_one_sentence_says_what_is_ruled_out_at_which_level(answer, sets, expected):
+    prediction = dataclasses.replace(
+        answer.prediction, prediction_sets=dict(zip((0.95, 0.99), map(tuple, sets), strict=True))
+    )
+    assert words.describe_sets(prediction) == expected
+
+
+def test_no_tumour_says_that_other_disease_is_not_looked_for(answer, config):
+    told = "Only glioma, meningioma and pituitary tumour were looked for, no other disease."
+    scope = f'<p class="scope">{told}</p>'
+    assert scope in views.render_slice(with_sets(answer, "notumor", label="notumor"), config)
+    assert scope not in views.render_slice(answer, config)
+
+
+def test_no_mark_says_that_an_answer_is_right(answer, config):
+    for page in (views.render_slice(answer, config), views.render_batch([answer], config)):
+        assert not re.search("[✓✔☑]", page)
+
+
+def test_head_and_about_are_about_the_labels_of_the_model(other_config):
+    head = html.unescape(views.render_masthead(other_config))
+    assert "Lésion ischémique, SEP or sans lésion: how likely" in head
+    assert "one dataset (<code>tumor_ds/mes_patients</code>)" in head
+    metrics = {"mes_patients": {"all": {"count": 18, "accuracy": 0.75, "accuracy_interval": [0.5, 0.9]}}}
+    about = html.unescape(views.render_about(other_config, metrics, "abc"))
+    assert re.search(r"Test pictures of mes_patients, .*18.*75\.0 %.*50\.0 to 90\.0 %", about, re.DOTALL)
+    assert "Only lésion ischémique and SEP were looked for, no other disease." in about
+    for page in (head, about):
+        assert not re.search("(?i)glioma|meningioma|pituitary|tumour|kaggle|official|figshare", page)
+
+
+def test_many_labels_are_counted_and_not_named():
+    labels = tuple(f"class {number}" for number in range(50))
+    assert words.list_labels(labels, None) == "One of 50 labels"
+    assert words.describe_scope(labels, "class 3").startswith("Only the 49 other labels")
+
+
+def test_only_examples_that_the_model_has_a_label_for_are_shown(config, other_config):
+    assert len(views.find_examples(config)) == 4
+    assert views.find_examples(other_config) == []
+    assert "Or try an example" not in views.render("intake.html.j2", name="slice", examples=[])
+
+
+def test_volume_starts_at_its_most_affected_slice(answer, config):
+    """Of a model that outlines nothing: the one that is least probably healthy."""
+    volume = Volume((answer.picture.grey,) * 5, "DICOM", None, None, {}, ())
+    shares = [0.9, 0.8, 0.9, 0.2, 0.9]
+    predictions = [
+        dataclasses.replace(answer.prediction, probabilities=answer.prediction.probabilities | {"notumor": p})
+        for p in shares
+    ]
+    page = views.render_volume("series.zip", volume, predictions, config)
+    assert 'max="5" value="4"' in page
+    unnamed = [dataclasses.replace(one, healthy_label=None) for one in predictions]
+    assert 'max="5" value="3"' in views.render_volume("series.zip", volume, unnamed, config)
 
 
 def test_certain_answer_is_shown_as_not_quite_certain(answer, config):

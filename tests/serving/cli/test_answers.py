@@ -8,8 +8,8 @@ import pytest
 
 from serving import from_pretrained
 from serving.app import views
-from serving.app.page import EXAMPLES
 from serving.app.service import Answer
+from serving.app.views import EXAMPLES
 from serving.cli.answers import build_csv, build_row, build_volume_row, list_slices
 from serving.cli.batch import Input, score_inputs
 from serving.cli.pictures import PictureWriter
@@ -45,7 +45,7 @@ def test_columns_and_numbers(prediction):
     assert list(row) == COLUMNS
     assert (row["file"], row["label"], row["heatmap"]) == ("a.png", "glioma", "maps/a.png")
     assert (row["slice"], row["position_mm"], row["error"]) == ("", "", "")
-    assert row["prediction_set"] == " ".join(prediction.prediction_set)
+    assert row["prediction_set"] == ";".join(prediction.prediction_set)
     assert [float(row[f"prob_{label}"]) for label in LABELS] == list(prediction.probabilities.values())
     assert float(row["domain_distance"]) == prediction.domain_distance
 

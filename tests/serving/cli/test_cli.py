@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from serving import from_pretrained
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.cli.answers import build_row
-from serving.cli.commands import print_table
+from serving.cli.lines import LinePrinter
 from tests.bad_volumes import PATIENT, make_dicom, make_nifti, save_dicom
 from trainer.cli.main import app
 
@@ -50,11 +51,21 @@ def test_csv_has_a_row_a_picture(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
-def test_table_names_every_picture():
-    result = run("predict", GLIOMA, str(EXAMPLES / "notumor.png"))
-    assert result.exit_code == 0
-    assert "glioma" in result.stdout
-    assert "not a medical" in result.stdout
+def test_pipe_gets_a_header_and_a_line_a_file_all_tab_separated(tmp_path):
+    bad = tmp_path / "a\tb.png"
+    bad.write_text("no picture")
+    result = run("predict", GLIOMA, str(bad), str(EXAMPLES / "notumor.png"))
+    assert result.exit_code == 2
+    header, *lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [len(line) for line in lines] == [len(header)] * 3
+    first, failed, last = (dict(zip(header, line, strict=True)) for line in lines)
+    prediction = from_pretrained().predict(GLIOMA)
+    assert (first["file"], first["label"], first["verdict"]) == (GLIOMA, "glioma", "like_training")
+    assert float(first["probability"]) == pytest.approx(prediction.probabilities["glioma"])
+    assert failed["label"] == ""
+    assert "not a picture" in failed["error"]
+    assert last["label"] == "notumor"
+    assert "not a medical" in result.stderr
 
 
 def test_one_bad_picture_does_not_stop_the_rest(tmp_path):
@@ -72,10 +83,10 @@ def test_model_that_does_not_exist():
     assert "Traceback" not in result.output
 
 
-def test_csv_into_a_missing_folder_is_refused_before_work(tmp_path):
-    result = run("predict", GLIOMA, "--csv", str(tmp_path / "missing" / "out.csv"))
-    assert result.exit_code == 2
-    assert "Traceback" not in result.output
+def test_parents_of_outputs_are_made(tmp_path):
+    result = run("predict", GLIOMA, "--csv", str(tmp_path / "new" / "deep" / "out.csv"))
+    assert result.exit_code == 0, result.output
+    assert "glioma" in (tmp_path / "new" / "deep" / "out.csv").read_text()
 
 
 @pytest.fixture
@@ -120,8 +131,11 @@ def test_folder_holds_pictures_and_a_series(series, tmp_path):
 def test_table_sums_a_volume_up(series):
     result = run("predict", str(series))
     assert result.exit_code == 0
-    assert "DICOM, axial, 3 slices" in result.stdout
-    assert "glioma 3" in result.stdout
+    assert [line.split("\t")[1:3] for line in result.stdout.splitlines()[1:]] == [
+        [str(number), "glioma"] for number in range(3)
+    ]
+    assert "DICOM, axial, 3 slices" in result.stderr
+    assert "glioma 3" in result.stderr
 
 
 def test_one_slice_of_dicom_is_answered_as_a_picture(series):
@@ -194,11 +208,37 @@ def test_csv_that_cannot_be_written(tmp_path):
 def test_certain_answer_is_shown_as_not_quite_certain(capsys):
     prediction = from_pretrained().predict(GLIOMA)
     certain = {label: float(label == "glioma") for label in prediction.probabilities}
-    print_table([build_row("a.png", dataclasses.replace(prediction, probabilities=certain))], tuple(certain))
+    printer = LinePrinter(Console(width=80), tuple(certain), has_map=False)
+    printer.print_row(build_row("a.png", dataclasses.replace(prediction, probabilities=certain)))
     shown = capsys.readouterr().out
     assert "> 99.9 %" in shown
-    assert "< 0.1 %" in shown
     assert "100.0" not in shown
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("has_map", [True, False])
+def test_lines_fit_the_terminal(capsys, width, has_map):
+    """A line a file, with reasons, errors and a long set beneath it."""
+    prediction = from_pretrained().predict(GLIOMA)
+    sets = {0.95: ("glioma", "meningioma", "pituitary"), 0.99: tuple(prediction.probabilities)}
+    found = dataclasses.replace(prediction, prediction_sets=sets, reason="It is unlike the others. " * 5)
+    row = build_row("folder/" * 30 + "été[1].png", found) | {"tumor_share": 0.042 if has_map else None}
+    printer = LinePrinter(Console(width=width), tuple(prediction.probabilities), has_map)
+    printer.print_header()
+    printer.print_row(row)
+    printer.print_row(build_row("b.png", "b.png is damaged or cut short (PNG). Export it again as PNG."))
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= width for line in lines if width >= 80), lines
+    if width == 40:
+        return
+    files = [line for line in lines if not line.startswith("  ")]
+    assert len(files) == 3
+    assert "[1].png " in files[1]
+    assert ("4 %" in files[1]) == has_map
+    beneath = " ".join(" ".join(lines).split())
+    assert "Also possible at 95 %: meningioma, pituitary." in beneath
+    assert "not read" in files[2]
+    assert "b.png is damaged or cut short (PNG)." in beneath
 
 
 def test_plane_of_nifti(tmp_path):
@@ -216,9 +256,10 @@ def test_weird_file_names(tmp_path, name):
     shutil.copy(GLIOMA, path)
     [row] = json.loads(run("predict", str(path), "--json", "--csv", str(out)).stdout)
     assert (row["file"], row["label"]) == (str(path), "glioma")
-    table = run("predict", str(path)).stdout
-    assert "\x1b" not in table
-    assert "glioma" in table
+    printed = run("predict", str(path)).stdout
+    assert "\x1b" not in printed
+    assert len(printed.splitlines()) == 2
+    assert "glioma" in printed
     path.write_text("no picture")
     assert run("predict", str(path)).exit_code == 2
 

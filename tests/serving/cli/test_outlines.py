@@ -11,7 +11,7 @@ from nibabel.orientations import axcodes2ornt, ornt_transform
 from PIL import Image
 from typer.testing import CliRunner
 
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.cli.pictures import PictureWriter
 from tests.bad_volumes import make_dicom, save_dicom
 from tests.bright_map import BRIGHT, load_bright_classifier
@@ -88,8 +88,9 @@ def test_table_and_csv_tell_the_share(bright, predict, tmp_path, monkeypatch):
     [written] = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text()))
     assert float(written["tumor_share"]) == row["tumor_share"] > 0.1
     assert "mask" not in row
-    table = CliRunner().invoke(app, ["predict", str(tmp_path / "slice.png")], env={"COLUMNS": "200"}).stdout
-    assert f"about {100 * row['tumor_share']:.0f} % of the head" in table
+    header, values = CliRunner().invoke(app, ["predict", str(tmp_path / "slice.png")]).stdout.splitlines()
+    printed = dict(zip(header.split("\t"), values.split("\t"), strict=True))
+    assert float(printed["tumor_share"]) == row["tumor_share"]
 
 
 @pytest.mark.parametrize("plane", ["axial", "sagittal"])
@@ -146,8 +147,8 @@ def test_series_has_a_mask_a_slice_and_a_volume(predict, tmp_path):
     assert [one["area_mm2"] for one in row["slices"]] == pytest.approx([0, 850, 850, 0])
     assert row["summary"]["volume_ml"] == pytest.approx(2 * 850 * 6 / 1000)
     assert (row["summary"]["volume_basis"], row["summary"]["outlined_slices"]) == ("positions", 2)
-    table = CliRunner().invoke(app, ["predict", str(tmp_path / "series")], env={"COLUMNS": "200"}).stdout
-    assert "Outlined in 2 of 4 slices: about 10 ml, from the positions of the slices." in table
+    told = CliRunner().invoke(app, ["predict", str(tmp_path / "series")]).stderr
+    assert "Outlined in 2 of 4 slices: about 10 ml, from the positions of the slices." in told
 
 
 def test_refused_picture_has_no_mask(monkeypatch, tmp_path):

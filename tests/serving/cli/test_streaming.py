@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from serving import classifier as classifiers
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.cli import pictures as writers
 from serving.model.runtime import MAX_BATCH
 from trainer.cli.main import app

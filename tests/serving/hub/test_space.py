@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from huggingface_hub import metadata_load
 
 from serving import ArtefactError, from_pretrained
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.hub.publish import save_space
 from serving.hub.space import build_space
 from serving.model.artefact import BUNDLED

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from serving import ArtefactError, from_pretrained
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.model.artefact import (
     BUNDLED,
     CONFIG_FILE,

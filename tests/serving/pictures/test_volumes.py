@@ -10,7 +10,7 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from serving import ImageError, from_pretrained
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.pictures.anatomy import orient_slice, square_pixels
 from serving.pictures.volumes import read_volume
 from serving.preprocess import decode_grey

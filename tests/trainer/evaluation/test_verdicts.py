@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 from typer.testing import CliRunner
 
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from trainer.cli.main import app
 
 

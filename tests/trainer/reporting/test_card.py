@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from PIL import Image
 
-from serving.app.page import EXAMPLES
+from serving.app.views import EXAMPLES
 from serving.model.artefact import BUNDLED, CARD_FILE, CONFIG_FILE, METRICS_FILE, RESULTS_FILE
 from trainer.config import ModelConfig
 from trainer.reporting.card import describe_cost, describe_start, write_card
