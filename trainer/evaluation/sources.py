@@ -75,7 +75,7 @@ def _describe_source(predictions: Predictions, members: np.ndarray, numbers: Fit
     Returns:
         `count`, `groups`, `kinds` (count of each); `accuracy`, `ece` and, of the 95 % sets, `coverage` and
         `size`, over images of known kind, None without any; `refused`, `unlike_training` and, of tumours of
-        other kinds, `other_called_notumor`: shares, each with its 95 % interval over groups;
+        other kinds, `other_called_healthy`: shares, each with its 95 % interval over groups;
         `tumour_or_none`: of all images and by sequence, `_tell_tumours`.
     """
     known, bootstrap = predictions.is_known, GroupBootstrap(predictions.groups)
@@ -86,7 +86,7 @@ def _describe_source(predictions: Predictions, members: np.ndarray, numbers: Fit
         "accuracy": (predictions.predicted == predictions.true, known),
         "coverage": (holds, known),
         "size": (members.sum(axis=1), known),
-        "other_called_notumor": (calls_none, other),
+        "other_called_healthy": (calls_none, other),
         "refused": (predictions.refused, everything),
     }
     if predictions.unlike_training is not None:

@@ -83,10 +83,9 @@ def test_csv_into_standard_output_and_a_pipe(tmp_path):
     printed = subprocess.run(
         [*TUMOR, str(GLIOMA), "--csv", "/dev/stdout"], capture_output=True, text=True, check=True
     ).stdout
-    header, row = printed.splitlines()[:2]
+    header, row = printed.splitlines()
     assert header.startswith("file,slice,")
     assert row.startswith(str(GLIOMA))
-    assert "not a medical device" in printed
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen([*TUMOR, str(GLIOMA), "--csv", str(tmp_path / "pipe")], stdout=subprocess.DEVNULL):
         assert (tmp_path / "pipe").read_text().splitlines() == [header, row]

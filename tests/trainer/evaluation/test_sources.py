@@ -67,7 +67,7 @@ def test_pictures_of_no_kind_are_judged_by_what_is_known():
     assert find_cell(found, "no_tumor_in_slice", "T1")["right"] == pytest.approx(2 / 3)
     assert find_cell(found, "unknown", "T1")["right"] is None
     pooled = found["pooled"]
-    assert pooled["other_called_notumor"] == pytest.approx(1 / 3)
+    assert pooled["other_called_healthy"] == pytest.approx(1 / 3)
     assert (pooled["count"], pooled["accuracy"], pooled["coverage"]) == (8, 1, 1)
     told = pooled["tumour_or_none"]["all"]
     assert (told["tumour"], told["none"]) == (4, 3)
