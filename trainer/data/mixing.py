@@ -6,7 +6,7 @@ of the others as make their shares; so it is as long as the main dataset's, divi
 to it. Validation and test stay those of the main dataset.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -95,8 +95,7 @@ def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple
     mix = data.learnt_mix
     if not mix:
         return ()
-    root = Path(builder.data_dir).parents[2]  # ROOT/NAME/CONFIG/VERSION
-    builders = {name: load_builder(name, root) for name in sorted(mix)}
+    builders = load_beside(builder, mix)
     labels = builder.info.features["label"].names
     for name, other in builders.items():
         if other.info.features["label"].names != labels:
@@ -110,6 +109,14 @@ def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple
         Addition(name, mix[name], other, shared[name] | list_own_fold(other, data.fold))
         for name, other in builders.items()
     )
+
+
+def load_beside(
+    builder: tfds.core.DatasetBuilder, names: Iterable[str]
+) -> dict[str, tfds.core.DatasetBuilder]:
+    """Find datasets, by TFDS name, that lie beside another one."""
+    root = Path(builder.data_dir).parents[2]  # ROOT/NAME/CONFIG/VERSION
+    return {name: load_builder(name, root) for name in sorted(names)}
 
 
 def list_own_fold(builder: tfds.core.DatasetBuilder, fold: int) -> frozenset[str]:

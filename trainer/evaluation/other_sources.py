@@ -5,6 +5,7 @@ all their pictures, also of unknown kind. A source that the model has learnt fro
 that was held out: a figure on pictures that were learnt is about memory.
 """
 
+import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 from serving import Classifier
 from serving.model.artefact import ArtefactConfig
 from trainer.config import FOLDS, DataConfig, build_config
-from trainer.evaluation.predictions import Predictions, pool_predictions
+from trainer.evaluation.predictions import Predictions, number_groups, pool_predictions
 from trainer.evaluation.scoring import DATASET, SAME_PICTURES, EvaluationError, find_fold, find_protocol
 from trainer.evaluation.split_scoring import score_split
 
@@ -149,20 +150,29 @@ def open_part(config: ArtefactConfig, part: SourcePart, data_dir: str | None) ->
 
 
 def score_sources(
-    classifier: Classifier, parts: Sequence[SourcePart], builders: "Sequence[tfds.core.DatasetBuilder]"
+    classifier: Classifier,
+    parts: Sequence[SourcePart],
+    builders: "Sequence[tfds.core.DatasetBuilder]",
+    protocol: str | None = None,
 ) -> Predictions:
-    """Score every picture of the parts once; builders are those of `open_part`.
+    """Score every picture of the parts once; groups of two parts are never the same.
+
+    Args:
+        classifier: a loaded artefact.
+        parts: what is scored.
+        builders: those of `open_part`.
+        protocol: what the pictures are called; None: by the parts.
 
     Raises:
         PredictionsError: a picture is in two of them.
     """
-    protocol = name_protocol(parts)
-    return pool_predictions(
-        [
-            score_split(classifier, _load_part(part, builder, classifier.config), protocol)
-            for part, builder in zip(parts, builders, strict=True)
-        ]
-    )
+    name = protocol or name_protocol(parts)
+    scored = [
+        score_split(classifier, _load_part(part, builder, classifier.config), name)
+        for part, builder in zip(parts, builders, strict=True)
+    ]
+    groups = number_groups([one.groups for one in scored])
+    return dataclasses.replace(pool_predictions(scored), groups=groups)
 
 
 def name_protocol(parts: Sequence[SourcePart]) -> str:

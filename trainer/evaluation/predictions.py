@@ -177,6 +177,12 @@ class Predictions:
             )
 
 
+def number_groups(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Number the groups of several sets of images anew, since each set counts its own: int (all,)."""
+    starts = np.cumsum([0, *(groups.max() + 1 for groups in parts)])
+    return np.concatenate([groups + start for groups, start in zip(parts, starts, strict=False)])
+
+
 def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Put the predictions of several models about different images together, as of folds.
 
