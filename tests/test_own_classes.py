@@ -85,17 +85,8 @@ def run(shell, pictures, home) -> Path:
     (home / "own.toml").write_text("")
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     places = ("--data-dir", home / "data")
-    built = shell.run(
-        "build",
-        "folder",
-        "--name",
-        "mes_patients",
-        "--manual-dir",
-        pictures,
-        "--healthy-label",
-        HEALTHY,
-        *places,
-    )
+    named = ("--name", "mes_patients", "--healthy-label", HEALTHY)
+    built = shell.run("build", "folder", "--manual-dir", pictures, *named, *places)
     assert f"3 classes: {', '.join(LABELS)}; healthy: {HEALTHY}" in built.stdout, built
     for command in (
         ("train", home / "own.toml", *overrides, "--run-dir", folder, "--no-artefact", *places),

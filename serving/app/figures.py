@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _SOURCES, _FOLDER = "sources-", "images-"
+# Of the sources that a model has learnt from: the fold that was held out.
+_UNSEEN_PATIENTS = f"{_SOURCES}unseen_patients"
 _TITLES = {
     ("patient", "all"): "Patients that it had not seen",
     ("official", "unseen"): "Official test pictures without a copy in training",
@@ -60,8 +62,9 @@ def describe_figures(metrics: dict[str, Any]) -> str:
             "Most pictures of the official test split are mirrored or turned copies of training pictures, so"
             " its figure over all of them rewards memory."
         )
-    missing = [] if "patient" in metrics else ["unseen patients"]
-    missing += [] if any(name.startswith((_SOURCES, _FOLDER)) for name in metrics) else ["other hospitals"]
+    missing = [] if metrics.keys() & {"patient", _UNSEEN_PATIENTS} else ["unseen patients"]
+    others = [name for name in metrics if name.startswith((_SOURCES, _FOLDER)) and name != _UNSEEN_PATIENTS]
+    missing += [] if others else ["other hospitals"]
     if missing:
         told.append(
             f"No figure is about {' or '.join(missing)}, where it must be expected to be lower: pictures of"
@@ -74,8 +77,10 @@ def describe_figures(metrics: dict[str, Any]) -> str:
 def _list_protocol(protocol: str, summary: dict[str, Any]) -> Iterator[Figure]:
     if protocol.startswith(_SOURCES):
         for source, figures in summary["all"]["sources"]["by_source"].items():
+            is_held_out = protocol == _UNSEEN_PATIENTS
+            what = "Patients that it had not seen, of" if is_held_out else "Another source, not learnt from:"
             if figures["accuracy"] is not None:
-                yield _build(f"Another source, not learnt from: {source}", figures, False, 1)
+                yield _build(f"{what} {source}", figures, False, 0 if is_held_out else 1)
         return
     for subset in ("all", "unseen"):
         if subset in summary:

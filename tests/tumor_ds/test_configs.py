@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from tumor_ds.collection import kaggle
 from tumor_ds.collection.errors import DatasetError
 from tumor_ds.grouping import splits
 from tumor_ds.grouping.facts import load_facts
+from tumor_ds.pictures_config import PicturesConfig, check_name, find_healthy_label
 
 BuildDataset = Callable[..., Path]
 
@@ -388,3 +390,42 @@ def test_batching_with_a_fixed_size(dummy_dataset_dir: Path):
 def test_labels_of_kaggles_configs_are_fixed(dummy_counts: Mapping[tuple[str, str], int], tmp_path: Path):
     for config in ("official", "grouped", "patient"):
         assert Builder(config=config, data_dir=tmp_path).info.features["label"].names == list(LABELS)
+
+
+# Own pictures under names of their own
+
+
+@pytest.mark.parametrize("is_decomposed", [False, True])
+def test_several_own_datasets_lie_side_by_side(
+    build_dataset: BuildDataset, tmp_path: Path, is_decomposed: bool
+):
+    """Each with its healthy class, found however its accents are stored; TFDS loads them by name."""
+    folder = unicodedata.normalize("NFD" if is_decomposed else "NFC", "sans lésion")
+    for number in range(20):
+        save(draw(number), tmp_path / "own" / ("lésion", folder)[number % 2] / f"{number}.png")
+    mine = PicturesConfig(name="mine", healthy_label="sans lésion")
+    build_dataset(tmp_path / "own", tmp_path / "data", config=mine)
+    build_dataset(tmp_path / "own", tmp_path / "data", config=PicturesConfig(name="others", in_folds=True))
+    records = read_records(tmp_path / "data", "tumor_ds/mine")
+    assert sorted(records) == ["test", "train", "validation"]
+    for record in (one for rows in records.values() for one in rows):
+        is_healthy = record["filename"].startswith(folder)
+        assert (record["tumor"], record["mask_known"]) == ((0, 2) if is_healthy else (1, 0))
+        assert record["source"] == b"mine"
+    assert set(read_records(tmp_path / "data", "tumor_ds/others")) <= set(splits.PATIENT_SHARES)
+    found = [tfds.builder(f"tumor_ds/{name}", data_dir=tmp_path / "data") for name in ("mine", "others")]
+    assert [find_healthy_label(one) for one in found] == [folder, None]
+
+
+def test_a_healthy_label_that_is_no_class_is_told(
+    build_dataset: BuildDataset, tmp_path: Path, own_pictures: Path
+):
+    config = PicturesConfig(name="mine", healthy_label="wel")
+    with pytest.raises(DatasetError, match="one of the classes as healthy label, ill, well; got wel"):
+        build_dataset(own_pictures, tmp_path, config=config)
+
+
+@pytest.mark.parametrize("name", ["official", "figshare", "gathered", "My Hospital", "1st", "../up", ""])
+def test_names_that_cannot_be_are_refused(name: str):
+    with pytest.raises(DatasetError, match="--name"):
+        check_name(name, tuple(Builder.builder_configs))

@@ -6,8 +6,8 @@ and for evaluation.
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +217,22 @@ def load_whole(
     source = "+".join(builder.info.splits)
     records = [record for record in _list_records(builder, source) if record.filename not in left_out]
     return _load_records(builder, source, records, data, size, with_masks)
+
+
+def number_labels(split: Split, builder: tfds.core.DatasetBuilder, labels: Sequence[str]) -> Split:
+    """Number labels as a model does, which may know more of them than a dataset has.
+
+    Args:
+        split: of the dataset.
+        builder: of the dataset.
+        labels: of the model.
+    """
+    names = builder.info.features["label"].names
+    if list(names) == list(labels):
+        return split
+    numbers = {place: labels.index(name) for place, name in enumerate(names)}
+    records = [replace(one, label=numbers.get(one.label, UNKNOWN)) for one in split.records]
+    return Split(split.images, tuple(records), split.masks)
 
 
 def _load_records(

@@ -6,8 +6,8 @@ of the others as make their shares; so it is as long as the main dataset's, divi
 to it. Validation and test stay those of the main dataset.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -27,9 +27,9 @@ from trainer.data.input_pipeline import (
     load_whole,
     name_built,
     name_test_split,
+    number_labels,
 )
 from tumor_ds.grouping.mixing import join_groups_across, read_grouped
-from tumor_ds.sources.records import UNKNOWN
 
 # A cell of n pictures is drawn in proportion to n to this power. Source: square root sampling, Mahajan et al.
 # 2018 (arXiv:1805.00932), section 2.2. Equal cells (0) would show a dozen pictures hundreds of times, and
@@ -96,8 +96,7 @@ def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple
     mix = data.learnt_mix
     if not mix:
         return ()
-    root = Path(builder.data_dir).parents[2]  # ROOT/NAME/CONFIG/VERSION
-    builders = {name: load_builder(name, root) for name in sorted(mix)}
+    builders = load_beside(builder, mix)
     labels = builder.info.features["label"].names
     for name, other in builders.items():
         strange = [label for label in other.info.features["label"].names if label not in labels]
@@ -112,6 +111,14 @@ def find_additions(builder: tfds.core.DatasetBuilder, data: DataConfig) -> tuple
         Addition(name, mix[name], other, shared[name] | list_own_fold(other, data.fold))
         for name, other in builders.items()
     )
+
+
+def load_beside(
+    builder: tfds.core.DatasetBuilder, names: Iterable[str]
+) -> dict[str, tfds.core.DatasetBuilder]:
+    """Find datasets, by TFDS name, that lie beside another one."""
+    root = Path(builder.data_dir).parents[2]  # ROOT/NAME/CONFIG/VERSION
+    return {name: load_builder(name, root) for name in sorted(names)}
 
 
 def list_own_fold(builder: tfds.core.DatasetBuilder, fold: int) -> frozenset[str]:
@@ -182,7 +189,7 @@ def load_mix(
     names = builder.info.features["label"].names
     for other in additions:
         whole = load_whole(other.builder, data, size, with_masks, other.left_out)
-        parts.append(_number_labels(whole, other.builder.info.features["label"].names, names))
+        parts.append(number_labels(whole, other.builder, names))
     counts = [len(part.records) for part in parts]
     draws = np.concatenate(compute_draws(counts, [other.share for other in additions]))
     records = tuple(chain.from_iterable(part.records for part in parts))
@@ -237,15 +244,6 @@ def describe_additions(additions: Sequence[Addition]) -> Iterator[str]:
             f"{other.name}: {other.share:.0%} of an epoch, from {total - len(other.left_out):,} of {total:,}"
             f" pictures; {len(other.left_out):,} are held out, or of groups of validation or test."
         )
-
-
-def _number_labels(split: Split, found: Sequence[str], wanted: Sequence[str]) -> Split:
-    """Number labels as the main dataset does: one that is mixed in may have fewer classes."""
-    if list(found) == list(wanted):
-        return split
-    numbers = {place: wanted.index(name) for place, name in enumerate(found)}
-    records = [replace(one, label=numbers.get(one.label, UNKNOWN)) for one in split.records]
-    return Split(split.images, tuple(records), split.masks)
 
 
 def _join(parts: Sequence[Split], records: tuple[RecordFacts, ...]) -> Split:

@@ -75,5 +75,5 @@ def _predict_split(
         logits=(_CERTAIN * chosen).astype(np.float32),
         probs=chosen,
         refused=np.zeros(len(asked), bool),
-        healthy_label=find_healthy_label(builder),
+        named_healthy=find_healthy_label(builder),
     )

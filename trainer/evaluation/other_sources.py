@@ -5,6 +5,7 @@ all their pictures, also of unknown kind. A source that the model has learnt fro
 that was held out: a figure on pictures that were learnt is about memory.
 """
 
+import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 from serving import Classifier
 from serving.model.artefact import ArtefactConfig
 from trainer.config import FOLDS, DataConfig, build_config
-from trainer.evaluation.predictions import Predictions, pool_predictions
+from trainer.evaluation.predictions import Predictions, number_groups, pool_predictions
 from trainer.evaluation.scoring import DATASET, SAME_PICTURES, EvaluationError, find_fold, find_protocol
 from trainer.evaluation.split_scoring import score_split
 
@@ -124,20 +125,16 @@ def open_part(config: ArtefactConfig, part: SourcePart, data_dir: str | None) ->
     """Find the dataset of a part.
 
     Raises:
-        EvaluationError: the model has learnt from it, there is no such source or fold, or its labels are
-            others than the model's.
+        EvaluationError: the model has learnt from it, it has no such fold, or labels that the model does not
+            know.
         DatasetMissingError: it is not built.
     """
     from trainer.data.input_pipeline import load_builder, name_test_split
-    from tumor_ds import Builder
 
     check_unseen(config, part)
-    known = [name for name in Builder.builder_configs if name not in SAME_PICTURES]
-    if part.name not in known:
-        raise EvaluationError(f"There is no source {part.name}. Expected one of {', '.join(sorted(known))}.")
     builder = load_builder(f"{DATASET}/{part.name}", data_dir)
     labels = tuple(builder.info.features["label"].names)
-    if labels != config.labels:
+    if not set(labels) <= {*config.labels}:
         raise EvaluationError(
             f"The model knows {config.labels}, {part.name} has {labels}. Name another source."
         )
@@ -149,20 +146,29 @@ def open_part(config: ArtefactConfig, part: SourcePart, data_dir: str | None) ->
 
 
 def score_sources(
-    classifier: Classifier, parts: Sequence[SourcePart], builders: "Sequence[tfds.core.DatasetBuilder]"
+    classifier: Classifier,
+    parts: Sequence[SourcePart],
+    builders: "Sequence[tfds.core.DatasetBuilder]",
+    protocol: str | None = None,
 ) -> Predictions:
-    """Score every picture of the parts once; builders are those of `open_part`.
+    """Score every picture of the parts once; groups of two parts are never the same.
+
+    Args:
+        classifier: a loaded artefact.
+        parts: what is scored.
+        builders: those of `open_part`.
+        protocol: what the pictures are called; None: by the parts.
 
     Raises:
         PredictionsError: a picture is in two of them.
     """
-    protocol = name_protocol(parts)
-    return pool_predictions(
-        [
-            score_split(classifier, _load_part(part, builder, classifier.config), protocol)
-            for part, builder in zip(parts, builders, strict=True)
-        ]
-    )
+    name = protocol or name_protocol(parts)
+    scored = [
+        score_split(classifier, _load_part(part, builder, classifier.config), name)
+        for part, builder in zip(parts, builders, strict=True)
+    ]
+    groups = number_groups([one.groups for one in scored])
+    return dataclasses.replace(pool_predictions(scored), groups=groups)
 
 
 def name_protocol(parts: Sequence[SourcePart]) -> str:
@@ -210,9 +216,11 @@ def _name_splits(part: SourcePart, builder: Any) -> str:
 
 
 def _load_part(part: SourcePart, builder: "tfds.core.DatasetBuilder", config: ArtefactConfig) -> "Split":
-    from trainer.data.input_pipeline import load_learning_split, load_whole
+    from trainer.data.input_pipeline import load_learning_split, load_whole, number_labels
 
     data, with_masks = DataConfig().replace(fit=config.image_fit, fold=part.fold), config.map is not None
     if part.fold:
-        return load_learning_split(builder, "test", data, config.image_size, with_masks)
-    return load_whole(builder, data, config.image_size, with_masks)
+        split = load_learning_split(builder, "test", data, config.image_size, with_masks)
+    else:
+        split = load_whole(builder, data, config.image_size, with_masks)
+    return number_labels(split, builder, config.labels)

@@ -55,8 +55,8 @@ class Predictions:
         origins: what is known of the images beside their kind; None for pictures in folders.
         localisation: how the map lies to the true outlines; None where the model has no map, or no outline
             was at hand.
-        healthy_label: the label that says that nothing is found. Where none is named, `notumor`; None where
-            that is no label.
+        named_healthy: the label that says that nothing is found, where it has to be named; see
+            `healthy_label`.
 
     Raises:
         PredictionsError: no images, an image twice, arrays that do not fit each other, logits or
@@ -84,11 +84,9 @@ class Predictions:
     tumor_peak: np.ndarray | None = None
     origins: Origins | None = None
     localisation: Localisation | None = None
-    healthy_label: str | None = None
+    named_healthy: str | None = None
 
     def __post_init__(self) -> None:
-        if self.healthy_label is None:
-            object.__setattr__(self, "healthy_label", find_default_healthy(self.labels))
         if not self.filenames:
             raise PredictionsError(
                 "Expected at least one image to score, got none. Check the split, or the folder."
@@ -103,6 +101,11 @@ class Predictions:
     def predicted(self) -> np.ndarray:
         """Most probable label, int (n,), indices into `labels`."""
         return self.probs.argmax(axis=1)
+
+    @property
+    def healthy_label(self) -> str | None:
+        """The label that says that nothing is found: as named, else `notumor`; None without either."""
+        return self.named_healthy or find_default_healthy(self.labels)
 
     @property
     def healthy(self) -> int | None:
@@ -128,7 +131,7 @@ class Predictions:
         chosen = np.arange(len(self.filenames))[rows]
         names = tuple(self.filenames[row] for row in chosen)
         taken = {name: _take(getattr(self, name), chosen) for name in (*ARRAYS, *OPTIONAL)}
-        return Predictions(self.protocol, self.labels, names, healthy_label=self.healthy_label, **taken)
+        return Predictions(self.protocol, self.labels, names, named_healthy=self.named_healthy, **taken)
 
     def take_known(self) -> "Predictions":
         """The images whose kind is known, which all figures of classes are about.
@@ -188,6 +191,12 @@ class Predictions:
             )
 
 
+def number_groups(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Number the groups of several sets of images anew, since each set counts its own: int (all,)."""
+    starts = np.cumsum([0, *(groups.max() + 1 for groups in parts)])
+    return np.concatenate([groups + start for groups, start in zip(parts, starts, strict=False)])
+
+
 def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
     """Put the predictions of several models about different images together, as of folds.
 
@@ -203,7 +212,7 @@ def pool_predictions(parts: Sequence[Predictions]) -> Predictions:
             )
     names = tuple(name for part in parts for name in part.filenames)
     pooled = {name: _pool([getattr(part, name) for part in parts]) for name in (*ARRAYS, *OPTIONAL)}
-    return Predictions(first.protocol, first.labels, names, healthy_label=first.healthy_label, **pooled)
+    return Predictions(first.protocol, first.labels, names, named_healthy=first.named_healthy, **pooled)
 
 
 def _take(value: Any, rows: np.ndarray) -> Any:

@@ -201,7 +201,7 @@ def _parse_optional(columns: dict[str, list[str]]) -> dict[str, Any]:
     """The optional fields of `Predictions` that a file has."""
     found: dict[str, Any] = {}
     if columns.get(HEALTHY_COLUMN):
-        found["healthy_label"] = columns[HEALTHY_COLUMN][0]
+        found["named_healthy"] = columns[HEALTHY_COLUMN][0]
     if UNLIKE_COLUMN in columns:
         found["unlike_training"] = _parse_flags(columns[UNLIKE_COLUMN])
     if PEAK_COLUMN in columns:

@@ -62,7 +62,7 @@ def stack_answers(answers: Sequence[Prediction]) -> dict[str, Any]:
         "refused": np.array([not answer.in_domain for answer in answers]),
         "unlike_training": np.array([answer.verdict is Verdict.unlike_training for answer in answers]),
         "tumor_peak": None if None in peaks else np.array(peaks, float),
-        "healthy_label": answers[0].healthy_label,
+        "named_healthy": answers[0].healthy_label,
     }
 
 

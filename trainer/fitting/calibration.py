@@ -18,6 +18,7 @@ from serving.model.artefact import MapConfig, encode_map
 from serving.model.calibration import compute_probabilities
 from serving.model.combination import compute_answers
 from trainer.fitting.tumor_map import fit_combination
+from trainer.fitting.weights import weigh_groups
 
 # Shares of pictures whose prediction set shall hold the true label; the app shows both.
 COVERAGES = (0.95, 0.99)
@@ -25,27 +26,33 @@ COVERAGES = (0.95, 0.99)
 SENSITIVITIES = (0.95, 0.99, 0.995)
 
 
-def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, true: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Temperature with the lowest negative log-likelihood, between 1/20 and 20.
 
-    Every image counts the same: the likelihood and the calibration error that it lowers are means over
-    images, and promise nothing about groups. Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2.
+    Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2.
 
     Args:
         logits: float32 (n, classes).
         true: int (n,).
+        weights: float64 (n,); None: every image counts the same. The likelihood and the calibration error
+            that it lowers are means over images, and promise nothing about groups.
     """
     labels = list(range(logits.shape[1]))
 
     def loss(log_temperature: float) -> float:
-        return log_loss(true, compute_probabilities(logits, math.exp(log_temperature)), labels=labels)
+        probs = compute_probabilities(logits, math.exp(log_temperature))
+        return log_loss(true, probs, labels=labels, sample_weight=weights)
 
     bound = math.log(20.0)
     return math.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x)
 
 
 def fit_prediction_set_threshold(
-    probs: np.ndarray, true: np.ndarray, groups: np.ndarray, coverage: float
+    probs: np.ndarray,
+    true: np.ndarray,
+    groups: np.ndarray,
+    coverage: float,
+    sources: Sequence[str] | None = None,
 ) -> float:
     """Least probability of a label that cannot be ruled out, so that sets hold the true label as asked.
 
@@ -67,17 +74,19 @@ def fit_prediction_set_threshold(
         true: int (n,).
         groups: int (n,).
         coverage: share of images whose set shall hold the true label.
+        sources: n names; the groups then count as `weigh_groups` says, and a new image is one of a source
+            drawn likewise, and of a group of it. None: all of one source.
 
     Returns:
         Threshold in [0, 1]; 0 (no label is ever ruled out) where there are too few groups, see
         `has_enough_groups`.
     """
-    _, membership, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count = len(np.unique(groups))
     of_true = probs[np.arange(len(true)), true]
     order = np.argsort(-of_true, kind="stable")
     # Rounded on both sides: three thirds, or 20 * .95, may come out a little beside a whole number.
-    groups_held = (1 / sizes)[membership][order].cumsum().round(9)
-    place = np.searchsorted(groups_held, round((len(sizes) + 1) * coverage, 9))
+    groups_held = (count * weigh_groups(groups, sources)[order]).cumsum().round(9)
+    place = np.searchsorted(groups_held, round((count + 1) * coverage, 9))
     return float(of_true[order][place]) if place < len(order) else 0.0
 
 
@@ -93,16 +102,14 @@ class UnseenMaps:
     Attributes:
         peaks: float64 (n,), [0, 1], highest value of each map.
         threshold: least value inside an outline.
-        sources: n names of where the images are from; None: all from one place.
 
     Example:
-        >>> UnseenMaps(np.array([0.9, 0.1]), threshold=0.4).sources is None
-        True
+        >>> UnseenMaps(np.array([0.9, 0.1]), threshold=0.4).threshold
+        0.4
     """
 
     peaks: np.ndarray
     threshold: float
-    sources: Sequence[str] | None = None
 
 
 def fit_calibration(
@@ -112,6 +119,7 @@ def fit_calibration(
     healthy: int | None,
     split: str,
     maps: UnseenMaps | None = None,
+    sources: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Fit the sections `calibration`, but for slices unlike the training slices, and `map` of `config.json`.
 
@@ -125,25 +133,30 @@ def fit_calibration(
         healthy: column of the healthy label; None where there is none.
         split: what the images are, as the section says it.
         maps: of the same images; None where the model has no map.
+        sources: n names of where the images are from, which then count as `weigh_groups` says; None: all from
+            one place.
 
     Returns:
         Both sections by name; `map` is None where the model has no map.
     """
-    temperature = fit_temperature(logits, true)
+    sources = None if sources is None or len(set(sources)) == 1 else sources
+    weights = None if sources is None else weigh_groups(groups, sources)
+    temperature = fit_temperature(logits, true, weights)
     probs, tumor_map = compute_probabilities(logits, temperature), None
     if maps:
-        combination = fit_combination(probs, maps.peaks, true, groups, healthy, maps.sources)
+        combination = fit_combination(probs, maps.peaks, true, groups, healthy, sources)
         tumor_map = MapConfig(maps.threshold, combination)
         probs = compute_answers(logits, maps.peaks, temperature, healthy, tumor_map)
     count = len(np.unique(groups))
     section = {
         "temperature": temperature,
-        "prediction_set_thresholds": fit_prediction_set_thresholds(probs, true, groups),
-        "any_tumour_thresholds": fit_any_tumour_thresholds(probs, true, healthy),
+        "prediction_set_thresholds": fit_prediction_set_thresholds(probs, true, groups, sources),
+        "any_tumour_thresholds": fit_any_tumour_thresholds(probs, true, healthy, weights),
         "fitted_on": {
             "split": split,
             "count": len(true),
             "groups": count,
+            **({} if sources is None else {"sources": sorted(set(sources))}),
             "too_few_groups_for": [share for share in COVERAGES if not has_enough_groups(count, share)],
         },
     }
@@ -161,28 +174,34 @@ def explain_few_groups(fitted_on: dict[str, Any]) -> str | None:
 
 
 def fit_prediction_set_thresholds(
-    probs: np.ndarray, true: np.ndarray, groups: np.ndarray
+    probs: np.ndarray, true: np.ndarray, groups: np.ndarray, sources: Sequence[str] | None = None
 ) -> dict[float, float]:
     """Threshold for each of `COVERAGES`; arguments as for `fit_prediction_set_threshold`."""
-    return {share: fit_prediction_set_threshold(probs, true, groups, share) for share in COVERAGES}
+    return {share: fit_prediction_set_threshold(probs, true, groups, share, sources) for share in COVERAGES}
 
 
-def fit_any_tumour_thresholds(probs: np.ndarray, true: np.ndarray, healthy: int | None) -> dict[float, float]:
+def fit_any_tumour_thresholds(
+    probs: np.ndarray, true: np.ndarray, healthy: int | None, weights: np.ndarray | None = None
+) -> dict[float, float]:
     """For each of `SENSITIVITIES` the highest 1 - p(healthy) that this share of the tumours still reaches.
 
     Args:
         probs: (n, classes), calibrated.
         true: int (n,).
         healthy: column of the healthy label; None where there is none.
+        weights: float64 (n,), of the images; None: every image counts the same.
 
     Returns:
         Thresholds in [0, 1]; none without a healthy label, or where no image shows a tumour.
     """
     if healthy is None:
         return {}
-    scores = np.sort(1.0 - probs[true != healthy, healthy])[::-1]
-    return {
-        wanted: float(scores[math.ceil(round(wanted * len(scores), 9)) - 1])
-        for wanted in SENSITIVITIES
-        if len(scores)
-    }
+    is_tumor = true != healthy
+    if not is_tumor.any():
+        return {}
+    scores = 1.0 - probs[is_tumor, healthy]
+    order = np.argsort(-scores, kind="stable")
+    masses = np.ones(len(scores)) if weights is None else weights[is_tumor]
+    # Rounded on both sides, as above.
+    reached = (masses[order] / masses.sum()).cumsum().round(9)
+    return {wanted: float(scores[order][np.searchsorted(reached, wanted)]) for wanted in SENSITIVITIES}

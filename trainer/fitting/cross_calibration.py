@@ -26,6 +26,7 @@ from trainer.evaluation.predictions import (
     OVER_FOLDS_FILE,
     PREDICTIONS_FILE,
     Predictions,
+    number_groups,
     pool_predictions,
 )
 from trainer.evaluation.predictions_file import load_predictions
@@ -33,6 +34,7 @@ from trainer.fitting.calibration import UnseenMaps, fit_calibration
 from trainer.training.run_folder import RunError
 
 FOLDS_SPLIT = "folds"
+COLLECTION = "collection"
 EXPECTED_FOLDS = "Expected the folder of a finished `tumor train CONFIG --folds`."
 # What may differ between a run and the folds that it is calibrated by: which pictures it learns, chance, and
 # what changes no weight.
@@ -40,14 +42,17 @@ FREE_SETTINGS = ("seed", "precision", "data.dataset", "data.fold", "data.left_ou
 
 
 def calibrate_folds(
-    parts: Sequence[tuple[Predictions, ArtefactConfig]],
+    parts: Sequence[tuple[Predictions, ArtefactConfig]], of_sources: Sequence[Predictions | None] = ()
 ) -> list[tuple[Predictions, ArtefactConfig]]:
     """Answer for each fold with temperature and thresholds that were fitted on the other folds.
 
-    A group lies in one fold, so no test group of a fold is among the others.
+    A group lies in one fold, so no test group of a fold is among the others. A source that a fold leaves out
+    takes no part in its numbers: of another hospital nothing is known before its pictures come.
 
     Args:
         parts: predictions of each fold by the model that had not learnt it, and that model's config.
+        of_sources: for each fold, predictions of unseen patients of the sources that it was mixed with; None
+            where it was mixed with none.
 
     Returns:
         The same with other probabilities, and configs with the numbers that give them. Their `raw` has
@@ -55,40 +60,79 @@ def calibrate_folds(
     """
     calibrated = []
     for place, (predictions, config) in enumerate(parts):
-        others = pool_predictions([part for other, (part, _) in enumerate(parts) if other != place])
-        fitted = fit_on_unseen(others, config.map.threshold if config.map else None)
-        section, tumor_map = fitted["calibration"], parse_map(fitted["map"])
-        probs = compute_answers(
-            predictions.logits, predictions.tumor_peak, section["temperature"], others.healthy, tumor_map
+        others = [number for number in range(len(parts)) if number != place]
+        unseen = pool_predictions([parts[number][0] for number in others])
+        added = [_leave_out(of_sources[number], config) for number in others] if of_sources else []
+        fitted = fit_on_unseen(
+            unseen, config.map.threshold if config.map else None, [part for part in added if part is not None]
         )
+        section, tumor_map = fitted["calibration"], parse_map(fitted["map"])
         numbers = {name: value for name, value in section.items() if name != "fitted_on"}
         numbers["map"], raw = tumor_map, config.raw | fitted
-        calibrated.append(
-            (dataclasses.replace(predictions, probs=probs), dataclasses.replace(config, **numbers, raw=raw))
-        )
+        changed = dataclasses.replace(config, **numbers, raw=raw)
+        calibrated.append((answer_anew(predictions, changed), changed))
     return calibrated
 
 
-def fit_on_unseen(unseen: Predictions, map_threshold: float | None) -> dict[str, Any]:
+def answer_anew(predictions: Predictions, config: ArtefactConfig) -> Predictions:
+    """Give predictions the probabilities that temperature and combination of a config make of them."""
+    logits, peaks = predictions.logits, predictions.tumor_peak
+    probs = compute_answers(logits, peaks, config.temperature, config.healthy, config.map)
+    return dataclasses.replace(predictions, probs=probs)
+
+
+def fit_on_unseen(
+    unseen: Predictions, map_threshold: float | None, of_sources: Sequence[Predictions] = ()
+) -> dict[str, Any]:
     """Fit the sections `calibration` and `map`, see `fit_calibration`, by what folds said of unseen patients.
 
     Args:
         unseen: predictions of folds.
         map_threshold: of the model that is calibrated, since the predictions hold no maps; None where it has
             no map.
+        of_sources: predictions of folds about unseen patients of other sources; pictures then count as
+            `trainer.fitting.weights` says.
 
     Raises:
         RunError: the model has a map, and the predictions lack the column of its highest value.
     """
+    parts = [unseen, *of_sources]
+    if map_threshold is not None and any(part.tumor_peak is None for part in parts):
+        raise RunError(
+            f"The model has a tumour map, but {PREDICTIONS_FILE} of the folds has no column tumor_peak."
+            " Expected folds with a tumour map: tumor train CONFIG --folds"
+        )
+    known = [part.take_known() for part in parts if part.is_known.any()]
+    sources = None
+    if of_sources:
+        # The collection is one source, whoever made its parts.
+        names = [[COLLECTION] * len(known[0].true), *(list(_get_sources(part)) for part in known[1:])]
+        sources = [name for of_part in names for name in of_part]
+    logits, true = (np.concatenate([getattr(part, name) for part in known]) for name in ("logits", "true"))
     maps = None
     if map_threshold is not None:
-        if unseen.tumor_peak is None:
-            raise RunError(
-                f"The model has a tumour map, but {PREDICTIONS_FILE} of the folds has no column tumor_peak."
-                " Expected folds with a tumour map: tumor train CONFIG --folds"
-            )
-        maps = UnseenMaps(unseen.tumor_peak, map_threshold)
-    return fit_calibration(unseen.logits, unseen.true, unseen.groups, unseen.healthy, FOLDS_SPLIT, maps)
+        maps = UnseenMaps(np.concatenate([_get_peaks(part) for part in known]), map_threshold)
+    groups = number_groups([part.groups for part in known])
+    return fit_calibration(logits, true, groups, unseen.healthy, FOLDS_SPLIT, maps, sources)
+
+
+def _leave_out(predictions: Predictions | None, config: ArtefactConfig) -> Predictions | None:
+    """Those about sources that a model learnt from; None where there are none."""
+    if predictions is None:
+        return None
+    left_out = [name.rpartition("/")[2] for name in build_config(config.raw["training"]).data.left_out_here]
+    rows = ~np.isin(_get_sources(predictions), left_out)
+    return predictions.take(rows) if rows.any() else None
+
+
+def _get_sources(predictions: Predictions) -> np.ndarray:
+    assert predictions.origins is not None  # only then does it hold other sources
+    return predictions.origins.source
+
+
+def _get_peaks(predictions: Predictions) -> np.ndarray:
+    assert predictions.tumor_peak is not None  # checked before
+    return predictions.tumor_peak
 
 
 def describe_calibration(

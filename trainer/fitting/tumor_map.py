@@ -13,6 +13,7 @@ from serving.model.artefact import Combination
 from serving.model.combination import compute_class_log_odds, compute_log_odds
 from serving.model.outline import find_heads, resize_map
 from trainer.data.input_pipeline import Split
+from trainer.fitting.weights import weigh_groups
 from tumor_ds.sources.slices import MASK_STATES
 
 # Tried for the threshold. Steps of .02: Dice hardly differs between neighbours.
@@ -47,11 +48,11 @@ def fit_map_threshold(tumor_maps: np.ndarray, split: Split) -> float:
     if not len(outlined):
         return DEFAULT_THRESHOLD
     dice = np.array([compute_dice(tumor_maps[row], split.masks[row, ..., 0] > 0) for row in outlined])
-    means = _weigh_groups(split.groups[outlined]) @ dice
+    means = weigh_groups(split.groups[outlined]) @ dice
     allowed = np.ones(len(THRESHOLDS), bool)
     if len(empty):
         shares = np.array([compute_shares(tumor_maps[row], split.images[row]) for row in empty])
-        allowed = _weigh_groups(split.groups[empty]) @ shares <= MOST_FALSE_SHARE
+        allowed = weigh_groups(split.groups[empty]) @ shares <= MOST_FALSE_SHARE
     if not allowed.any():
         return THRESHOLDS[-1]
     return THRESHOLDS[int(np.where(allowed, means, -1.0).argmax())]
@@ -98,9 +99,8 @@ def fit_combination(
 ) -> Combination:
     """Weights of classes and map in tumour or none, by logistic regression on the log-odds of both.
 
-    Each group has the same weight, shared evenly by its pictures. With sources each source has the same
-    weight, shared evenly by its groups: a large collection must not decide alone how other hospitals are
-    answered. A weight below 0 would turn evidence round; then the other is fitted alone.
+    Pictures count as `weigh_groups` says. A weight below 0 would turn evidence round; then the other is
+    fitted alone.
 
     Source: Platt 1999, "Probabilistic outputs for support vector machines", for two scores instead of one;
     the penalty is scikit-learn's default, which keeps the weights finite where the scores tell all apart.
@@ -122,7 +122,7 @@ def fit_combination(
     if is_tumor.all() or not is_tumor.any():
         return CLASSES_ALONE
     scores = np.stack([compute_class_log_odds(probs, healthy), compute_log_odds(peaks)], axis=1)
-    weights = _weigh_groups(groups) if sources is None else _weigh_sources(np.array(sources), groups)
+    weights = weigh_groups(groups, sources)
     # As many as there are groups, so that the penalty weighs less the more of them were seen.
     weights = weights * len(np.unique(groups))
     intercept, of_classes, of_map = _fit_weights(scores, is_tumor, weights)
@@ -144,18 +144,3 @@ def _fit_weights(scores: np.ndarray, is_tumor: np.ndarray, weights: np.ndarray) 
 def _count_from(values: np.ndarray) -> np.ndarray:
     """How many values reach each of `THRESHOLDS`, int (thresholds,)."""
     return values.size - np.searchsorted(np.sort(values, axis=None), THRESHOLDS)
-
-
-def _weigh_groups(groups: np.ndarray) -> np.ndarray:
-    """Weights (n,) that sum to 1: each group has the same, shared evenly by its pictures."""
-    _, membership, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    return (1 / sizes)[membership] / len(sizes)
-
-
-def _weigh_sources(sources: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Weights (n,) that sum to 1: each source has the same, shared evenly by its groups."""
-    weights = np.zeros(len(groups))
-    names = np.unique(sources)
-    for name in names:
-        weights[sources == name] = _weigh_groups(groups[sources == name]) / len(names)
-    return weights

@@ -36,6 +36,7 @@ from trainer.data.input_pipeline import (
     load_learning_split,
     name_test_split,
 )
+from trainer.data.mixing import find_additions, load_mix
 from trainer.evaluation import scoring as evaluation
 from trainer.evaluation.gallery import load_gallery, read_split
 from trainer.evaluation.predictions import PREDICTIONS_FILE, Predictions
@@ -51,6 +52,7 @@ from trainer.reporting.figures import load_learning_curves
 from trainer.reporting.report import REPORT_FILE, Model, build_page
 from trainer.reporting.terminal import print_summary
 from trainer.runs.provenance import find_git_commit
+from trainer.runs.sources import UNSEEN_PATIENTS, evaluate_sources, load_sources
 from trainer.training.cost import load_cost
 from trainer.training.run_folder import BEST_WEIGHTS_FILE, RunError, load_run_config, load_start
 from tumor_ds.pictures_config import find_healthy_label
@@ -76,15 +78,16 @@ def build_artefact(
     """
     config = load_run_config(run_dir)
     curves = load_learning_curves(run_dir, config.optimization.monitor)
-    unseen, labels = None, tuple(builder.info.features["label"].names)
+    unseen, of_sources, labels = None, None, tuple(builder.info.features["label"].names)
     if folds:
         unseen = load_unseen(folds, config, labels, list_filenames(builder, "test", config.data))
+        of_sources = load_sources(folds, UNSEEN_PATIENTS, labels)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / layout.RUN_SUBFOLDER
         with console.status("Exporting model.keras and model.tflite"):
             export_models(config, run_dir, len(labels), folder)
         with console.status("Fitting temperature, prediction sets and guard"):
-            fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen)
+            fitted = fit_sections(folder / layout.LITERT_FILE, builder, config, unseen, of_sources)
             if told := explain_few_groups(fitted["calibration"]["fitted_on"]):
                 console.print(told, markup=False, highlight=False, soft_wrap=True)
             write_config(
@@ -92,6 +95,7 @@ def build_artefact(
             )
         with console.status("Evaluating the reloaded artefact on the test split"):
             result, summary, page = evaluate_artefact(folder, builder, config, curves)
+        evaluate_sources(folder, builder, run_dir, console)
         predictions = (folder / PREDICTIONS_FILE).read_bytes()
         (folder / PREDICTIONS_FILE).unlink()
         write_card(folder)
@@ -160,12 +164,17 @@ def publish_folder(folder: Path, target: epath.Path) -> epath.Path:
 
 
 def fit_sections(
-    litert: Path, builder: tfds.core.DatasetBuilder, config: Config, unseen: Predictions | None
+    litert: Path,
+    builder: tfds.core.DatasetBuilder,
+    config: Config,
+    unseen: Predictions | None,
+    of_sources: Predictions | None = None,
 ) -> dict[str, Any]:
     """Fit `validation`, `calibration`, `guard` and `map` of `config.json` with the exported graph.
 
-    `unseen` is what models of the same recipe said of patients that they had not learnt; None: validation is
-    used instead. The threshold of the tumour map is fitted on validation in either case: it needs the maps.
+    `unseen` is what models of the same recipe said of patients that they had not learnt, and `of_sources` of
+    those of other sources; None: validation is used instead. The threshold of the tumour map is fitted on
+    validation in either case: it needs the maps.
     """
     model, has_map = LiteRTModel(litert), bool(config.model.decoder_channels)
     validation = load_learning_split(builder, "validation", config.data, config.data.image_size, has_map)
@@ -175,7 +184,7 @@ def fit_sections(
     if unseen is None:
         fitted = _fit_on_validation(outputs, validation, find_healthy(builder), threshold)
     else:
-        fitted = fit_on_unseen(unseen, threshold)
+        fitted = fit_on_unseen(unseen, threshold, [of_sources] if of_sources else [])
     guarded = fit_guard_sections(model, builder, config.data, fitted)
     known = validation.true != UNKNOWN
     accuracy = float(np.mean(outputs.logits.argmax(axis=1)[known] == validation.true[known]))
@@ -199,8 +208,7 @@ def _fit_on_validation(
     """Sections `calibration` and `map`, by what the graph says of the validation images of known kind."""
     rows, maps = np.flatnonzero(validation.true != UNKNOWN), None
     if threshold is not None and outputs.tumor_peaks is not None:
-        sources = [validation.records[row].source for row in rows]
-        maps = UnseenMaps(outputs.tumor_peaks[rows], threshold, sources)
+        maps = UnseenMaps(outputs.tumor_peaks[rows], threshold)
     true, groups = validation.true[rows], validation.groups[rows]
     return fit_calibration(outputs.logits[rows], true, groups, healthy, "validation", maps)
 
@@ -212,9 +220,8 @@ def fit_guard_sections(
 
     `fitted` has the sections `calibration` and `map`, by which those slices are answered.
     """
-    training, validation = (
-        load_learning_split(builder, name, data, data.image_size) for name in ("train", "validation")
-    )
+    validation = load_learning_split(builder, "validation", data, data.image_size)
+    training = load_mix(builder, data, find_additions(builder, data), data.image_size).split
     varied = guard_fit.vary_slices(validation.images, guard_fit.VALIDATION_SEED)
     unusual = model.run(varied)
     guard = guard_fit.fit_guard(model, training.images, model.run(validation.images), varied, unusual)

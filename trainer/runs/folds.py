@@ -5,6 +5,7 @@ Goes in: a config without a fold, the dataset, a folder. Comes out, in that fold
     predictions.csv     of all pictures, each once; their temperature was fitted on the other folds
     metrics.json        of those
     over_folds.json     figures of each fold, mean and deviation; the recipe; each fold's thresholds
+    sources/            where the recipe mixes sources: of all folds together, see `trainer.runs.sources`
     figures/            the pooled figures, drawn
     report.html         all of these as a page for people, without pictures, which are in each fold's own
 The same command goes on after any interruption: finished folds are kept, the one under way resumes.
@@ -33,6 +34,7 @@ from trainer.reporting.figures import load_learning_curves
 from trainer.reporting.report import REPORT_FILE, Model, write_report
 from trainer.reporting.terminal import print_comparison, print_summary
 from trainer.runs.run import complete_run
+from trainer.runs.sources import UNSEEN_PATIENTS, load_sources, pool_sources
 from trainer.training.run_folder import FINISHED_FILE, claim_run_dir
 from trainer.training.strategies import is_chief
 
@@ -87,13 +89,18 @@ def _pool_and_save(folder: epath.Path, config: Config, console: Console) -> None
             _load_fold(folder / f"fold{fold}", config.optimization.monitor, Path(scratch, str(fold)))
             for fold in range(1, FOLDS + 1)
         ]
-        parts = calibrate_folds([(predictions, model.config) for predictions, model in loaded])
+        of_sources = [
+            load_sources(folder / f"fold{fold}", UNSEEN_PATIENTS, model.config.labels)
+            for fold, (_, model) in enumerate(loaded, start=1)
+        ]
+        parts = calibrate_folds([(predictions, model.config) for predictions, model in loaded], of_sources)
         pooled, summary = pool(parts)
         runs = [ComparedRun(f"fold {fold}", part) for fold, (part, _) in enumerate(parts, start=1)]
         over_folds = compare_runs(runs) | describe_calibration(config, parts)
         out = Path(scratch, "pooled")
         save_evaluation(pooled, summary, out)
         write_json(out / OVER_FOLDS_FILE, over_folds)
+        pool_sources(folder, [config for _, config in parts], out)
         write_report(out, [model for _, model in loaded], list_gallery(pooled))
         for path in sorted(path for path in out.rglob("*") if path.is_file()):
             target = folder / path.relative_to(out).as_posix()

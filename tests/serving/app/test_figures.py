@@ -27,6 +27,8 @@ def test_unseen_patients_and_other_sources_come_first_and_the_leaked_figure_last
         ({"official": OFFICIAL}, "rewards memory", "unseen patients or other hospitals"),
         ({"mine": {"all": make(18)}}, "", "unseen patients or other hospitals"),
         ({"patient": {"all": make(9)}}, "", "other hospitals"),
+        ({"sources-unseen_patients": SOURCES}, "", "other hospitals"),
+        ({"sources-left_out": SOURCES}, "", "unseen patients"),
         ({"patient": {"all": make(9)}, "sources-nins": SOURCES}, "", ""),
     ],
 )

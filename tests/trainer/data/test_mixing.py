@@ -1,7 +1,10 @@
 """Several datasets in one epoch: how many pictures of each, of rare cells, and what must stay out."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from trainer.config import ConfigError, DataConfig, build_config
 from trainer.data.batches import draw_images, plan_epoch
@@ -14,12 +17,14 @@ from trainer.data.input_pipeline import (
 )
 from trainer.data.mixing import (
     MOST_OFTEN,
+    MixError,
     balance_cells,
     compute_draws,
     find_additions,
     list_own_fold,
     load_mix,
 )
+from tumor_ds.pictures_config import PicturesConfig
 
 OTHER = "tumor_ds/grouped"
 
@@ -169,3 +174,51 @@ def test_impossible_shares_are_refused(mix, message):
 def test_what_cannot_be_left_out_is_refused(left_out, message):
     with pytest.raises(ConfigError, match=message):
         build_config({"data": {"mix": {OTHER: 0.5}, "left_out": left_out}})
+
+
+def draw_own(root: Path, classes: dict[str, range]) -> Path:
+    """Class folders of own pictures, all different."""
+    for label, numbers in classes.items():
+        (root / label).mkdir(parents=True)
+        for number in numbers:
+            noise = np.random.default_rng(number).integers(30, 200, (7, 7), np.uint8)
+            picture = Image.fromarray(noise).resize((40, 40), Image.Resampling.BICUBIC)
+            picture.save(root / label / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("in_folds", [False, True])
+def test_own_pictures_of_some_classes_mix_in_and_touch_no_split(
+    build_dataset, dummy_data_dir, tmp_path, in_folds
+):
+    """For training only; or in folds, then the fold of the test split stays out."""
+    own = draw_own(tmp_path / "own", {"meningioma": range(100, 120), "pituitary": range(200, 220)})
+    root, config = tmp_path / "data", "patient" if in_folds else "official"
+    build_dataset(dummy_data_dir, root, config=config)
+    build_dataset(own, root, config=PicturesConfig(name="clinic", in_folds=in_folds))
+    main = load_builder(f"tumor_ds/{config}", root)
+    data = DataConfig(
+        dataset=f"tumor_ds/{config}", fold=int(in_folds), mix={"tumor_ds/clinic": 0.5}, image_size=32
+    )
+    additions = find_additions(main, data)
+    split = load_mix(main, data, additions, 32).split
+    alone = load_mix(main, data.replace(mix={}), (), 32).split
+    assert split.filenames[: len(alone.filenames)] == alone.filenames
+    mixed = [one for one in split.records if one.source == "clinic"]
+    # Numbered as the four classes are.
+    names = main.info.features["label"].names
+    assert {names[one.label] for one in mixed} == {"meningioma", "pituitary"}
+    assert all(one.filename.startswith(names[one.label]) for one in mixed)
+    held_out = list_own_fold(load_builder("tumor_ds/clinic", root), data.fold)
+    assert (len(held_out) > 0) == in_folds
+    assert len(mixed) == 40 - len(held_out)
+    assert not held_out & {one.filename for one in mixed}
+
+
+def test_own_pictures_of_a_strange_class_are_refused(build_dataset, dummy_data_dir, tmp_path):
+    own = draw_own(tmp_path / "own", {"glioma": range(10), "abcès": range(20, 30)})
+    build_dataset(dummy_data_dir, tmp_path / "data")
+    build_dataset(own, tmp_path / "data", config=PicturesConfig(name="clinic"))
+    main = load_builder("tumor_ds/official", tmp_path / "data")
+    with pytest.raises(MixError, match="tumor_ds/clinic also has abcès"):
+        find_additions(main, DataConfig(mix={"tumor_ds/clinic": 0.5}))

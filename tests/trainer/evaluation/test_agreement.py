@@ -49,7 +49,7 @@ def test_the_rule_is_that_of_serving():
     combined = combine(made.probs, made.tumor_peak, LABELS.index("notumor"), config)
     made = dataclasses.replace(made, probs=combined)
     assert (made.predicted != made.logits.argmax(axis=1)).any()
-    told = explain_disagreements(made.logits, made.probs, made.tumor_peak, list(LABELS), config)
+    told = explain_disagreements(made.logits, made.probs, made.tumor_peak, made.healthy, config)
     found = np.logical_or.reduce(list(find_disagreements(made, NUMBERS).values()))
     np.testing.assert_array_equal(found, np.array(told) != "")
     assert 20 < found.sum() < 180

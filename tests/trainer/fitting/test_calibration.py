@@ -21,6 +21,7 @@ from trainer.fitting.calibration import (
     has_enough_groups,
 )
 from trainer.fitting.tumor_map import fit_combination
+from trainer.fitting.weights import weigh_groups
 
 
 def sample_labels(probs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -131,8 +132,9 @@ def test_with_a_map_all_thresholds_are_of_the_combined_probabilities():
     logits, true, groups = (getattr(simulated, name) for name in ("logits", "true", "groups"))
     peaks = np.random.default_rng(0).uniform(0.2, 0.7, len(true)) + 0.2 * (true != 2)
     sources = np.where(groups % 3, "one", "other").tolist()
-    fitted = fit_calibration(logits, true, groups, HEALTHY, "validation", UnseenMaps(peaks, 0.6, sources))
-    temperature = fit_temperature(logits, true)
+    weights = weigh_groups(groups, sources)
+    fitted = fit_calibration(logits, true, groups, HEALTHY, "folds", UnseenMaps(peaks, 0.6), sources)
+    temperature = fit_temperature(logits, true, weights)
     plain = compute_probabilities(logits, temperature)
     tumor_map = MapConfig(0.6, fit_combination(plain, peaks, true, groups, HEALTHY, sources))
     probs = combine(plain, peaks, 2, tumor_map)
@@ -140,9 +142,25 @@ def test_with_a_map_all_thresholds_are_of_the_combined_probabilities():
     assert parse_map(fitted["map"]) == tumor_map
     assert fitted["calibration"]["temperature"] == temperature
     assert fitted["calibration"]["prediction_set_thresholds"] == fit_prediction_set_thresholds(
-        probs, true, groups
+        probs, true, groups, sources
     )
-    assert fitted["calibration"]["any_tumour_thresholds"] == fit_any_tumour_thresholds(probs, true, HEALTHY)
+    assert fitted["calibration"]["any_tumour_thresholds"] == fit_any_tumour_thresholds(
+        probs, true, HEALTHY, weights
+    )
+
+
+def test_thresholds_for_several_sources_are_those_of_pictures_drawn_by_source():
+    """A source with few pictures counts as much as a large one: its scores repeated would give the same."""
+    few, many = simulate_predictions(60, 1, seed=1), simulate_predictions(600, 1, skill=4.0, seed=2)
+    probs, true = (np.concatenate([getattr(one, name) for one in (few, many)]) for name in ("probs", "true"))
+    groups, sources = np.arange(660), ["few"] * 60 + ["many"] * 600
+    found = fit_prediction_set_threshold(probs, true, groups, 0.9, sources)
+    repeated = np.concatenate([np.tile(np.arange(60), 10), np.arange(60, 660)])
+    expected = fit_prediction_set_threshold(probs[repeated], true[repeated], np.arange(1200), 0.9)
+    assert found == pytest.approx(expected, abs=0.01)
+    assert found < fit_prediction_set_threshold(probs, true, groups, 0.9) - 0.02
+    alarms = fit_any_tumour_thresholds(probs, true, HEALTHY, weigh_groups(groups, sources))
+    assert alarms == fit_any_tumour_thresholds(probs[repeated], true[repeated], HEALTHY)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from serving.model.calibration import compute_probabilities
 from serving.model.combination import combine
 from tests.trainer.make_predictions import HEALTHY, LABELS, simulate_predictions
 from trainer.config import Config, DataConfig, OptimizationConfig, TrackingConfig
-from trainer.evaluation.predictions import Predictions, PredictionsError, pool_predictions
+from trainer.evaluation.origins import Origins
+from trainer.evaluation.predictions import Predictions, PredictionsError, number_groups, pool_predictions
 from trainer.evaluation.predictions_file import save_predictions
 from trainer.fitting.calibration import fit_calibration, fit_temperature
 from trainer.fitting.cross_calibration import (
+    answer_anew,
     calibrate_folds,
     describe_calibration,
     fit_on_unseen,
@@ -204,3 +206,48 @@ def test_a_folder_without_predictions_is_refused(folder):
     (folder / "predictions.csv").unlink()
     with pytest.raises(RunError, match=r"holds no predictions\.csv"):
         load_unseen(folder, Config(), LABELS, ())
+
+
+def make_source(number: int, source: str, sureness: float, fold: int) -> Predictions:
+    """Answers about pictures of another source, some of unknown kind."""
+    part = make_fold(number, sureness)
+    count = len(part.true)
+    true = np.where(np.arange(count) % 5, part.true, -1)
+    tumor = np.where(true < 0, 1.0, true != LABELS.index("notumor"))
+    origins = Origins(tumor, *(np.array([word] * count) for word in (source, "T1", "kept")))
+    names = tuple(f"{source}/{fold}/{name}" for name in part.filenames)
+    return dataclasses.replace(part, protocol="sources-x", filenames=names, true=true, origins=origins)
+
+
+def test_unseen_patients_of_other_sources_count_as_much_as_those_of_the_collection(parts):
+    collection = pool_predictions([predictions for predictions, _ in parts[:2]])
+    source = make_source(9, "elsewhere", 4.0, 1)
+    known = source.take_known()
+    fitted = fit_on_unseen(collection, None, [source])["calibration"]
+    sources = ["collection"] * len(collection.true) + ["elsewhere"] * len(known.true)
+    groups = number_groups([collection.groups, known.groups])
+    logits, true = (
+        np.concatenate(pair) for pair in ((collection.logits, known.logits), (collection.true, known.true))
+    )
+    expected = fit_calibration(logits, true, groups, HEALTHY, "folds", sources=sources)["calibration"]
+    assert fitted == expected
+    assert fitted["fitted_on"]["sources"] == ["collection", "elsewhere"]
+    alone = [fit_temperature(one.logits, one.true) for one in (collection, known)]
+    assert alone[0] < fitted["temperature"] < alone[1]
+
+
+def test_a_source_that_a_fold_leaves_out_has_no_say_in_its_numbers(parts):
+    def leave_out(config, fold):
+        data = {"dataset": "tumor_ds/patient", "fold": fold, "mix": {"tumor_ds/elsewhere": 0.2}}
+        left_out = {"left_out": {"1": ["tumor_ds/elsewhere"]}}
+        training = config.raw["training"] | {"data": config.raw["training"]["data"] | data | left_out}
+        return dataclasses.replace(config, raw=config.raw | {"training": training})
+
+    folds = [(answers, leave_out(config, fold)) for fold, (answers, config) in enumerate(parts, start=1)]
+    of_sources = [None, make_source(8, "elsewhere", 4.0, 2), make_source(9, "elsewhere", 4.0, 3)]
+    without = [config.temperature for _, config in calibrate_folds(folds)]
+    with_them = [config.temperature for _, config in calibrate_folds(folds, of_sources)]
+    assert with_them[0] == without[0]
+    assert with_them[1] != without[1]
+    for (answers, config), _ in zip(calibrate_folds(folds, of_sources), folds, strict=True):
+        np.testing.assert_array_equal(answer_anew(answers, config).probs, answers.probs)

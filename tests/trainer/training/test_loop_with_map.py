@@ -22,7 +22,13 @@ from tests.trainer.models.test_decoder import RESNET_V2
 from tests.trainer.models.test_keras_cv_presets import save_preset
 from trainer.cli.main import app
 from trainer.config import Config, build_config
-from trainer.data.input_pipeline import RecordFacts, Split, load_builder, load_learning_split
+from trainer.data.input_pipeline import (
+    DatasetMissingError,
+    RecordFacts,
+    Split,
+    load_builder,
+    load_learning_split,
+)
 from trainer.evaluation.other_sources import SourcePart, open_part, score_sources
 from trainer.evaluation.predictions import PREDICTIONS_FILE
 from trainer.evaluation.predictions_file import load_predictions
@@ -230,7 +236,7 @@ def test_a_fold_of_another_source_is_scored_alone(builder, artefact, other_sourc
     assert len(found.filenames) == 10
     with pytest.raises(EvaluationError, match="has no fold5, but fold1, fold2"):
         open_part(config, SourcePart("gathered", 5), data_dir)
-    with pytest.raises(EvaluationError, match=r"There is no source nowhere\. Expected one of .*feltrin44"):
+    with pytest.raises(DatasetMissingError, match=r"tumor_ds/nowhere is no public dataset .*not built"):
         open_part(config, SourcePart("nowhere"), data_dir)
     with pytest.raises(EvaluationError, match="has learnt from tumor_ds/folder"):
         open_part(config, SourcePart("folder"), data_dir)
