@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
+from serving.model.guard import Verdict
 from serving.preprocess import fit_to_square
 from trainer.data.input_pipeline import Example, RecordFacts
 from trainer.evaluation import corruptions
@@ -283,6 +284,18 @@ def test_choice_is_balanced_and_does_not_depend_on_the_order():
     assert choose_filenames(names, true, 100) == set(names)
 
 
+def make_answer(classes: int, probabilities: dict[str, float], in_domain: bool) -> SimpleNamespace:
+    """What scoring reads of a `Prediction`; without a tumour map."""
+    verdict = Verdict.like_training if in_domain else Verdict.not_brain_mri
+    return SimpleNamespace(
+        logits=np.zeros(classes),
+        probabilities=probabilities,
+        in_domain=in_domain,
+        verdict=verdict,
+        tumor_peak=None,
+    )
+
+
 class BrightnessClassifier:
     """Tells labels by the mean of a picture, 50 levels each; refuses what is nearly white."""
 
@@ -302,8 +315,7 @@ class BrightnessClassifier:
             for mean in means
         ]
         return [
-            SimpleNamespace(logits=np.zeros(4), probabilities=answer, in_domain=mean < 240)
-            for answer, mean in zip(answers, means, strict=True)
+            make_answer(4, answer, in_domain=mean < 240) for answer, mean in zip(answers, means, strict=True)
         ]
 
 
@@ -389,10 +401,7 @@ def test_summary_is_the_mean_over_corruptions(scored):
 def test_labels_without_notumor_have_no_tumour_sensitivity():
     classifier = BrightnessClassifier()
     classifier.labels = ("a", "b")
-    classifier.score = lambda images: [
-        SimpleNamespace(logits=np.zeros(2), probabilities={"a": 0.9, "b": 0.1}, in_domain=True)
-        for _ in images
-    ]
+    classifier.score = lambda images: [make_answer(2, {"a": 0.9, "b": 0.1}, in_domain=True) for _ in images]
     result = evaluate_corruptions(classifier, make_examples([20], [1]))
     assert result["all"]["clean"]["tumour_sensitivity"] is None
     assert result["all"]["relative_drop"] is None
