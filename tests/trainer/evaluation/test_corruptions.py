@@ -302,7 +302,7 @@ class BrightnessClassifier:
             for mean in means
         ]
         return [
-            SimpleNamespace(logits=np.zeros(4), probabilities=answer, in_domain=mean < 240)
+            SimpleNamespace(logits=np.zeros(4), unguarded_probabilities=answer, in_domain=mean < 240)
             for answer, mean in zip(answers, means, strict=True)
         ]
 
@@ -390,7 +390,7 @@ def test_labels_without_notumor_have_no_tumour_sensitivity():
     classifier = BrightnessClassifier()
     classifier.labels = ("a", "b")
     classifier.score = lambda images: [
-        SimpleNamespace(logits=np.zeros(2), probabilities={"a": 0.9, "b": 0.1}, in_domain=True)
+        SimpleNamespace(logits=np.zeros(2), unguarded_probabilities={"a": 0.9, "b": 0.1}, in_domain=True)
         for _ in images
     ]
     result = evaluate_corruptions(classifier, make_examples([20], [1]))
