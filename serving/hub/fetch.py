@@ -131,7 +131,8 @@ def explain_errors(name: str, action: str = "downloaded") -> Iterator[None]:
         yield
     except ArtefactError:
         raise
-    except (HTTPError, XetDownloadError, OSError, ValueError, RuntimeError) as error:
+    # ImportError: a proxy for SOCKS needs a package more.
+    except (HTTPError, XetDownloadError, ImportError, OSError, ValueError, RuntimeError) as error:
         raise ArtefactError(_describe(error, name, action)) from error
 
 
