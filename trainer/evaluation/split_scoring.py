@@ -88,7 +88,8 @@ def locate(answers: Sequence[Prediction], masks: np.ndarray, outline: np.ndarray
     kinds = [name for name in answers[0].unguarded_probabilities if name != NO_TUMOUR]
     labels = list(answers[0].unguarded_probabilities)
     cams = [
-        answer.cams[..., labels.index(max(kinds, key=answer.unguarded_probabilities.__getitem__))] for answer in answers
+        answer.cams[..., labels.index(max(kinds, key=answer.unguarded_probabilities.__getitem__))]
+        for answer in answers
     ]
     return measure_localisation(
         maps=np.stack([one.square_map for one in found]),
