@@ -19,8 +19,8 @@ workers run an image that holds this package with its extra:
         --environment_type DOCKER --environment_config IMAGE
     --runner FlinkRunner --flink_master HOST:8081 --environment_type DOCKER --environment_config IMAGE
 
-Only the direct runner and local files are tested. On two cores it scores 2,000 JPEG slices of 512 pixels in 17
-seconds by two processes, of which it takes 3 to start; `Classifier.predict_batch` does so in 15
+Only the direct runner and local files are tested. On two cores two processes score 2,000 JPEG slices of 512
+pixels in 17 seconds, 3 of which they take to start; `Classifier.predict_batch` takes 15
 (`python -m tests.benchmarks.benchmark_archive`).
 """
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pyarrow.parquet  # noqa: E402
 
 from serving import from_pretrained  # noqa: E402
 from serving.app.views import EXAMPLES  # noqa: E402
-from serving.cli.archive import Found, ScoreArchive, score_files  # noqa: E402
+from serving.cli.archive import Found, ScoreArchive, _ScoreShard, score_files  # noqa: E402
 from serving.cli.shards import write_shard  # noqa: E402
 from tests.draw_dicom import write_series  # noqa: E402
 
@@ -126,6 +127,15 @@ def test_two_processes_load_one_model_each(scans, tmp_path):
     loads = (tmp_path / "loads").read_text().split()
     # The command itself looks whether the model can be had.
     assert len(loads) == len(set(loads)) == 3
+
+
+def test_threads_of_a_process_share_the_model():
+    """Beam makes an object for each of them."""
+    scorer = _ScoreShard(ScoreArchive("scores"))
+    first, second = (pickle.loads(pickle.dumps(scorer)) for _ in range(2))
+    first.setup()
+    second.setup()
+    assert first._classifier is second._classifier
 
 
 def test_a_pattern_without_a_file_is_an_error(tmp_path):
