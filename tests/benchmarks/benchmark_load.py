@@ -9,8 +9,8 @@ The files are the examples; with `--bad` every other one is a case of `tests/bad
 
 Before the time that counts so many requests are made that Gradio's own memory, of the last 2,000 sessions, is
 full: only then can a leak be told from it. Prints counts, latencies, and the memory of the server. Leaves
-with code 1 where an answer was wrong, an error was not "busy", or the median memory of the second half of what
-follows the first minute is more than 5 % above that of its first half.
+with code 1 where an answer was wrong, an error was not "busy", or the median memory after the first minute is
+more than 5 % higher in the second half than in the first.
 """
 
 import argparse
