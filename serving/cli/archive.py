@@ -70,7 +70,7 @@ class Found(NamedTuple):
 
     Example:
         >>> Found("scans/a.png", 1000, 0.0).find_shard(100)
-        8
+        76
     """
 
     path: str
