@@ -26,7 +26,7 @@ def describe_set(prediction: Prediction, coverage: float) -> str:
     names = [name_label(label) for label in members]
     if len(members) == 1:
         return f"{names[0]} alone; every other label is ruled out at {level}."
-    if len(members) == len(prediction.probabilities):
+    if len(members) == len(prediction.unguarded_probabilities):
         return f"No label can be ruled out at {level}."
     listed = ", ".join([names[0], *map(lower, names[1:-1])])
     return f"{listed} or {lower(names[-1])}; cannot be told apart at {level}."
@@ -57,7 +57,7 @@ def describe_extent(prediction: Prediction, area_mm2: float | None) -> str:
 
 def summarise(prediction: Prediction, area_mm2: float | None) -> str:
     """Say an answer in a sentence or three."""
-    if prediction.label is None:
+    if prediction.label is None or prediction.probabilities is None:
         return "This does not look like a brain MRI slice."
     share = format_percent(prediction.probabilities[prediction.label])
     warning = " Unlike the training pictures." if prediction.verdict is Verdict.unlike_training else ""

@@ -48,7 +48,7 @@ def test_set_in_words(answer, labels, expected):
 
 def test_certain_answer_is_shown_as_not_quite_certain(answer, config):
     probabilities = {"glioma": 1.0, "meningioma": 0.0, "notumor": 0.0, "pituitary": 0.0}
-    certain = with_sets(answer, "glioma", probabilities=probabilities)
+    certain = with_sets(answer, "glioma", unguarded_probabilities=probabilities)
     for page in (views.render_slice(certain, config), views.render_batch([certain], config)):
         assert "&gt; 99.9 %" in page
         assert "100.0 %" not in page

@@ -194,7 +194,9 @@ def test_csv_that_cannot_be_written(tmp_path):
 def test_certain_answer_is_shown_as_not_quite_certain(capsys):
     prediction = from_pretrained().predict(GLIOMA)
     certain = {label: float(label == "glioma") for label in prediction.probabilities}
-    print_table([build_row("a.png", dataclasses.replace(prediction, probabilities=certain))], tuple(certain))
+    print_table(
+        [build_row("a.png", dataclasses.replace(prediction, unguarded_probabilities=certain))], tuple(certain)
+    )
     shown = capsys.readouterr().out
     assert "> 99.9 %" in shown
     assert "< 0.1 %" in shown

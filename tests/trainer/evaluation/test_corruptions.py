@@ -284,14 +284,13 @@ def test_choice_is_balanced_and_does_not_depend_on_the_order():
     assert choose_filenames(names, true, 100) == set(names)
 
 
-def make_answer(classes: int, probabilities: dict[str, float], in_domain: bool) -> SimpleNamespace:
-    """What scoring reads of a `Prediction`; without a tumour map."""
-    verdict = Verdict.like_training if in_domain else Verdict.not_brain_mri
+def make_answer(probabilities: dict[str, float], in_domain: bool) -> SimpleNamespace:
+    """What the figures read of a prediction."""
     return SimpleNamespace(
-        logits=np.zeros(classes),
-        probabilities=probabilities,
+        logits=np.zeros(len(probabilities)),
+        unguarded_probabilities=probabilities,
         in_domain=in_domain,
-        verdict=verdict,
+        verdict=Verdict.like_training if in_domain else Verdict.not_brain_mri,
         tumor_peak=None,
     )
 
@@ -314,9 +313,7 @@ class BrightnessClassifier:
             {label: 0.85 if index == min(3, int(mean // 50)) else 0.05 for index, label in enumerate(LABELS)}
             for mean in means
         ]
-        return [
-            make_answer(4, answer, in_domain=mean < 240) for answer, mean in zip(answers, means, strict=True)
-        ]
+        return [make_answer(answer, mean < 240) for answer, mean in zip(answers, means, strict=True)]
 
 
 def make_examples(levels, true, twins=()):
@@ -401,7 +398,7 @@ def test_summary_is_the_mean_over_corruptions(scored):
 def test_labels_without_notumor_have_no_tumour_sensitivity():
     classifier = BrightnessClassifier()
     classifier.labels = ("a", "b")
-    classifier.score = lambda images: [make_answer(2, {"a": 0.9, "b": 0.1}, in_domain=True) for _ in images]
+    classifier.score = lambda images: [make_answer({"a": 0.9, "b": 0.1}, True) for _ in images]
     result = evaluate_corruptions(classifier, make_examples([20], [1]))
     assert result["all"]["clean"]["tumour_sensitivity"] is None
     assert result["all"]["relative_drop"] is None
