@@ -3,38 +3,43 @@
 Goes in: an artefact and pictures. Comes out: a `Prediction` a picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 
+from serving.files.errors import ImageError
 from serving.hub.fetch import locate_artefact
 from serving.model import artefact
 from serving.model.calibration import compute_prediction_sets
 from serving.model.combination import compute_answers, explain_disagreements
 from serving.model.copying import copy_artefact
 from serving.model.guard import Verdict, judge
+from serving.model.loading import RUNTIMES, load_model
 from serving.model.outline import compute_tumor_shares
 from serving.model.prediction import FoundTumor, Prediction
-from serving.model.runtime import MAX_BATCH, LiteRTModel, Outputs
+from serving.model.runtime import MAX_BATCH, MAX_INTERPRETERS, Outputs
+from serving.model.streaming import map_in_threads, split_stream
 from serving.preprocess import ImageSource, decode, fit_to_square
 
 if TYPE_CHECKING:
     from serving.hub.publish import Pushed
-    from serving.model import keras_runtime
 
-# What runs a model, and the file that it runs.
-RUNTIMES = {"litert": artefact.LITERT_FILE, "keras": artefact.KERAS_FILE}
-# Pictures that are decoded and scored together. The guard needs some 300 kB for each of them.
+# Preprocessed images that `score` takes together. The guard needs some 300 kB for each of them.
 CHUNK = 8 * MAX_BATCH
+# What becomes of a picture of a batch that cannot be read: it ends the batch, or its error is its answer.
+Errors = Literal["raise", "return"]
 
 
 class Classifier:
     """A loaded artefact. Safe to call from several threads.
 
+    Pickled, it is its folder and its runtime: another process, as of joblib, Dask or `multiprocessing`, loads
+    the artefact anew and has to find the folder.
+
     Attributes:
-        folder: where the artefact lies; named by the commit where it came from the Hub.
+        folder: where the artefact lies, absolute; named by the commit where it came from the Hub.
         config: its `config.json`.
 
     Example:
@@ -54,8 +59,11 @@ class Classifier:
         Raises:
             ArtefactError: something is missing, damaged or of another version.
         """
-        self.config, self.folder = artefact.load_config(folder), folder
-        self._model = _load_model(artefact.check_sha256(folder, RUNTIMES[runtime], self.config), self.config)
+        self.config, self.folder, self._runtime = artefact.load_config(folder), folder.absolute(), runtime
+        self._model = load_model(artefact.check_sha256(folder, RUNTIMES[runtime], self.config), self.config)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.folder, self._runtime)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -66,26 +74,94 @@ class Classifier:
         """Classify one picture.
 
         Args:
-            source: path, file content, PIL image, array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), or what
-                `serving.preprocess.decode` gave.
+            source: path, file content, file opened with mode "rb", PIL image, array (h, w), (h, w, 1),
+                (h, w, 3) or (h, w, 4), or what `serving.preprocess.decode` gave.
 
         Raises:
             ImageError: the picture cannot be read.
         """
-        return self.predict_batch([source])[0]
+        [answer] = self._answer([(None, source)])
+        if isinstance(answer, ImageError):
+            raise answer
+        return answer
 
-    def predict_batch(self, sources: Sequence[ImageSource]) -> list[Prediction]:
-        """Classify several pictures; see `predict`. Only `CHUNK` of them are in memory at a time."""
-        predictions: list[Prediction] = []
-        for start in range(0, len(sources), CHUNK):
-            images, coloured, shapes = [], [], []
-            for source in sources[start : start + CHUNK]:
+    @overload
+    def predict_batch(
+        self, sources: Iterable[ImageSource], errors: Literal["raise"] = "raise", progress: bool = False
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict_batch(
+        self, sources: Iterable[ImageSource], errors: Errors, progress: bool = False
+    ) -> list[Prediction | ImageError]: ...
+
+    def predict_batch(
+        self, sources: Iterable[ImageSource], errors: Errors = "raise", progress: bool = False
+    ) -> Sequence[Prediction | ImageError]:
+        """Classify several pictures, on all cores.
+
+        Args:
+            sources: pictures as `predict` takes them.
+            errors: `raise`: a picture that cannot be read ends the batch; `return`: its error takes the place
+                of its answer. Either names the picture by its place, from 0.
+            progress: whether stderr shows how far it is.
+
+        Returns:
+            An answer a picture, in order.
+
+        Raises:
+            ImageError: `errors` is `raise`, and a picture cannot be read.
+            ValueError: `errors` is neither.
+        """
+        answers = self.predict_stream(sources, errors)
+        if not progress:
+            return list(answers)
+        from rich.console import Console  # here, because most callers want none
+        from rich.progress import track
+
+        total = len(sources) if isinstance(sources, Sequence) else None
+        console = Console(stderr=True)
+        return list(track(answers, "Scoring", total, console=console))
+
+    def predict_stream(
+        self, sources: Iterable[ImageSource], errors: Errors = "raise"
+    ) -> Iterator[Prediction | ImageError]:
+        """Classify a stream of pictures, on all cores: the iterator gives answers while it takes pictures.
+
+        Args:
+            sources: pictures as `predict` takes them, as many as there are; some `MAX_BATCH` a core are in
+                memory at a time, so paths cost less than what they hold.
+            errors: see `predict_batch`.
+
+        Raises:
+            ImageError: as `predict_batch` does, once the answers before it were taken.
+            ValueError: as `predict_batch` does.
+        """
+        if errors not in get_args(Errors):
+            raise ValueError(f"Expected {' or '.join(get_args(Errors))} as errors, got {errors!r}.")
+        chunks = split_stream(enumerate(sources), MAX_BATCH)
+        answered = map_in_threads(self._answer, chunks, MAX_INTERPRETERS)
+        answers = (answer for chunk in answered for answer in chunk)
+        return _raise_errors(answers) if errors == "raise" else answers
+
+    def _answer(self, numbered: Sequence[tuple[int | None, ImageSource]]) -> list[Prediction | ImageError]:
+        """Decode and score up to `MAX_BATCH` pictures together, each with its place in the batch."""
+        answers: list[Prediction | ImageError | None] = []
+        images, coloured, shapes = [], [], []
+        for place, source in numbered:
+            try:
                 picture = decode(source)
-                images.append(fit_to_square(picture.grey, self.config.image_size, self.config.image_fit))
-                coloured.append(picture.coloured)
-                shapes.append(picture.grey.shape)
-            predictions += self.score(np.stack(images), np.array(coloured), shapes)
-        return predictions
+            except ImageError as error:
+                answers.append(
+                    error if place is None else ImageError(f"Picture {place} of the batch: {error}")
+                )
+                continue
+            images.append(fit_to_square(picture.grey, self.config.image_size, self.config.image_fit))
+            coloured.append(picture.coloured)
+            shapes.append(picture.grey.shape)
+            answers.append(None)
+        found = iter(self.score(np.stack(images), np.array(coloured), shapes) if images else ())
+        return [next(found) if answer is None else answer for answer in answers]
 
     def run(self, images: np.ndarray) -> Outputs:
         """Give the raw outputs for preprocessed images, uint8 (n, size, size, 1)."""
@@ -126,7 +202,7 @@ class Classifier:
         return [
             Prediction(
                 label=self.labels[probs[row].argmax()] if verdict is not Verdict.not_brain_mri else None,
-                probabilities=dict(zip(self.labels, probs[row].tolist(), strict=True)),
+                unguarded_probabilities=dict(zip(self.labels, probs[row].tolist(), strict=True)),
                 prediction_sets=self._find_sets(probs[row], verdict),
                 verdict=verdict,
                 reason=reason,
@@ -191,41 +267,18 @@ class Classifier:
         return push_artefact(self.folder, repo_id, **options)
 
 
+def _raise_errors(answers: Iterable[Prediction | ImageError]) -> Iterator[Prediction]:
+    for answer in answers:
+        if isinstance(answer, ImageError):
+            raise answer
+        yield answer
+
+
 def _add_doubt(verdict: Verdict, reason: str, distance: float, doubt: str) -> tuple[Verdict, str, float]:
     """Verdict and reason of a picture about which classes and tumour map may contradict each other."""
     if not doubt or verdict is Verdict.not_brain_mri:
         return verdict, reason, distance
     return Verdict.unlike_training, f"{reason} {doubt}".strip(), distance
-
-
-def _load_model(path: Path, config: artefact.ArtefactConfig) -> "LiteRTModel | keras_runtime.KerasModel":
-    """Load the model and check on one black image that it fits the config."""
-    model: LiteRTModel | keras_runtime.KerasModel
-    try:
-        if path.name == artefact.KERAS_FILE:
-            from serving.model.keras_runtime import KerasModel  # here, because it brings TensorFlow
-
-            model = KerasModel(path)
-        else:
-            model = LiteRTModel(path)
-        outputs = model.run(np.zeros((1, model.image_size, model.image_size, 1), np.uint8))
-    except artefact.ArtefactError:
-        raise
-    except ModuleNotFoundError as error:
-        advice = "pip install '.[train]', or use runtime=\"litert\""
-        raise artefact.ArtefactError(f"The Keras runtime needs {error.name}: {advice}.") from error
-    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-        problem = f"{path.name} is no model that can be run ({error})"
-        raise artefact.ArtefactError(f"{problem}. Export it again.") from error
-    has_map, needs_map = outputs.tumor_maps is not None, config.map is not None
-    sizes = (model.image_size, outputs.logits.shape[1], outputs.embeddings.shape[1], has_map)
-    stated = (config.image_size, len(config.labels), len(config.guard.content_weights), needs_map)
-    if sizes != stated:
-        names = ("image size", "labels", "embedding", "tumour map")
-        found, expected = (dict(zip(names, values, strict=True)) for values in (sizes, stated))
-        problem = f"{path.name} has {found}, but {artefact.CONFIG_FILE} says {expected}"
-        raise artefact.ArtefactError(f"{problem}. Export both again together.")
-    return model
 
 
 def from_pretrained(

@@ -11,12 +11,13 @@ Two steps, each usable alone:
 """
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
-from serving.files.entries import HEAD_BYTES, read_start
+from serving.files.entries import HEAD_BYTES, MAX_VOLUME_BYTES, read_start
+from serving.files.errors import ImageError
 from serving.pictures.image_files import Picture, decode_image
 from serving.pictures.volumes import decode_single, is_volume
 
@@ -25,15 +26,16 @@ FITS: tuple[str, ...] = get_args(Fit)
 # Of `fit_to_square`; goes up with every change of its pixels, so that kept pictures are made anew.
 PREPROCESSING_VERSION = 1
 
-ImageSource = str | Path | bytes | Image.Image | np.ndarray | Picture
+ImageSource = str | Path | bytes | IO[bytes] | Image.Image | np.ndarray | Picture
 
 
 def preprocess(source: ImageSource, size: int, fit: str = "pad") -> np.ndarray:
     """Decode a picture and bring it to the model's input size.
 
     Args:
-        source: path or content of a picture file, or of a DICOM or NIfTI file of one slice; PIL image; array
-            (h, w), (h, w, 1), (h, w, 3) or (h, w, 4); or what `decode` gave.
+        source: path or content of a picture file, or of a DICOM or NIfTI file of one slice, or such a file
+            opened with mode "rb"; PIL image; array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4); or what
+            `decode` gave.
         size: side of the square that the model takes, in pixels.
         fit: one of `FITS`, as the artefact says.
 
@@ -58,18 +60,35 @@ def decode(source: ImageSource) -> Picture:
     and 16-bit, 32-bit and float data are windowed between two percentiles.
 
     Args:
-        source: as for `preprocess`, and never changed; a `Picture` comes back as it is.
+        source: as for `preprocess`, and never changed, but an open file is read from where it stands to its
+            end, and stays open; a `Picture` comes back as it is.
 
     Raises:
-        ImageError: as for `preprocess`.
+        ImageError: as for `preprocess`, or it is nothing of the above.
     """
     if isinstance(source, Picture):
         return source
+    if hasattr(source, "read"):
+        source = _read_open(source)
     if isinstance(source, str | Path | bytes):
         head = source[:HEAD_BYTES] if isinstance(source, bytes) else read_start(Path(source), HEAD_BYTES)
         if is_volume(head):
             return decode_single(source)
+    elif not isinstance(source, Image.Image | np.ndarray):
+        expected = "a path, the content of a file, an open file, a PIL image or an array"
+        raise ImageError(f"Expected {expected}; got {type(source).__name__}.")
     return decode_image(source)
+
+
+def _read_open(file: Any) -> bytes:
+    """The content of an open file, no more of it than is accepted and one byte."""
+    try:
+        content = file.read(MAX_VOLUME_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: it is closed, or text in another encoding
+        raise ImageError(f"The open file cannot be read: {error}. Open it with mode 'rb'.") from error
+    if not isinstance(content, bytes):
+        raise ImageError(f"Expected a file opened with mode 'rb'; it gives {type(content).__name__}.")
+    return content
 
 
 def fit_to_square(grey: np.ndarray, size: int, fit: str = "pad") -> np.ndarray:

@@ -87,8 +87,8 @@ def summarise_volume(predictions: Sequence[Prediction], volume: Volume) -> Volum
         volume: which they are of.
     """
     said = [prediction.label or Verdict.not_brain_mri.value for prediction in predictions]
-    probs = {n: one.probabilities for n, one in enumerate(predictions) if one.in_domain}
-    labels = tuple(predictions[0].probabilities)
+    probs = {n: one.probabilities for n, one in enumerate(predictions) if one.probabilities is not None}
+    labels = tuple(predictions[0].unguarded_probabilities)
     found = Counter(said)
     runs = [(label, len(list(run))) for label, run in groupby(said)]
     longest = {label: max((length for name, length in runs if name == label), default=0) for label in labels}

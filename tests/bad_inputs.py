@@ -387,7 +387,12 @@ def build_others() -> list[Case]:
         ),
         Case("gif of half a million frames", "a.gif", gif_of_many_frames, "GIF of 2,000 pictures or more"),
         Case("tiff of two pages", "a.tif", lambda: several("TIFF"), "2 pictures"),
-        Case("tiff of numbers that are none", "a.tif", lambda: encode(Image.fromarray(nan), "TIFF"), SCORED),
+        Case(
+            "tiff of numbers that are none",
+            "a.tif",
+            lambda: encode(Image.fromarray(nan), "TIFF"),
+            "holds no finite number",
+        ),
         Case("bmp header alone", "a.bmp", lambda: bmp[:30], DAMAGED),
         Case("bmp cut in its pixels", "a.bmp", lambda: bmp[:2000], DAMAGED),
         Case(

@@ -50,6 +50,6 @@ def load_bright_classifier(side: int = 1, refuses: bool = True) -> Classifier:
 
 
 if __name__ == "__main__":
-    from serving.app.page import launch
+    from serving.app.server import launch
 
     launch(load_bright_classifier(side=4, refuses=False))

@@ -35,8 +35,8 @@ from tumor_ds.collection.versions import build_url
 from tumor_ds.metadata import origin
 from tumor_ds.metadata.record_sets import PICTURE_FILES, join_pictures, list_labels, list_splits, read_doc
 from tumor_ds.metadata.table import RECORDS_FILE, TableRow, format_table, read_records
-from tumor_ds.pictures_config import PROTOCOLS
 from tumor_ds.sources.catalogue import SOURCES, Source
+from tumor_ds.sources.own_pictures import PROTOCOLS
 
 CROISSANT_FILE = "croissant.json"
 PICTURES_ZIP = "pictures.zip"  # the name to give in `mapping`, whatever the file is called

@@ -20,12 +20,12 @@ from tumor_ds.collection.layout import SPLIT_FOLDERS, is_clutter
 from tumor_ds.collection.versions import LABELS
 from tumor_ds.grouping import splits
 from tumor_ds.grouping.facts import ImageFacts, compute_facts, load_facts
-from tumor_ds.pictures_config import FOLDER, HEALTHY_LABEL, PicturesConfig, match_label
 from tumor_ds.sources import building
 from tumor_ds.sources.building import GATHERED
 from tumor_ds.sources.catalogue import SOURCES
 from tumor_ds.sources.classified import COLLECTION, read_records
 from tumor_ds.sources.download import KAGGLE_DATASETS, download_source
+from tumor_ds.sources.own_pictures import FOLDER, HEALTHY_LABEL, PicturesConfig, match_label
 from tumor_ds.sources.records import build_features
 
 # Protocols of Kaggle's collection.

@@ -12,7 +12,7 @@ import numpy as np
 
 from serving.app.frames import encode_base64
 from serving.app.service import Answer, AnswerService
-from serving.app.uploads import open_uploads
+from serving.app.uploads import UploadStore
 from serving.cli.answers import build_volume_row
 from serving.files.errors import ImageError
 from serving.model.explain import overlay_heatmap
@@ -88,19 +88,19 @@ def _refuse(message: str) -> gr.Error:
     return gr.Error(message, print_exception=False)
 
 
-def add_endpoints(service: AnswerService) -> None:
+def add_endpoints(service: AnswerService, store: UploadStore) -> None:
     """Add the endpoints to the app that is being laid out."""
 
     def predict(file: gr.FileData) -> PredictionAnswer:
         """Classify one picture, or a DICOM or NIfTI file of one slice."""
-        return _to_json(_answer_slice(service, file))
+        return _to_json(_answer_slice(service, store, file))
 
     def predict_batch(files: list[gr.FileData]) -> list[FileAnswer]:
         """Classify many pictures, or zips of them; one that cannot be read has an error in its place."""
         if not isinstance(files, list):
             raise _refuse("Expected a list of files. Send [file, file, ...].")
         try:
-            with open_uploads([_get_path(file) for file in files]) as paths:
+            with store.open([_get_path(file) for file in files]) as paths:
                 _, chunks = service.answer_batch(paths)
                 return [_to_file_answer(answer) for chunk in chunks for answer in chunk]
         except ImageError as error:
@@ -108,7 +108,7 @@ def add_endpoints(service: AnswerService) -> None:
 
     def explain(file: gr.FileData, label: str | None = None) -> Explanation:
         """Classify one picture and show where the evidence for `label`, or the most probable one, lies."""
-        answer, labels = _answer_slice(service, file), service.classifier.labels
+        answer, labels = _answer_slice(service, store, file), service.classifier.labels
         if label is not None and label not in labels:
             raise _refuse(f"Expected a label of {', '.join(labels)}, or none; got {str(label)[:40]!r}.")
         prediction, found = answer.prediction, _to_json(answer)
@@ -128,7 +128,7 @@ def add_endpoints(service: AnswerService) -> None:
         if not isinstance(files, list) or not files:
             raise _refuse("Expected a list of files. Send [file, file, ...].")
         try:
-            with open_uploads([_get_path(file) for file in files]) as paths:
+            with store.open([_get_path(file) for file in files]) as paths:
                 volume, chunks = service.answer_volume(paths, plane)
                 predictions = list(itertools.chain.from_iterable(chunks))
                 return cast(VolumeAnswer, build_volume_row(paths[0].name, volume, predictions))
@@ -149,9 +149,9 @@ def _to_file_answer(answer: Answer) -> FileAnswer:
     return {"file": answer.name, "error": answer.error or None, "prediction": prediction}
 
 
-def _answer_slice(service: AnswerService, file: Any) -> Answer:
+def _answer_slice(service: AnswerService, store: UploadStore, file: Any) -> Answer:
     try:
-        with open_uploads([_get_path(file)]) as (path,):
+        with store.open([_get_path(file)]) as (path,):
             return service.answer_slice(path)
     except ImageError as error:
         raise _refuse(str(error)) from error

@@ -26,6 +26,7 @@ def choose_tones(config: ArtefactConfig) -> dict[str, str]:
     """Choose the colour of each label, `tone-...` in `app.css`: the healthy one is grey, others take turns.
 
     Example:
+        >>> from serving.model.artefact import BUNDLED, load_config
         >>> choose_tones(load_config(BUNDLED))["notumor"]
         'healthy'
     """

@@ -1,45 +1,27 @@
 """The Gradio app: a tab for a slice, a batch, a volume and the model, and the endpoints of `serving.app.api`.
 
-Goes in: a loaded `Classifier`. Comes out: a page, served until it is stopped. Gradio carries files and
+Goes in: a loaded `Classifier`. Comes out: a page, which `serving.app.server` serves. Gradio carries files and
 answers; what they look like stands in `serving/app/web/` and `serving.app.views`, and what they say comes
 from `serving.app.service`.
 """
 
 import json
-import os
-import signal
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
 
 from serving.app import views
 from serving.app.api import add_endpoints
 from serving.app.service import Answer, AnswerService
-from serving.app.uploads import UploadGate, open_uploads
+from serving.app.uploads import UploadStore
 from serving.classifier import Classifier
-from serving.files.entries import MAX_VOLUME_BYTES
 from serving.files.errors import ImageError
-from serving.files.owned_folders import OwnedFolders
 from serving.model.artefact import CARD_FILE, METRICS_FILE
-from serving.model.explain import INFERNO
 from serving.model.prediction import Prediction
 from serving.pictures.anatomy import PLANES
 
-# Requests that wait; further ones are told that the server is busy. How many of a kind are answered at once.
-MAX_WAITING = 32
-AT_ONCE = 4
-# Gradio keeps what each of so many sessions was last shown, 10,000 by default, which nothing here needs:
-# memory would grow with every request, and pictures would stay after their answer.
-MAX_SESSIONS = 8
-# System fonts: the default theme would fetch its fonts from another host.
-FONTS = ["ui-sans-serif", "system-ui", "sans-serif"]
-MONOSPACED = ["ui-monospace", "monospace"]
 Handler = Callable[[gr.EventData], Iterator[str]]
 
 
@@ -47,22 +29,22 @@ class EventHandlers:
     """Functions of Gradio's events: each gives the HTML that answers what was sent.
 
     Example:
-        >>> files.submit(EventHandlers(service).show_slice, None, answer)  # doctest: +SKIP
+        >>> files.submit(EventHandlers(service, store).show_slice, None, answer)  # doctest: +SKIP
     """
 
-    def __init__(self, service: AnswerService):
-        self._service, self._config = service, service.classifier.config
+    def __init__(self, service: AnswerService, store: UploadStore):
+        self._service, self._config, self._store = service, service.classifier.config, store
         self._examples = {path.stem: path for path in views.find_examples(self._config)}
 
     def show_slice(self, event: gr.EventData) -> Iterator[str]:
         """One slice, sent or chosen among the examples."""
         example = self._examples.get(str(_read(event, "example")))
-        with nullcontext([example]) if example else open_uploads(_read_files(event)) as paths:
+        with nullcontext([example]) if example else self._store.open(_read_files(event)) as paths:
             yield views.render_slice(self._service.answer_slice(paths[0]), self._config)
 
     def show_batch(self, event: gr.EventData) -> Iterator[str]:
         """How far a batch is, as it goes on, and all of it at the end."""
-        with open_uploads(_read_files(event)) as paths:
+        with self._store.open(_read_files(event)) as paths:
             total, chunks = self._service.answer_batch(paths)
             answers, work = list[Answer](), "Reading and classifying"
             yield views.render("progress.html.j2", what=work, done=0, total=total)
@@ -73,7 +55,7 @@ class EventHandlers:
 
     def show_volume(self, event: gr.EventData) -> Iterator[str]:
         """How far a volume is, as it goes on, and all of it at the end, slice by slice."""
-        with open_uploads(_read_files(event)) as paths:
+        with self._store.open(_read_files(event)) as paths:
             yield views.render("progress.html.j2", what="Reading the volume", done=None, total=None)
             volume, chunks = self._service.answer_volume(paths, _read(event, "plane") or None)
             predictions: list[Prediction] = []
@@ -84,10 +66,10 @@ class EventHandlers:
             yield views.render_volume(paths[0].name, volume, predictions, self._config)
 
 
-def build_app(classifier: Classifier) -> gr.Blocks:
-    """Lay out the page and wire its events."""
+def build_app(classifier: Classifier, store: UploadStore) -> gr.Blocks:
+    """Lay out the page and wire its events, which find the files that they name in the store."""
     service = AnswerService(classifier)
-    handlers = EventHandlers(service)
+    handlers = EventHandlers(service, store)
     with gr.Blocks(title="Brain MRI slice classifier", analytics_enabled=False) as app:
         gr.HTML(views.render_masthead(classifier.config), apply_default_css=False, js_on_load=None)
         with gr.Tabs():
@@ -99,39 +81,8 @@ def build_app(classifier: Classifier) -> gr.Blocks:
                 _add_form(handlers.show_volume, "volume", planes=PLANES[::-1])
             with gr.Tab("About"):
                 _add_about(classifier)
-        add_endpoints(service)
+        add_endpoints(service, store)
     return app
-
-
-def launch(classifier: Classifier, host: str | None = None, port: int | None = None) -> None:
-    """Serve the app until it is stopped.
-
-    `host` is by default GRADIO_SERVER_NAME, or 127.0.0.1; `port` the first free one from 7860.
-    """
-    # Leave as Python does, so that the uploads are removed.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    folders = OwnedFolders()
-    uploads = folders.make(Path(tempfile.gettempdir()), "tumor-uploads-")
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    stops, script = json.dumps(INFERNO.tolist()), (views.WEB / "app.js").read_text(encoding="utf-8")
-    theme = gr.themes.Base(primary_hue="sky", neutral_hue="slate", font=FONTS, font_mono=MONOSPACED)
-    try:
-        build_app(classifier).queue(max_size=MAX_WAITING, default_concurrency_limit=AT_ONCE).launch(
-            server_name=host,
-            server_port=port,
-            theme=theme,
-            css=(views.WEB / "app.css").read_text(encoding="utf-8"),
-            head=f"<script>const COLOUR_STOPS = {stops};\n{script}</script>",
-            max_file_size=MAX_VOLUME_BYTES,
-            state_session_capacity=MAX_SESSIONS,
-            allowed_paths=[],
-            show_error=False,
-            footer_links=["api"],
-            ssr_mode=False,
-            app_kwargs={"middleware": [Middleware(UploadGate)]},
-        )
-    finally:
-        folders.remove(uploads)
 
 
 def _add_form(handler: Handler, name: str, **options: Any) -> None:

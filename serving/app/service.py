@@ -23,12 +23,18 @@ from serving.pictures.volumes import read_volume
 from serving.preprocess import Picture, decode, fit_to_square
 from serving.summary import measure_area
 
+# Requests that wait; further ones are told that the server is busy. How many of a kind are answered at once.
+MAX_WAITING = 32
+AT_ONCE = 4
 SLICE_SECONDS = 20.0
 # For a batch or a volume.
 MANY_SECONDS = 180.0
 MAX_BATCH_FILES = 1000
 # Of a picture in a batch only this much is kept, to be shown when its row is opened.
 KEPT_SIDE = 224
+
+# Without the name, which the message of such an error would take into the server's log.
+_GONE = "The file cannot be read any more. Send it again."
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -130,6 +136,8 @@ class AnswerService:
         except TimeoutError as error:
             text = "This took too long: the server is busy, or the file is too much work."
             raise ImageError(f"{text} Try again later, or with less.") from error
+        except OSError as error:
+            raise ImageError(_GONE) from error
         finally:
             for future in pending:
                 future.cancel()
@@ -166,6 +174,8 @@ def _list_files(path: Path) -> list[Entry | Answer]:
         return list(list_entries(path))
     except ImageError as error:
         return [Answer(path.name, error=str(error))]
+    except OSError:
+        return [Answer(path.name, error=_GONE)]
 
 
 def _read_file(file: Entry | Answer) -> Answer:
@@ -176,3 +186,5 @@ def _read_file(file: Entry | Answer) -> Answer:
             return Answer(file.name, decode(stream.read(MAX_BYTES + 1)))
     except ImageError as error:
         return Answer(file.name, error=str(error))
+    except OSError:
+        return Answer(file.name, error=_GONE)

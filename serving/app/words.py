@@ -36,7 +36,7 @@ def describe_sets(prediction: Prediction) -> str:
         others = [lower(name_label(label)) for label in members if label != prediction.label]
         if not others:
             told = "all other labels"
-        elif len(members) == len(prediction.probabilities):
+        elif len(members) == len(prediction.unguarded_probabilities):
             told = "none"
         else:
             told = f"all other labels but {join_names(others, 'and')}"
@@ -92,7 +92,7 @@ def describe_extent(prediction: Prediction, area_mm2: float | None) -> str:
 
 def summarise(prediction: Prediction, area_mm2: float | None) -> str:
     """Say an answer in a sentence or three."""
-    if prediction.label is None:
+    if prediction.label is None or prediction.probabilities is None:
         return "This does not look like a brain MRI slice."
     share = format_percent(prediction.probabilities[prediction.label])
     warning = " Unlike the training pictures." if prediction.verdict is Verdict.unlike_training else ""

@@ -67,7 +67,7 @@ class LinePrinter:
     Example:
         >>> printer = LinePrinter(Console(width=60), ("glioma", "notumor"), has_map=False)
         >>> printer.print_row({"file": "a/very/long/path/of/notes.txt", "error": "It is no picture."})
-        …path/of/notes.txt  -               -  -        not read
+        …h/of/notes.txt  -               -  -               not read
           It is no picture.
     """
 

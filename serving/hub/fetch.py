@@ -21,6 +21,7 @@ from serving.model.copying import copy_artefact
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Like 5xx these say nothing about the repository. Other errors are refusals, which no cached file mends.
 _OUTAGE_STATUS = (408, 429)
+_MAY_NOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NEITHER = "Expected an artefact folder or a Hub repository user/name; {} is neither."
 _TOKENS = "https://huggingface.co/settings/tokens"
 _ADVICE = {
@@ -92,7 +93,9 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """Fetch the files of a repository that match; while the Hub is out take them from the cache and say so.
+    """Fetch the files of a repository that match; where that cannot be, take them from the cache and say so.
+
+    That is so while the Hub is out, and where it has what a cache that nobody may write to lacks.
 
     Returns:
         The snapshot in the cache; its name is the commit.
@@ -104,18 +107,30 @@ def download(repo_id: str, revision: str | None, patterns: Sequence[str]) -> Pat
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    name, outage = f"{repo_id} at {revision or 'main'}", None
+    name = f"{repo_id} at {revision or 'main'}"
+
+    def fetch(is_cached: bool) -> Path:
+        options: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns)}
+        return Path(snapshot_download(repo_id, local_files_only=is_cached, **options))
+
     with explain_errors(name):
+        outage = _find_outage(repo_id, revision)
+        problem = f"The Hub cannot be used ({outage})"
         try:
-            outage = _find_outage(repo_id, revision)
-            options: dict[str, Any] = {"revision": revision, "allow_patterns": list(patterns)}
-            folder = Path(snapshot_download(repo_id, local_files_only=outage is not None, **options))
+            try:
+                folder = fetch(is_cached=outage is not None)
+            except OSError as error:
+                if error.errno not in _MAY_NOT_WRITE:
+                    raise
+                outage = problem = f"The local cache cannot be written to ({error.strerror})"
+                folder = fetch(is_cached=True)
         except LocalEntryNotFoundError as error:
-            problem = f"The Hub cannot be used ({outage or error}) and {name} is not whole in the local cache"
-            raise ArtefactError(f"{problem}. Try again later, or use the bundled model.") from error
+            problem = problem if outage else f"The Hub cannot be used ({error})"
+            advice = "Try again later, let HF_HOME name another folder, or use the bundled model."
+            raise ArtefactError(f"{problem} and {name} is not whole in the local cache. {advice}") from error
     if outage is not None and folder.name != revision:
         cached = f"{name} comes from the local cache, commit {folder.name}, and may be out of date"
-        logger.warning("The Hub cannot be used (%s): %s.", outage, cached)
+        logger.warning("%s: %s.", problem, cached)
     return folder
 
 
@@ -131,7 +146,8 @@ def explain_errors(name: str, action: str = "downloaded") -> Iterator[None]:
         yield
     except ArtefactError:
         raise
-    except (HTTPError, XetDownloadError, OSError, ValueError, RuntimeError) as error:
+    # ImportError: a proxy for SOCKS needs a package more.
+    except (HTTPError, XetDownloadError, ImportError, OSError, ValueError, RuntimeError) as error:
         raise ArtefactError(_describe(error, name, action)) from error
 
 

@@ -48,15 +48,15 @@ class Prediction:
 
     Attributes:
         label: the most probable label; None exactly where the picture is refused.
-        probabilities: calibrated, by label, summing to 1; where the model has a tumour map, tumour or none is
-            told by both (`serving.model.combination`). They mean nothing where the picture is refused.
+        unguarded_probabilities: `probabilities`, but also where the picture is refused and they mean nothing:
+            for evaluation, which measures with and without the guard.
         prediction_sets: by the coverage aimed at, .95 and .99: the labels that cannot be ruled out, most
             probable first; wider for a picture unlike the training pictures, empty for a refused one.
         verdict: of the guard; `unlike_training` also where classes and tumour map contradict each other.
         reason: why the verdict is not `like_training`, for the person who sent the picture; else empty.
         domain_distance: outlier score of `serving.model.guard`, as a share of the score from which pictures
             are refused; one that is refused for its colour or because it is empty may have less than 1.
-        logits: float32 (classes,), in the order of `probabilities`.
+        logits: float32 (classes,), in the order of `unguarded_probabilities`.
         cams: float32 (h, w, classes), class activation maps; `heatmaps` is made of them.
         found: what `tumor_map` and `outlines` are made of; None where the model has no tumour map.
         healthy_label: the label that says that nothing is found; None where the model has none.
@@ -72,7 +72,7 @@ class Prediction:
     """
 
     label: str | None
-    probabilities: dict[str, float]
+    unguarded_probabilities: dict[str, float]
     prediction_sets: dict[float, tuple[str, ...]]
     verdict: Verdict
     reason: str
@@ -88,6 +88,14 @@ class Prediction:
         return self.verdict is not Verdict.not_brain_mri
 
     @property
+    def probabilities(self) -> dict[str, float] | None:
+        """Calibrated, by label, summing to 1; None exactly where the picture is refused.
+
+        Where the model has a tumour map, tumour or none is told by both (`serving.model.combination`).
+        """
+        return self.unguarded_probabilities if self.in_domain else None
+
+    @property
     def prediction_set(self) -> tuple[str, ...]:
         """The labels that cannot be ruled out at 95 %."""
         return self.prediction_sets[DEFAULT_COVERAGE]
@@ -95,12 +103,16 @@ class Prediction:
     @cached_property
     def heatmaps(self) -> dict[str, np.ndarray]:
         """By label, float32 (h, w), [0, 1]: where the evidence for it lies, at the resolution of `cams`."""
-        return {label: compute_heatmap(self.cams, index) for index, label in enumerate(self.probabilities)}
+        return {
+            label: compute_heatmap(self.cams, index)
+            for index, label in enumerate(self.unguarded_probabilities)
+        }
 
     @property
     def heatmap(self) -> np.ndarray:
         """The heat map of the most probable label, also where the picture is refused."""
-        return self.heatmaps[max(self.probabilities, key=self.probabilities.__getitem__)]
+        probabilities = self.unguarded_probabilities
+        return self.heatmaps[max(probabilities, key=probabilities.__getitem__)]
 
     @cached_property
     def tumor_map(self) -> np.ndarray | None:
@@ -163,7 +175,7 @@ class Prediction:
             "verdict": self.verdict.value,
             "reason": self.reason,
             "in_domain": self.in_domain,
-            "probabilities": self.probabilities if self.in_domain else None,
+            "probabilities": self.probabilities,
             "prediction_set": list(self.prediction_set),
             "prediction_sets": {str(share): list(members) for share, members in self.prediction_sets.items()},
             "domain_distance": self.domain_distance,

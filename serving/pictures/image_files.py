@@ -138,6 +138,8 @@ def decode_image(source: str | Path | bytes | Image.Image | np.ndarray) -> Pictu
         raise ImageError(f"{text} Send each as a file of its own, or all as one NIfTI file.")
     try:
         grey, coloured, steps = _load(image, content, is_inverse)
+    except ImageError:
+        raise
     except _DAMAGE as error:
         kind = image.format or image.mode
         raise ImageError(f"{name} is damaged or cut short ({kind}). {_AGAIN}") from error
@@ -214,6 +216,12 @@ def _check_size(name: str, width: int, height: int) -> None:
         raise ImageError(f"{name} has {width} x {height} pixels; {limits}. {_SMALLER}")
 
 
+def _check_numbers(name: str, values: np.ndarray) -> None:
+    """Refuse what shows nothing: some pixels without a value are padding, all of them are a mistake."""
+    if values.dtype.kind == "f" and not np.isfinite(values).any():
+        raise ImageError(f"{name} holds no finite number: all of it is NaN or infinite. Send the pixels.")
+
+
 def _decode_array(array: np.ndarray) -> Picture:
     shape, is_colour = array.shape, array.ndim == 3 and array.shape[2] in (3, 4)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -223,6 +231,7 @@ def _decode_array(array: np.ndarray) -> Picture:
             f"Expected an array (h, w), (h, w, 3) or (h, w, 4) of numbers; got {array.dtype} {shape}."
         )
     _check_size("The array", array.shape[1], array.shape[0])
+    _check_numbers("The array", array)
     if array.dtype == np.uint8:
         image = Image.fromarray(array)
         mode, (grey, coloured, steps) = image.mode, _to_grey(image)
@@ -245,6 +254,7 @@ def _to_grey(image: Image.Image, is_inverse: bool = False) -> tuple[np.ndarray, 
     """Grey pixels, the share that had a colour, and what was done to them."""
     if image.mode in _DEEP_MODES:
         values = np.asarray(image).astype(np.float32)
+        _check_numbers("The picture", values)
         if is_inverse:
             return apply_percentile_window(np.negative(values, out=values)), 0.0, [_INVERTED, _WINDOWED]
         return apply_percentile_window(values), 0.0, [_WINDOWED]

@@ -108,18 +108,6 @@ def test_chunks_do_not_change_the_answers(classifier, monkeypatch):
         assert ours.domain_distance == pytest.approx(theirs.domain_distance, rel=1e-5)
 
 
-def test_a_batch_is_decoded_chunk_by_chunk(classifier, monkeypatch):
-    sizes, score = [], Classifier.score
-
-    def record(self, images, coloured, shapes):
-        sizes.append(len(images))
-        return score(self, images, coloured, shapes)
-
-    monkeypatch.setattr(Classifier, "score", record)
-    assert len(classifier.predict_batch([np.zeros((9, 9), np.uint8)] * (CHUNK + 3))) == CHUNK + 3
-    assert sizes == [CHUNK, 3]
-
-
 # Not `getrusage`: its peak begins with that of the process that started this one.
 MEASURE = """
 import re
@@ -159,6 +147,8 @@ def test_a_picture_that_is_no_brain_mri_is_refused(classifier):
     assert not prediction.in_domain
     assert prediction.reason
     assert prediction.label is None
+    assert prediction.probabilities is None
+    assert prediction.to_dict()["probabilities"] is None
     assert prediction.prediction_set == ()
     assert prediction.prediction_sets == {0.95: (), 0.99: ()}
     assert prediction.domain_distance > 1
@@ -205,7 +195,7 @@ class Mapping(LiteRTModel):
 @pytest.fixture
 def mapping(tmp_path, monkeypatch) -> Classifier:
     """A classifier with a tumour map, at threshold .5; the classes decide on tumour or none."""
-    monkeypatch.setattr("serving.classifier.LiteRTModel", Mapping)
+    monkeypatch.setattr("serving.model.loading.LiteRTModel", Mapping)
     combination = {"intercept": 0, "class": 1, "map": 0}
     folder = change_artefact(tmp_path / "mapping", map={"threshold": 0.5, "combination": combination})
     return from_pretrained(folder)

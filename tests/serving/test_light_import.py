@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-HEAVY = {"tensorflow", "keras", "keras_cv", "wandb", "tensorflow_datasets"}
+HEAVY = {"tensorflow", "keras", "keras_cv", "wandb", "tensorflow_datasets", "apache_beam"}
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -20,7 +20,7 @@ from tumor_ds.collection import kaggle
 from tumor_ds.collection.errors import DatasetError
 from tumor_ds.grouping import splits
 from tumor_ds.grouping.facts import load_facts
-from tumor_ds.pictures_config import PicturesConfig, check_name, find_healthy_label
+from tumor_ds.sources.own_pictures import PicturesConfig, check_name, find_healthy_label
 
 BuildDataset = Callable[..., Path]
 

@@ -75,7 +75,7 @@ def build(
 def choose_pictures(config: str, name: str | None, healthy_label: str | None, in_folds: bool) -> Any:
     """The builder's config: its name, or for named pictures of one's own a `PicturesConfig`."""
     from tumor_ds import Builder
-    from tumor_ds.pictures_config import FOLDER, PicturesConfig, check_name
+    from tumor_ds.sources.own_pictures import FOLDER, PicturesConfig, check_name
 
     if name is None:
         if healthy_label is not None or in_folds:
@@ -99,8 +99,8 @@ def make_builder(
     from etils import epath
 
     from tumor_ds import Builder
-    from tumor_ds.pictures_config import PROTOCOLS
     from tumor_ds.sources.catalogue import SOURCES
+    from tumor_ds.sources.own_pictures import PROTOCOLS
 
     # TFDS warns of each config that its builder does not list; own pictures are such on purpose.
     logging.getLogger("absl").addFilter(lambda record: "custom data configuration" not in record.getMessage())
@@ -144,7 +144,7 @@ def prepare_dataset(builder: Any, manual_dir: Path | None, source: Path | None) 
 def say_what_is_built(builder: Any, is_new: bool) -> None:
     """Print counts and classes: with CLASS/PATIENT/FILE the patients would stand as the classes."""
     counts = ", ".join(f"{name} {split.num_examples:,}" for name, split in builder.info.splits.items())
-    from tumor_ds.pictures_config import find_healthy_label
+    from tumor_ds.sources.own_pictures import find_healthy_label
 
     labels = builder.info.features["label"].names
     say(f"{'Built' if is_new else 'Already built'} {builder.info.full_name} in {builder.data_dir}: {counts}")

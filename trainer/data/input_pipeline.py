@@ -21,7 +21,7 @@ from serving.preprocess import PREPROCESSING_VERSION, fit_to_square
 from trainer.config import FOLDS, DataConfig
 from trainer.data.cache import map_images
 from tumor_ds.grouping.splits import deal_groups
-from tumor_ds.pictures_config import PROTOCOLS
+from tumor_ds.sources.own_pictures import PROTOCOLS
 from tumor_ds.sources.records import UNKNOWN
 from tumor_ds.sources.slices import MASK_STATES, SEQUENCES, SKULLS
 

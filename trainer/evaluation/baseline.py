@@ -15,7 +15,7 @@ from trainer.evaluation.metrics import compute_any_tumour, compute_metrics
 from trainer.evaluation.predictions import Predictions, pool_predictions
 from trainer.evaluation.scoring import DATASET, split_subsets
 from tumor_ds.audit.baselines import predict_nearest, shrink
-from tumor_ds.pictures_config import find_healthy_label
+from tumor_ds.sources.own_pictures import find_healthy_label
 
 # A neighbour names one label and no probability; as a logit it is as good as certain.
 _CERTAIN = 50.0

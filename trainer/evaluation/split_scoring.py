@@ -58,7 +58,7 @@ def stack_answers(answers: Sequence[Prediction]) -> dict[str, Any]:
     peaks = [answer.tumor_peak for answer in answers]
     return {
         "logits": np.stack([answer.logits for answer in answers]),
-        "probs": np.array([list(answer.probabilities.values()) for answer in answers]),
+        "probs": np.array([list(answer.unguarded_probabilities.values()) for answer in answers]),
         "refused": np.array([not answer.in_domain for answer in answers]),
         "unlike_training": np.array([answer.verdict is Verdict.unlike_training for answer in answers]),
         "tumor_peak": None if None in peaks else np.array(peaks, float),
@@ -85,10 +85,11 @@ def locate(answers: Sequence[Prediction], masks: np.ndarray, outline: np.ndarray
     found = [answer.found for answer in answers if answer.found is not None]
     side = masks.shape[1]
     # Of the most probable kind of tumour, so that the floor does not fall where no tumour is called.
-    kinds = [name for name in answers[0].probabilities if name != answers[0].healthy_label]
-    labels = list(answers[0].probabilities)
+    kinds = [name for name in answers[0].unguarded_probabilities if name != answers[0].healthy_label]
+    labels = list(answers[0].unguarded_probabilities)
     cams = [
-        answer.cams[..., labels.index(max(kinds, key=answer.probabilities.__getitem__))] for answer in answers
+        answer.cams[..., labels.index(max(kinds, key=answer.unguarded_probabilities.__getitem__))]
+        for answer in answers
     ]
     return measure_localisation(
         maps=np.stack([one.square_map for one in found]),

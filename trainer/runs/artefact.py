@@ -55,7 +55,7 @@ from trainer.runs.provenance import find_git_commit
 from trainer.runs.sources import UNSEEN_PATIENTS, evaluate_sources, load_sources
 from trainer.training.cost import load_cost
 from trainer.training.run_folder import BEST_WEIGHTS_FILE, RunError, load_run_config, load_start
-from tumor_ds.pictures_config import find_healthy_label
+from tumor_ds.sources.own_pictures import find_healthy_label
 from tumor_ds.sources.records import UNKNOWN
 
 RECORDED_PACKAGES = ("keras", "keras-cv", "tensorflow-datasets", "numpy", "pillow", "ai-edge-litert")

@@ -21,7 +21,7 @@ from trainer.models.decoder import count_multiplications
 from trainer.training.learner import Learner
 from trainer.training.loop import check_batch_size, check_outlines
 from trainer.training.schedules import choose_size
-from tumor_ds.pictures_config import find_healthy_label
+from tumor_ds.sources.own_pictures import find_healthy_label
 
 TIMED_STEPS = 10
 

@@ -41,7 +41,7 @@ from trainer.training.run_folder import (
 )
 from trainer.training.schedules import Judge, choose_size, compute_learning_rate
 from trainer.training.strategies import is_chief
-from tumor_ds.pictures_config import find_healthy_label
+from tumor_ds.sources.own_pictures import find_healthy_label
 from tumor_ds.sources.slices import MASK_STATES
 
 SECONDS_PER_MINUTE = 60

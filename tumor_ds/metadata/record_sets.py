@@ -10,7 +10,7 @@ import mlcroissant as mlc
 import tensorflow_datasets as tfds
 
 from tumor_ds.metadata.table import RECORDS_FILE
-from tumor_ds.pictures_config import PROTOCOLS, is_folder
+from tumor_ds.sources.own_pictures import PROTOCOLS, is_folder
 
 PICTURE_FILES = "picture-files"
 ENUMERATION = "https://schema.org/Enumeration"

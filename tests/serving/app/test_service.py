@@ -39,6 +39,22 @@ def test_too_many_files_are_refused(answers, monkeypatch):
         answers.answer_batch(PATHS)
 
 
+def test_files_that_vanish_while_they_are_read(answers, tmp_path, monkeypatch):
+    """As when another program clears the folder: the answer says so, and the log has no name of a file."""
+
+    def vanish(path, limit=0):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(service, "decode", vanish)
+    monkeypatch.setattr(service, "read_volume", vanish)
+    with pytest.raises(ImageError, match="cannot be read any more"):
+        answers.answer_slice(PATHS[0])
+    with pytest.raises(ImageError, match="cannot be read any more"):
+        answers.answer_volume([PATHS[0]], None)
+    _, chunks = answers.answer_batch(PATHS)
+    assert [answer.error for answer in next(chunks)] == [service._GONE] * len(PATHS)
+
+
 class SlowClassifier:
     """Counts the chunks that it is asked for, and answers none before `release`."""
 

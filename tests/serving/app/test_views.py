@@ -101,7 +101,10 @@ def test_volume_starts_at_its_most_affected_slice(answer, config):
     volume = Volume((answer.picture.grey,) * 5, "DICOM", None, None, {}, ())
     shares = [0.9, 0.8, 0.9, 0.2, 0.9]
     predictions = [
-        dataclasses.replace(answer.prediction, probabilities=answer.prediction.probabilities | {"notumor": p})
+        dataclasses.replace(
+            answer.prediction,
+            unguarded_probabilities=answer.prediction.unguarded_probabilities | {"notumor": p},
+        )
         for p in shares
     ]
     page = views.render_volume("series.zip", volume, predictions, config)
@@ -112,7 +115,7 @@ def test_volume_starts_at_its_most_affected_slice(answer, config):
 
 def test_certain_answer_is_shown_as_not_quite_certain(answer, config):
     probabilities = {"glioma": 1.0, "meningioma": 0.0, "notumor": 0.0, "pituitary": 0.0}
-    certain = with_sets(answer, "glioma", probabilities=probabilities)
+    certain = with_sets(answer, "glioma", unguarded_probabilities=probabilities)
     for page in (views.render_slice(certain, config), views.render_batch([certain], config)):
         assert "&gt; 99.9 %" in page
         assert "100.0 %" not in page

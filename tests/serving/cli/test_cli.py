@@ -209,7 +209,7 @@ def test_certain_answer_is_shown_as_not_quite_certain(capsys):
     prediction = from_pretrained().predict(GLIOMA)
     certain = {label: float(label == "glioma") for label in prediction.probabilities}
     printer = LinePrinter(Console(width=80), tuple(certain), has_map=False)
-    printer.print_row(build_row("a.png", dataclasses.replace(prediction, probabilities=certain)))
+    printer.print_row(build_row("a.png", dataclasses.replace(prediction, unguarded_probabilities=certain)))
     shown = capsys.readouterr().out
     assert "> 99.9 %" in shown
     assert "100.0" not in shown

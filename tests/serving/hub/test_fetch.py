@@ -34,7 +34,7 @@ def load(repo, revision):
         classifier = from_pretrained(repo, revision)
     except ArtefactError as error:
         return {"error": str(error)}
-    probabilities = [prediction.probabilities for prediction in classifier.predict_batch(sys.argv[1:])]
+    probabilities = [one.unguarded_probabilities for one in classifier.predict_batch(sys.argv[1:])]
     return {"temperature": classifier.config.temperature, "probabilities": probabilities}
 
 print(json.dumps([load(*wanted) for wanted in json.load(sys.stdin)]))
@@ -173,7 +173,7 @@ def test_branch_tag_and_commit_give_their_model(hub, client, files, images, tmp_
         for name in NEEDED:
             (folder / name).write_bytes(with_temperature(files, temperature)[name])
         expected[temperature] = [
-            prediction.probabilities for prediction in from_pretrained(folder).predict_batch(images)
+            one.unguarded_probabilities for one in from_pretrained(folder).predict_batch(images)
         ]
     assert expected[OLD_TEMPERATURE] != expected[NEW_TEMPERATURE]
 
@@ -350,6 +350,45 @@ def test_cached_model_serves_while_the_hub_is_out_and_says_so(hub, client, unuse
         assert branch == commit == fresh
         assert "user/model at v1 is not whole in the local cache" in other["error"]
         assert told.count("may be out of date") == 1  # the branch; a commit cannot be
+
+
+# Root may write to what is read-only, until it gives up this right (linux/prctl.h, linux/capability.h).
+OBEY_MODES = """
+import ctypes, os, sys
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+if os.geteuid() == 0:
+    assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) == 0
+os.execv(sys.executable, [sys.executable, "-c", *sys.argv[1:]])
+"""
+
+
+def test_a_cache_that_may_not_be_written_to_serves_what_it_has_and_says_so(hub, client, files, tmp_path):
+    """As where an image holds the model, and the Hub has a newer commit."""
+    repo = hub.add_repo("user/baked")
+    old = repo.commit(with_temperature(files, OLD_TEMPERATURE))
+    assert client.load(("user/baked", None))[0][0]["temperature"] == OLD_TEMPERATURE
+    new = repo.commit(with_temperature(files, NEW_TEMPERATURE))
+    folders = [path for path in (tmp_path / "home").rglob("*") if path.is_dir()]
+    for folder in folders:
+        folder.chmod(0o555)
+    wanted = json.dumps([("user/baked", revision) for revision in (None, old, new)])
+    try:
+        result = client.run(OBEY_MODES, LOAD, *client.images, stdin=wanted)
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert result.returncode == 0, result.stderr
+    branch, pinned, newer = json.loads(result.stdout)
+    assert branch["temperature"] == pinned["temperature"] == OLD_TEMPERATURE
+    assert "local cache cannot be written to" in newer["error"]
+    assert "HF_HOME" in newer["error"]
+    assert f"user/baked at main comes from the local cache, commit {old}, and may be" in result.stderr
+    assert result.stderr.count("out of date") == 1
+
+
+def test_a_proxy_that_the_client_cannot_use_is_told(client):
+    [message] = client.refuse(("user/model", None), ALL_PROXY="socks5://127.0.0.1:9")
+    assert "user/model at main cannot be downloaded (ImportError: Using SOCKS proxy" in message
 
 
 def test_cached_model_is_no_answer_to_a_refusal(client):

@@ -20,7 +20,7 @@ def prediction() -> Prediction:
     square[18:22, 8:12] = 0.75
     return Prediction(
         label="glioma",
-        probabilities={"glioma": 0.9, "notumor": 0.1},
+        unguarded_probabilities={"glioma": 0.9, "notumor": 0.1},
         prediction_sets={0.95: ("glioma",)},
         verdict=Verdict.like_training,
         reason="",

@@ -24,7 +24,7 @@ from trainer.data.mixing import (
     list_own_fold,
     load_mix,
 )
-from tumor_ds.pictures_config import PicturesConfig
+from tumor_ds.sources.own_pictures import PicturesConfig
 
 OTHER = "tumor_ds/grouped"
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 
+from serving.model.guard import Verdict
 from serving.preprocess import fit_to_square
 from trainer.data.input_pipeline import Example, RecordFacts
 from trainer.evaluation import corruptions
@@ -283,11 +284,23 @@ def test_choice_is_balanced_and_does_not_depend_on_the_order():
     assert choose_filenames(names, true, 100) == set(names)
 
 
+def make_answer(probabilities: dict[str, float], in_domain: bool) -> SimpleNamespace:
+    """What the figures read of a prediction."""
+    return SimpleNamespace(
+        logits=np.zeros(len(probabilities)),
+        unguarded_probabilities=probabilities,
+        in_domain=in_domain,
+        verdict=Verdict.like_training if in_domain else Verdict.not_brain_mri,
+        tumor_peak=None,
+        healthy_label=None,
+    )
+
+
 class BrightnessClassifier:
     """Tells labels by the mean of a picture, 50 levels each; refuses what is nearly white."""
 
     labels = LABELS
-    config = SimpleNamespace(image_size=32, image_fit="pad")
+    config = SimpleNamespace(image_size=32, image_fit="pad", healthy=LABELS.index("notumor"))
 
     def __init__(self):
         self.seen = []
@@ -301,10 +314,7 @@ class BrightnessClassifier:
             {label: 0.85 if index == min(3, int(mean // 50)) else 0.05 for index, label in enumerate(LABELS)}
             for mean in means
         ]
-        return [
-            SimpleNamespace(logits=np.zeros(4), probabilities=answer, in_domain=mean < 240)
-            for answer, mean in zip(answers, means, strict=True)
-        ]
+        return [make_answer(answer, mean < 240) for answer, mean in zip(answers, means, strict=True)]
 
 
 def make_examples(levels, true, twins=()):
@@ -386,13 +396,10 @@ def test_summary_is_the_mean_over_corruptions(scored):
     assert json.loads(json.dumps(result)) == result
 
 
-def test_labels_without_notumor_have_no_tumour_sensitivity():
+def test_labels_without_a_healthy_one_have_no_tumour_sensitivity():
     classifier = BrightnessClassifier()
-    classifier.labels = ("a", "b")
-    classifier.score = lambda images: [
-        SimpleNamespace(logits=np.zeros(2), probabilities={"a": 0.9, "b": 0.1}, in_domain=True)
-        for _ in images
-    ]
+    classifier.config = SimpleNamespace(**{**vars(classifier.config), "healthy": None})
+    classifier.score = lambda images: [make_answer({"a": 0.9, "b": 0.1}, True) for _ in images]
     result = evaluate_corruptions(classifier, make_examples([20], [1]))
     assert result["all"]["clean"]["tumour_sensitivity"] is None
     assert result["all"]["relative_drop"] is None

@@ -103,7 +103,7 @@ def test_validation_samples_are_of_validation_and_show_what_the_model_answers(du
         assert one.picture.dtype == one.overlay.dtype == np.uint8
         assert np.ptp(one.overlay.astype(int), axis=-1).max() > 30  # coloured where the evidence lies
         assert one.kind == "hardest" or one.true == one.predicted
-        probabilities = classifier.predict(pictures[one.filename]).probabilities
+        probabilities = classifier.predict(pictures[one.filename]).unguarded_probabilities
         assert one.predicted == max(probabilities, key=probabilities.__getitem__)
         assert one.probability == pytest.approx(probabilities[one.predicted], abs=1e-6)
 
@@ -111,7 +111,9 @@ def test_validation_samples_are_of_validation_and_show_what_the_model_answers(du
 def test_a_mistake_shows_the_picture_and_the_heat_map_of_the_label_that_was_named():
     classifier = from_pretrained()
     pictures = draw([f"Testing/{row:05}.jpg" for row in range(4)])
-    probs = [list(classifier.predict(picture).probabilities.values()) for picture in pictures.values()]
+    probs = [
+        list(classifier.predict(picture).unguarded_probabilities.values()) for picture in pictures.values()
+    ]
     true = (np.argmax(probs, axis=1) + 1) % 4
     predictions = make_predictions(true, probs, has_train_twin=[True, False, True, False])
     predictions.refused[1] = True
@@ -120,7 +122,9 @@ def test_a_mistake_shows_the_picture_and_the_heat_map_of_the_label_that_was_name
     for one in gallery.mistakes:
         row = predictions.filenames.index(one.filename)
         answer = classifier.predict(pictures[one.filename])
-        assert one.predicted == max(answer.probabilities, key=answer.probabilities.__getitem__)
+        assert one.predicted == max(
+            answer.unguarded_probabilities, key=answer.unguarded_probabilities.__getitem__
+        )
         assert (one.true, one.refused, one.has_train_twin) == (
             classifier.labels[true[row]],
             row == 1,

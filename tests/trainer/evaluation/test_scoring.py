@@ -145,7 +145,7 @@ def test_every_picture_of_a_folder_is_scored_once_whatever_the_batch(count, tmp_
     assert [predictions.labels[index] for index in predictions.true] == [
         name.split("/")[0] for name in predictions.filenames
     ]
-    alone = classifier.predict(tmp_path / "hospital" / predictions.filenames[-1]).probabilities
+    alone = classifier.predict(tmp_path / "hospital" / predictions.filenames[-1]).unguarded_probabilities
     np.testing.assert_allclose(predictions.probs[-1], list(alone.values()), atol=1e-5)
 
 
