@@ -49,11 +49,13 @@ def map_images(content: str, shape: tuple[int, ...], images: Iterator[tuple[int,
         images: place and uint8 (...) of each; read only where the file has to be written.
 
     Returns:
-        uint8 `shape`, read-only.
+        uint8 `shape`, read-only. Without images nothing is written.
 
     Raises:
         CacheError: the folder cannot be written, or the disk is full.
     """
+    if not math.prod(shape):  # an empty file cannot be mapped
+        return np.empty(shape, np.uint8)
     folder = find_cache_dir()
     path = folder / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.uint8"
     try:

@@ -154,6 +154,8 @@ def test_dicom_series_goes_slice_by_slice_and_no_patient_is_named(page, tmp_path
     assert "5 Meningioma" in page.inner_text(".tally")
     assert page.inner_text(".caption").startswith("Meningioma")
     page.locator("input.position").focus()
+    page.keyboard.press("Home")
+    assert page.locator(".slider .shown:visible").first.inner_text() == "1 of 5"
     shown = page.get_attribute(".stage img", "src")
     page.keyboard.press("End")
     assert page.locator(".slider .shown:visible").first.inner_text() == "5 of 5"

@@ -12,11 +12,13 @@ from trainer.data.input_pipeline import (
     DatasetMissingError,
     RecordFacts,
     iterate_examples,
+    list_all_filenames,
     list_filenames,
     load_builder,
 )
 from trainer.data.mixing import (
     MOST_OFTEN,
+    Addition,
     MixError,
     balance_cells,
     compute_draws,
@@ -131,6 +133,17 @@ def test_the_fold_of_the_test_split_stays_out_of_every_dataset(build_dataset, du
         expected = {example.facts.filename for example in iterate_examples(patient, f"fold{fold}")}
         assert list_own_fold(patient, fold) == expected
     assert list_own_fold(patient, 0) == frozenset()
+
+
+@pytest.mark.parametrize("cache", ["memory", "file"])
+def test_a_dataset_of_which_everything_stays_out_adds_nothing(builder, tmp_path, monkeypatch, cache):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = DataConfig(cache=cache)
+    other = load_builder(OTHER, Path(builder.data_dir).parents[2])
+    nothing = Addition(OTHER, 0.5, other, frozenset(list_all_filenames(other)))
+    alone, mixed = (load_mix(builder, data, additions, 16) for additions in ((), (nothing,)))
+    assert np.array_equal(mixed.split.images, alone.split.images)
+    assert np.array_equal(mixed.draws, alone.draws)
 
 
 def test_a_dataset_without_that_fold_gives_all_that_it_has(builder):
