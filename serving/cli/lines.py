@@ -129,11 +129,12 @@ class LinePrinter:
 
 def _print_values(rows: Iterable[Row]) -> bool:
     has_failed = False
-    typer.echo("\t".join(COLUMNS))
+    # Not by echo, which would take another encoding than that of the pipe, where that is ASCII.
+    print("\t".join(COLUMNS))
     for row in rows:
         has_failed |= has_error(row)
         for one in list_slices([row]):
-            typer.echo("\t".join(map(_format_value, _list_values(one))))
+            print("\t".join(map(_format_value, _list_values(one))))
         sys.stdout.flush()
         if "summary" in row:
             typer.echo(describe_volume(row), err=True)
